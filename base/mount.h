@@ -1,0 +1,28 @@
+/* mount.h - the new mount API as functions: detached mounts are descriptors, attached only where they are used.
+ *
+ * A detached mount is in no mount table; the kernel frees it with its last descriptor. Part of base_core.
+ * Threads: any. Source: fsopen(2), fsmount(2), open_tree(2), move_mount(2), mount_setattr(2). */
+#pragma once
+#include "base/error.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A new filesystem of the type, configured by key=value pairs ("size", "64m"; value NULL: a flag), with MOUNT_ATTR_*
+ * bits. options: NULL-terminated pairs, or NULL. The kernel's own message (from the fs context's log) is in the error. */
+MUST_CHECK struct error *mount_new(const char *type, const char *const *options, uint64_t attributes, int *out_fd);
+
+/* A detached copy of what is at path below dir_fd (dir_fd itself with ""), with all mounts below it if recursive. */
+MUST_CHECK struct error *mount_clone(int dir_fd, const char *path, bool recursive, int *out_fd);
+
+/* Sets and clears MOUNT_ATTR_* bits and the propagation (MS_PRIVATE, MS_SLAVE, MS_SHARED; 0: as it is). */
+MUST_CHECK struct error *mount_attributes(int mount_fd, uint64_t set, uint64_t clear, uint64_t propagation,
+                                          bool recursive);
+
+/* Attaches a detached mount at path below dir_fd. */
+MUST_CHECK struct error *mount_attach(int mount_fd, int dir_fd, const char *path);
+
+/* An overlay over the lower directories (top first), detached. upper_fd and work_fd may be -1 together: read-only; a
+ * single lower then is cloned, since an overlay wants two. By descriptor where the kernel takes them (6.13+), else by
+ * /proc/self/fd names. */
+MUST_CHECK struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd, bool is_volatile,
+                                       int *out_fd);

@@ -1,0 +1,20 @@
+/* pool.h - a growing, capped pool of threads with small stacks, queued fairly between kinds.
+ *
+ * Operations wait (for plugins, exits, downloads), so each runs on a thread of its own while the caps allow; what is over
+ * the cap of its kind waits in line without holding up other kinds: probes and lists never wait for pulls. Idle threads
+ * end after a while. Threads: any. */
+#pragma once
+#include "base/error.h"
+#include <stddef.h>
+
+enum pool_kind { POOL_QUICK, POOL_POD, POOL_EXEC, POOL_PULL, POOL_KINDS };
+
+struct pool;
+MUST_CHECK struct error *pool_open(const size_t caps[POOL_KINDS], struct pool **out);
+
+/* Runs what is queued to its end, then ends the threads. */
+void pool_free(struct pool *pool);
+DEFINE_FREEP(struct pool, pool_free)
+
+/* run(argument) will be called once on one of the threads. Errors: RESOURCE_EXHAUSTED when more than 16384 wait. */
+MUST_CHECK struct error *pool_run(struct pool *pool, enum pool_kind kind, void (*run)(void *), void *argument);

@@ -1,0 +1,119 @@
+/* images.h - the face of the image store: what pods and cri call.
+ *
+ * Images are kept by the digest of their config (the image id). Names ("docker.io/library/busybox:1.36") and repo
+ * digests ("docker.io/library/busybox@sha256:...") point at ids. Layers are kept once, by chain of content; an image
+ * becomes visible in one transaction after all of it is durable, and nothing partial is ever visible.
+ *
+ * Containers hold what they use by rootfs: an image that a rootfs was made from can be untagged, but its layers stay
+ * until the last rootfs is removed.
+ *
+ * Knows neither CRI nor pods. Threads: any, at once. */
+#pragma once
+#include "base/error.h"
+#include "base/wait.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct images;
+
+struct images_config {
+        const char *root;         /* ROOT/images.db, ROOT/layers, ROOT/rootfs, ROOT/trash live here */
+        const char *state;        /* for what must not survive a reboot */
+        const char *program_dir;  /* where skiff-pull and skiff-unpack are */
+        const char *registry_dirs; /* colon-separated certs.d directories */
+        uint32_t pull_uid;        /* the uid and gid that skiff-pull runs as */
+        const char *const *pinned; /* NULL-terminated references that are never collected; may be NULL */
+};
+
+/* Opens the store under config->root (made where absent), finishes or undoes what an earlier process left, and starts
+ * the worker that empties the trash. Errors: INTERNAL; FAILED_PRECONDITION for a store of a newer skiff. */
+MUST_CHECK struct error *images_open(const struct images_config *config, struct images **out);
+void images_free(struct images *images);
+DEFINE_FREEP(struct images, images_free)
+
+/* What an image says of the containers to run from it (OCI image-spec config.md). Owned by struct image. */
+struct image_config {
+        char **entrypoint, **cmd, **env; /* NULL-terminated, never NULL */
+        char *working_dir, *user, *stop_signal; /* NULL or "" when absent */
+        char **volumes; /* container paths, NULL-terminated, never NULL */
+        char *architecture, *os, *created;
+        struct image_label {
+                char *key, *value;
+        } * labels;
+        size_t n_labels;
+};
+
+struct image {
+        char *id;            /* "sha256:..." of the config */
+        char **repo_tags;    /* normalized, NULL-terminated, never NULL */
+        char **repo_digests; /* likewise */
+        uint64_t size_bytes; /* of the layers unpacked plus the config, layers counted once an image */
+        bool pinned;
+        char *config_json; /* as it came: verified bytes, valid UTF-8 */
+        struct image_config config;
+        char **diff_ids; /* "sha256:..." of the layers' tars, base first, NULL-terminated */
+};
+
+void image_free(struct image *image);
+DEFINE_FREEP(struct image, image_free)
+
+/* Finds an image by id ("sha256:HEX", "HEX" or a prefix of at least 12 digits when it is the only one), tag, repo
+ * digest or short name ("busybox" is docker.io/library/busybox:latest). Errors: NOT_FOUND; INVALID_ARGUMENT for text
+ * that is no reference. */
+MUST_CHECK struct error *images_find(struct images *images, const char *reference, struct image **out);
+
+/* All images, sorted by id; *out is an array of *n owned by the caller (image_list_free). */
+MUST_CHECK struct error *images_list(struct images *images, struct image ***out, size_t *n);
+void image_list_free(struct image **list, size_t n);
+
+/* Removes what the reference names: a tag or digest only that name (and the image with its last one), an id the image
+ * with all its names. Succeeds when there is none. Layers that nothing uses any more go to the trash at once and are
+ * emptied in the background. */
+MUST_CHECK struct error *images_remove(struct images *images, const char *reference);
+
+struct image_auth { /* any may be NULL */
+        const char *username, *password, *auth, *server_address, *identity_token, *registry_token;
+};
+
+/* Pulls by reference; *out_id is the image's id. Cancel and deadline by wait. Errors: NOT_FOUND, UNAUTHENTICATED,
+ * INVALID_ARGUMENT, UNAVAILABLE, RESOURCE_EXHAUSTED (disk), DATA_LOSS (a digest that does not match), ... */
+MUST_CHECK struct error *images_pull(struct images *images, const char *reference, const struct image_auth *auth,
+                                     const struct wait *wait, char **out_id);
+
+/* Imports an OCI layout (tar) or docker archive, plain, gzip or zstd, from archive_fd (seekable, borrowed). name names
+ * an image that the archive does not name (may be NULL). *out_ids: NULL-terminated ids, owned by the caller. Errors:
+ * INVALID_ARGUMENT with the entry's name for a malformed or hostile archive, DATA_LOSS for a digest that does not
+ * match, RESOURCE_EXHAUSTED for a full disk; nothing is left after any. */
+MUST_CHECK struct error *images_import(struct images *images, int archive_fd, const char *name,
+                                       const struct wait *wait, char ***out_ids);
+
+/* Bytes and inodes used, without a walk (kept up to date as layers come and go; rootfs sampled in the background). */
+struct images_usage {
+        char mountpoint[4096]; /* the mountpoint that holds root, from /proc/self/mountinfo */
+        uint64_t image_bytes, image_inodes, container_bytes, container_inodes;
+};
+MUST_CHECK struct error *images_usage(struct images *images, struct images_usage *out);
+
+/* --- rootfs: an image's layers with a writable directory on top, one per container, by container id --- */
+
+/* Makes ROOT/rootfs/ID for a container of the image and holds the image's layers. Idempotent. Errors: NOT_FOUND if the
+ * image is gone. */
+MUST_CHECK struct error *rootfs_make(struct images *images, const char *container_id, const char *image_id);
+
+/* Mounts it, detached: *out_fd is a mount (fsmount(2)) that nobody but its holders sees. */
+MUST_CHECK struct error *rootfs_mount(struct images *images, const char *container_id, int *out_fd);
+
+/* A directory to look things up in before the first mount (an image's passwd): the layers, read-only and detached. */
+MUST_CHECK struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd);
+
+/* Removes it: renamed to the trash at once, emptied in the background. Succeeds where there is none, and on a full
+ * disk. */
+MUST_CHECK struct error *rootfs_remove(struct images *images, const char *container_id);
+
+/* Bytes and inodes of the writable directory, by a walk. */
+MUST_CHECK struct error *rootfs_usage(struct images *images, const char *container_id, uint64_t *bytes,
+                                      uint64_t *inodes);
+
+/* Ids of all rootfs that exist, NULL-terminated: for the sweep after a start. */
+MUST_CHECK struct error *rootfs_list(struct images *images, char ***out_ids);

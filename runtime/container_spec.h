@@ -1,0 +1,97 @@
+/* container_spec.h - what is to run, in the kernel's terms. No CRI, no JSON.
+ *
+ * pods/spec.c fills it, the handler brings it to life. A spec owns everything in it. Paths in a container are absolute
+ * and resolved below its root by the child, by descriptor; sources on the host were opened by skiffd. */
+#pragma once
+#include "base/error.h"
+#include "runtime/cgroup/cgroup.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum pid_mode { PID_MODE_CONTAINER, PID_MODE_POD, PID_MODE_NODE, PID_MODE_TARGET };
+
+/* Numbers as in capability.h; bit n of a set is capability n. Inheritable is always empty (CVE-2022-29162). */
+struct capability_sets {
+        uint64_t bounding, effective, permitted, ambient;
+};
+
+enum mount_kind {
+        MOUNT_BIND,   /* a host file or directory: source_fd */
+        MOUNT_PROC,   /* procfs of the container's pid namespace */
+        MOUNT_SYSFS,  /* sysfs of the pod's network namespace (a bind of the host's when the pod uses the host's) */
+        MOUNT_TMPFS,  /* data: "mode=755,size=65536k" */
+        MOUNT_DEVPTS, /* a new instance, newinstance,ptmxmode=0666,mode=0620,gid=5 */
+        MOUNT_MQUEUE, /* of the pod's ipc namespace */
+        MOUNT_SHM,    /* the pod's /dev/shm, kept by the supervisor */
+        MOUNT_CGROUP, /* the container's own cgroups, v1 or v2 as the host has them */
+};
+
+enum mount_propagation { MOUNT_PRIVATE, MOUNT_SLAVE, MOUNT_SHARED };
+
+struct container_mount {
+        enum mount_kind kind;
+        char *target;    /* in the container */
+        char *host_path; /* MOUNT_BIND: opened by the handler, at start */
+        char *data;      /* MOUNT_TMPFS: mount options */
+        bool readonly, recursive_readonly, nosuid, nodev, noexec;
+        enum mount_propagation propagation;
+        int source_fd; /* MOUNT_BIND: a detached mount instead of host_path; -1: none */
+};
+
+struct container_device {
+        char *path; /* in the container: "/dev/fuse" */
+        char type;  /* 'c' or 'b' */
+        uint32_t major, minor, mode, uid, gid;
+};
+
+struct container_rlimit {
+        int resource; /* RLIMIT_* */
+        uint64_t soft, hard;
+};
+
+/* A process to run in a container: its main one, or an exec. */
+struct process_spec {
+        char **argv, **env; /* NULL-terminated */
+        char *cwd;          /* made when absent (as Docker does), "/" at least */
+        uint32_t uid, gid, umask;
+        uint32_t *groups; /* set outright, the primary among them (CVE-2023-25173) */
+        size_t n_groups;
+        struct capability_sets capabilities;
+        bool no_new_privs;
+        struct container_rlimit *rlimits;
+        size_t n_rlimits;
+        int oom_score_adj; /* set where the kernel lets us */
+        bool set_oom_score_adj;
+};
+
+struct seccomp_program; /* runtime/seccomp.h: finished BPF, shared by all that use the profile */
+
+struct container_spec {
+        char *id;
+        char *hostname; /* of the pod, for messages only: the uts namespace is infra's */
+        struct process_spec process;
+        enum pid_mode pid_mode;
+        char *pid_target; /* PID_MODE_TARGET: a container's id in the same pod */
+        bool private_cgroup_namespace;
+        const struct seccomp_program *seccomp; /* borrowed; NULL: unconfined */
+        bool readonly_rootfs, stdin_open, stdin_once;
+        struct container_mount *mounts; /* in the order to mount */
+        size_t n_mounts;
+        char **masked_paths, **readonly_paths; /* NULL-terminated */
+        struct container_device *devices;      /* made in /dev; the cgroup decides who may use them */
+        size_t n_devices;
+        struct device_rule *device_rules;
+        size_t n_device_rules;
+        bool all_devices; /* privileged */
+        bool host_network; /* for MOUNT_SYSFS */
+        char *cgroup_path;
+        struct cgroup_limits limits; /* pointers in it are owned by this spec too */
+        int stop_signal;
+};
+
+struct container_spec *container_spec_new(void); /* zeroed, source_fds -1 where mounts are added later */
+void container_spec_free(struct container_spec *spec);
+DEFINE_FREEP(struct container_spec, container_spec_free)
+void process_spec_done(struct process_spec *process);

@@ -1,0 +1,151 @@
+/* handler.h - the one interface to run pods and containers, and the table of handlers.
+ *
+ * Native is skiff-pod; OCI command lines (runc) and containerd shims can stand behind the same face later. A
+ * struct runtime_pod is skiffd's connection to one pod's supervisor, which outlives skiffd: runtime_pod_attach finds it
+ * again. What happens on its own (an exit, the end of infra) is an event to be read from runtime_pod_event_fd; nothing
+ * calls up.
+ *
+ * Requests each use a connection of their own to the supervisor, so any number may be under way at once from any thread,
+ * and closing one (cancel, deadline, death of skiffd) ends what only it was for: an exec. Events must be read by one
+ * thread. */
+#pragma once
+#include "base/error.h"
+#include "base/wait.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/container_spec.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct runtime;     /* one a skiffd: the handlers and what they share */
+struct runtime_pod; /* one a pod */
+
+struct runtime_config {
+        const char *program_dir; /* where skiff-pod is */
+        struct cgroups *cgroups; /* borrowed */
+};
+MUST_CHECK struct error *runtime_open(const struct runtime_config *config, struct runtime **out);
+void runtime_free(struct runtime *runtime); /* supervisors go on */
+DEFINE_FREEP(struct runtime, runtime_free)
+
+struct sysctl {
+        const char *name, *value; /* "net.ipv4.ip_unprivileged_port_start"; checked by pods */
+};
+
+struct pod_spec {
+        const char *id;
+        int dir_fd;              /* STATE/pods/ID, 0700, borrowed: socket "sock", file "exits" */
+        const char *hostname;    /* NULL: the host's (host network) */
+        bool host_network, host_ipc, host_pid, share_pid;
+        const struct sysctl *sysctls;
+        size_t n_sysctls;
+        uint64_t shm_size_bytes; /* 64 MiB by default; ignored with host_ipc (the host's /dev/shm is used) */
+        const char *cgroup_path; /* exists already; the supervisor and infra enter it */
+        int oom_score_adj;
+        bool set_oom_score_adj;
+        const struct seccomp_program *seccomp; /* not applied to infra, which has a stricter one; reserved */
+};
+
+/* Starts a supervisor and the infra process. It is an orphan, which ends with its first connection, until
+ * runtime_pod_commit. On failure nothing is left. */
+MUST_CHECK struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *spec,
+                                           const struct wait *wait, struct runtime_pod **out);
+MUST_CHECK struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wait);
+
+/* Connects to a supervisor that lives. *out is NULL, without an error, when none does (ECONNREFUSED, no socket). */
+MUST_CHECK struct error *runtime_pod_attach(struct runtime *runtime, const char *id, int dir_fd,
+                                            const struct wait *wait, struct runtime_pod **out);
+
+/* Ends the supervisor and all that it runs (SIGKILL by pidfd; in a host-pid pod by the cgroup) and waits until they are
+ * gone. Idempotent. The runtime_pod stays to be freed. */
+MUST_CHECK struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait);
+void runtime_pod_free(struct runtime_pod *pod); /* the supervisor goes on */
+DEFINE_FREEP(struct runtime_pod, runtime_pod_free)
+
+/* Descriptors borrowed from pod, valid until it is freed: infra's network namespace; -1 with the host's network. */
+int runtime_pod_netns(const struct runtime_pod *pod);
+/* Whether infra was alive in the last snapshot or event. */
+bool runtime_pod_infra_alive(const struct runtime_pod *pod);
+pid_t runtime_pod_supervisor_pid(const struct runtime_pod *pod); /* for people */
+pid_t runtime_pod_infra_pid(const struct runtime_pod *pod);      /* for people */
+/* What could not be done and was not fatal ("oom_score_adj -998: permission denied"), or NULL. */
+const char *runtime_pod_notice(const struct runtime_pod *pod);
+
+/* An exit as the supervisor saw it. Also the fixed record in STATE/pods/ID/exits. */
+struct runtime_exit {
+        char container_id[65];
+        int32_t exit_code; /* 128 + signal for a killed one */
+        int32_t signal;    /* 0: it exited */
+        uint8_t oom_killed;
+        int64_t finished_wall_ns;
+};
+
+enum runtime_event_kind {
+        RUNTIME_EVENT_EXIT,       /* a container's main process has ended, and its log is complete */
+        RUNTIME_EVENT_INFRA_EXIT, /* the pod's namespaces have lost their keeper */
+        RUNTIME_EVENT_LOST,       /* the supervisor is gone: so is everything that it ran */
+        RUNTIME_EVENT_OOM,        /* something in the container was killed for want of memory; it goes on */
+};
+struct runtime_event {
+        enum runtime_event_kind kind;
+        struct runtime_exit exit; /* EXIT; container_id for OOM too */
+};
+
+/* Readable when runtime_pod_next_event has something (POLLIN or POLLHUP). */
+int runtime_pod_event_fd(const struct runtime_pod *pod);
+/* *got tells whether there was one; call until there is none. After LOST there will be no more. */
+MUST_CHECK struct error *runtime_pod_next_event(struct runtime_pod *pod, struct runtime_event *out, bool *got);
+
+/* A container that runs, as the supervisor told at attach: for recovery. */
+struct runtime_container {
+        char id[65];
+        pid_t pid;
+        int64_t started_wall_ns;
+};
+/* Borrowed array from the snapshot that attach got. */
+size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_container **out);
+
+/* Reads STATE/pods/ID/exits; *out is an array owned by the caller (free). An absent file is no exits. */
+MUST_CHECK struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n);
+
+struct runtime_start {
+        int rootfs_fd; /* detached mount, borrowed */
+        int log_fd;    /* the open log file (O_APPEND), borrowed; -1: output is thrown away */
+        uint64_t log_line_max_bytes; /* longer lines are cut into partial ones; 16384 as the peers do */
+};
+
+/* Starts a container whose cgroup exists. On success its process has been exec'ed: *pid is its host number for people,
+ * *started_wall_ns when. Errors: FAILED_PRECONDITION when the child failed, with the words users know
+ * (`exec: "x": executable file not found in $PATH`, `exec: "/x": permission denied`, `chdir to cwd ("/x")...`); nothing
+ * is left then. */
+MUST_CHECK struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
+                                                 const struct runtime_start *start, const struct wait *wait,
+                                                 pid_t *pid, int64_t *started_wall_ns);
+
+/* Sends a signal to the main process. NOT_FOUND-free: succeeds when it is gone. all: to every process of the container
+ * (its cgroup). */
+MUST_CHECK struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, int signal,
+                                                  const struct wait *wait);
+
+/* The log file was renamed: go on in this one. Every line before the answer is in the old file, every one after it in
+ * the new. */
+MUST_CHECK struct error *runtime_container_reopen_log(struct runtime_pod *pod, const char *id, int log_fd,
+                                                      const struct wait *wait);
+
+struct exec_result {
+        int32_t exit_code;
+        char *out, *err; /* owned by the caller */
+        size_t out_bytes, err_bytes;
+        bool truncated;
+};
+void exec_result_done(struct exec_result *result);
+
+/* Runs a command in a running container to its end, with the container's seccomp program and cgroup. Outputs together
+ * hold at most limit_bytes, then are cut. Errors: DEADLINE_EXCEEDED when timeout_ms (0: none) has passed, also while a
+ * grandchild holds the pipes; what it started is killed then. FAILED_PRECONDITION when the container does not run.
+ * A command that cannot be started is a result, as users know it: 127 (not found) or 126, with the words in err. */
+MUST_CHECK struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_id,
+                                           const struct process_spec *process,
+                                           const struct seccomp_program *seccomp, int64_t timeout_ms,
+                                           size_t limit_bytes, const struct wait *wait, struct exec_result *out);
