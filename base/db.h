@@ -4,7 +4,7 @@
  * (MECHANICS of durability): DB_NORMAL (WAL, synchronous=NORMAL: a commit survives the process, not a power cut, and
  * costs no fsync) and DB_FULL (commits are on the disk). wal_autocheckpoint is 0; db_checkpoint is called by a
  * background thread. On ENOSPC ("database or disk is full") the ballast file beside the database is freed and the
- * statement tried once more; db_checkpoint makes the ballast again when there is room.
+ * statement or transaction tried once more; db_checkpoint makes the ballast again when there is room.
  *
  * Source: sqlite.org/wal.html, /pragma.html. */
 #pragma once
@@ -51,7 +51,8 @@ int64_t db_row_integer(const struct db_row *row, int column);
 const char *db_row_text(const struct db_row *row, int column);
 const void *db_row_blob(const struct db_row *row, int column, size_t *len_bytes);
 
-/* Runs body between BEGIN IMMEDIATE and COMMIT, holding the lock; its error rolls back. db_run inside it joins. */
+/* Runs body between BEGIN IMMEDIATE and COMMIT, holding the lock; its error rolls back. db_run inside it joins. On a full
+ * disk body runs a second time, after a rollback: it must bear that. */
 MUST_CHECK struct error *db_transaction(struct db *db, struct error *(*body)(struct db *db, void *context),
                                         void *context);
 

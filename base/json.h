@@ -13,7 +13,7 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 struct json;
 
 /* Parses exactly one value. Duplicate keys: the last wins. Errors: INVALID_ARGUMENT "line 3: ...", also for more than 64
- * levels. */
+ * levels or 500,000 values. */
 MUST_CHECK struct error *json_parse(const char *bytes, size_t len_bytes, struct json **out);
 void json_free(struct json *json);
 DEFINE_FREEP(struct json, json_free)
@@ -36,6 +36,7 @@ bool json_boolean(const struct json *json, bool otherwise);
 MUST_CHECK struct error *json_need_text(const struct json *object, const char *key, const char **out);
 MUST_CHECK struct error *json_need_integer(const struct json *object, const char *key, int64_t *out);
 
-/* Writes. json_write gives the tree as compact text. json_put_text appends a quoted, escaped string (NULL: null). */
+/* Writes. json_write gives the tree as compact text. json_put_text appends a quoted, escaped string (NULL: null);
+ * bytes that are not UTF-8 become U+FFFD. */
 MUST_CHECK struct error *json_write(const struct json *json, struct buf *out);
 MUST_CHECK struct error *json_put_text(struct buf *out, const char *text);
