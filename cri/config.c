@@ -29,20 +29,22 @@ static const struct option options[] = {
           "the socket that kubelet connects to, unix:///PATH" },
         { "cni-conf-dir", "cni_conf_dir", OPTION_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0, 0, "DIR",
           "network configurations; the first valid one by name is used" },
-        { "cni-bin-dir", "cni_bin_dir", OPTION_PATHS, AT(cni_bin_dir), "/opt/cni/bin:/usr/lib/cni", 0, 0, "DIR[:DIR]",
-          "network plugins" },
+        { "cni-bin-dir", "cni_bin_dir", OPTION_PATHS, AT(cni_bin_dir), "/opt/cni/bin:/usr/lib/cni", 0, 0,
+          "DIR[:DIR]", "network plugins" },
         { "registry-config-dir", "registry_config_dir", OPTION_PATHS, AT(registry_config_dir),
           "/etc/skiff/certs.d:/etc/containerd/certs.d", 0, 0, "DIR[:DIR]", "HOST/hosts.toml for registries" },
         { "cgroup-driver", "cgroup_driver", OPTION_TEXT, AT(cgroup_driver), "auto", 0, 0, "DRIVER",
           "auto, cgroupfs or systemd" },
-        { "log-level", "log_level", OPTION_TEXT, AT(log_level), "info", 0, 0, "LEVEL", "debug, info, warn or error" },
+        { "log-level", "log_level", OPTION_TEXT, AT(log_level), "info", 0, 0, "LEVEL",
+          "debug, info, warn or error" },
         { "pinned-images", "pinned_images", OPTION_LIST, AT(pinned_images), "", 0, 0, "IMAGE[,IMAGE]",
           "images that are never collected" },
         /* Not `nobody`: containers run as that. No passwd entry needs to be there. */
         { "pull-uid", "pull_uid", OPTION_NUMBER, AT(pull_uid), "60717", 1, UINT32_MAX - 1, "UID",
           "the user and group that registries are spoken to as" },
         { "max-container-log-line-size", "max_container_log_line_size", OPTION_NUMBER,
-          AT(max_container_log_line_size), "16384", 64, 1 << 20, "BYTES", "longer lines are written as partial ones" },
+          AT(max_container_log_line_size), "16384", 64, 1 << 20, "BYTES",
+          "longer lines are written as partial ones" },
 };
 
 const char *const *config_keys(void)
@@ -55,11 +57,12 @@ const char *const *config_keys(void)
 
 void config_print_help(FILE *to)
 {
-        (void) fprintf(to, "skiffd " SKIFF_VERSION ": runs pods for kubelet, over CRI.\n\n"
-                           "  --config FILE\n      TOML with the keys below, '_' for '-' (" DEFAULT_CONFIG ")\n");
+        (void) fprintf(to,
+                       "skiffd " SKIFF_VERSION ": runs pods for kubelet, over CRI.\n\n"
+                       "  --config FILE\n      TOML with the keys below, '_' for '-' (" DEFAULT_CONFIG ")\n");
         for (size_t i = 0; i < LENGTH(options); i++)
-                (void) fprintf(to, "  --%s %s\n      %s (%s)\n", options[i].flag, options[i].value, options[i].help,
-                               *options[i].standard ? options[i].standard : "none");
+                (void) fprintf(to, "  --%s %s\n      %s (%s)\n", options[i].flag, options[i].value,
+                               options[i].help, *options[i].standard ? options[i].standard : "none");
         (void) fprintf(to, "  --help, --version\n\nSIGTERM stops it and leaves pods running.\n");
 }
 
@@ -99,13 +102,15 @@ static struct error *set_text(struct skiff_config *config, const struct option *
 static struct error *set_number(struct skiff_config *config, const struct option *option, int64_t number)
 {
         if (number < option->least || number > option->most)
-                return error_new(ERROR_INVALID_ARGUMENT, "%" PRId64 " is not between %" PRId64 " and %" PRId64, number,
-                                 option->least, option->most);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "%" PRId64 " is not between %" PRId64 " and %" PRId64, number, option->least,
+                                 option->most);
         *(int64_t *) (void *) ((char *) config + option->offset) = number;
         return NULL;
 }
 
-static void set_list(struct skiff_config *config, const struct option *option, const char *const *items, size_t n)
+static void set_list(struct skiff_config *config, const struct option *option, const char *const *items,
+                     size_t n)
 {
         char ***list = (char ***) (void *) ((char *) config + option->offset);
         free_strings(*list);
@@ -114,7 +119,8 @@ static void set_list(struct skiff_config *config, const struct option *option, c
                 (*list)[i] = dup_string(items[i]);
 }
 
-static struct error *set_list_from_text(struct skiff_config *config, const struct option *option, const char *text)
+static struct error *set_list_from_text(struct skiff_config *config, const struct option *option,
+                                        const char *text)
 {
         _cleanup_(freep) char *copy = dup_string(text);
         _cleanup_(freep) const char **items = NEW_ARRAY(const char *, strlen(text) + 1);
@@ -144,15 +150,17 @@ static struct error *set_from_text(struct skiff_config *config, const struct opt
 
 static struct error *wrong_type(const struct toml_value *value, const char *wanted)
 {
-        return error_new(ERROR_INVALID_ARGUMENT, "%s where %s should be", toml_type_name(toml_type_of(value)), wanted);
+        return error_new(ERROR_INVALID_ARGUMENT, "%s where %s should be", toml_type_name(toml_type_of(value)),
+                         wanted);
 }
 
 static struct error *set_from_toml(struct skiff_config *config, const struct option *option,
                                    const struct toml_value *value)
 {
         if (option->type == OPTION_NUMBER)
-                return toml_type_of(value) == TOML_INTEGER ? set_number(config, option, toml_integer(value, 0))
-                                                           : wrong_type(value, "a whole number");
+                return toml_type_of(value) == TOML_INTEGER
+                               ? set_number(config, option, toml_integer(value, 0))
+                               : wrong_type(value, "a whole number");
         if (option->type != OPTION_LIST)
                 return toml_type_of(value) == TOML_STRING ? set_text(config, option, toml_text(value, ""))
                                                           : wrong_type(value, "a string");
@@ -186,7 +194,8 @@ static struct error *read_tree(struct skiff_config *config, const struct toml_va
                 const struct toml_value *value = toml_at(root, i);
                 const struct option *option = find_option(key, true);
                 if (!option)
-                        return error_new(ERROR_INVALID_ARGUMENT, "line %u: unknown key \"%s\"", toml_line(value), key);
+                        return error_new(ERROR_INVALID_ARGUMENT, "line %u: unknown key \"%s\"",
+                                         toml_line(value), key);
                 TRY_WRAP(set_from_toml(config, option, value), "line %u: %s", toml_line(value), key);
         }
         return NULL;
@@ -202,7 +211,8 @@ static struct error *read_file(struct skiff_config *config, bool must_exist)
                 error_ignore(e); /* the default file may be absent */
                 return NULL;
         }
-        TRY(e);
+        if (e)
+                return e;
         TRY(toml_parse(text, len_bytes, &root));
         return read_tree(config, root);
 }
@@ -237,7 +247,8 @@ static struct error *flags_read(int argc, char *const *argv, struct flags *flags
                 if (*action != CONFIG_RUN)
                         return NULL;
                 if (strncmp(argv[i], "--", 2) != 0)
-                        return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is no flag; --help lists them", argv[i]);
+                        return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is no flag; --help lists them",
+                                         argv[i]);
                 _cleanup_(freep) char *name = dup_string(argv[i] + 2);
                 const char *equals = strchr(argv[i], '=');
                 name[strcspn(name, "=")] = '\0';
@@ -254,7 +265,8 @@ static struct error *flags_apply(struct skiff_config *config, const struct flags
 {
         for (size_t i = 0; i < LENGTH(options); i++)
                 if (flags->values[i])
-                        TRY_WRAP(set_from_text(config, &options[i], flags->values[i]), "--%s", options[i].flag);
+                        TRY_WRAP(set_from_text(config, &options[i], flags->values[i]), "--%s",
+                                 options[i].flag);
         return NULL;
 }
 
@@ -267,10 +279,12 @@ static struct error *check_choices(struct skiff_config *config)
         for (size_t i = 0; i < LENGTH(drivers); i++)
                 known |= strcmp(config->cgroup_driver, drivers[i]) == 0;
         if (!known)
-                return error_new(ERROR_INVALID_ARGUMENT, "cgroup driver \"%s\" is none of auto, cgroupfs, systemd",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "cgroup driver \"%s\" is none of auto, cgroupfs, systemd",
                                  config->cgroup_driver);
         if (strcmp(config->root, config->state) == 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "root and state are both %s: one survives a reboot, one does not",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "root and state are both %s: one survives a reboot, one does not",
                                  config->root);
         return log_parse_level(config->log_level, &config->level);
 }
