@@ -1,0 +1,90 @@
+/* node.h - the face of pods: what the CRI calls ask for, by CRI's own messages.
+ *
+ * A node owns the sandboxes and containers of one skiffd. Everything is kept in ROOT/pods.db as it happens, so a node
+ * opened again after any death finds what was there: what ran still runs, what was half made is undone, what was half
+ * removed is removed.
+ *
+ * Requests are checked by the caller for their shape (cri/validate); what they mean is checked here. Results are handed
+ * to a `reply` function while the tables are locked: it must not call back. Ids may be any unique prefix that the caller
+ * has already made whole: a full id is wanted here. An unknown id is NOT_FOUND, except where CRI wants success.
+ *
+ * Threads: any, at once, after node_open. */
+#pragma once
+#include "api/cri.pb-c.h"
+#include "base/error.h"
+#include "base/pool.h"
+#include "base/wait.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cgroups;
+struct cni;
+struct images;
+struct node;
+struct runtime;
+struct seccomp_cache;
+
+struct node_config {
+        const char *root, *state;
+        /* All borrowed, and must outlive the node. */
+        struct images *images;
+        struct cni *cni;
+        struct runtime *runtime;
+        struct cgroups *cgroups;
+        struct seccomp_cache *seccomp;
+        struct pool *pool; /* for what goes on in the background */
+        const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
+        uint64_t log_line_max_bytes;
+};
+
+/* Opens ROOT/pods.db and recovers. When it returns reads are right, and interrupted makes are being undone in the
+ * background. */
+MUST_CHECK struct error *node_open(const struct node_config *config, struct node **out);
+
+/* Ends the node's threads; pods go on. Every call must have returned. */
+void node_free(struct node *node);
+DEFINE_FREEP(struct node, node_free)
+
+/* Where a result goes, once: message is of the call's response type, borrowed. */
+struct node_reply {
+        struct error *(*send)(void *context, const ProtobufCMessage *message);
+        void *context;
+};
+
+/* --- sandboxes --- */
+
+/* Errors: ALREADY_EXISTS names the id that has the name; whatever fails, nothing is left. */
+MUST_CHECK struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *config, const char *handler,
+                                      const struct wait *wait, char **out_id);
+/* Kills what runs in it and takes down its network and namespaces. Idempotent; an unknown id succeeds. */
+MUST_CHECK struct error *node_stop_pod(struct node *node, const char *id);
+/* Removes it with its containers, stopping it first where it must. Idempotent; an unknown id succeeds. */
+MUST_CHECK struct error *node_remove_pod(struct node *node, const char *id);
+MUST_CHECK struct error *node_pod_status(struct node *node, const char *id, bool verbose,
+                                         const struct node_reply *reply);
+MUST_CHECK struct error *node_list_pods(struct node *node, const Cri__PodSandboxFilter *filter,
+                                        const struct node_reply *reply);
+
+/* --- containers --- */
+
+MUST_CHECK struct error *node_create_container(struct node *node, const Cri__CreateContainerRequest *request,
+                                               const struct wait *wait, char **out_id);
+MUST_CHECK struct error *node_start_container(struct node *node, const char *id, const struct wait *wait);
+/* grace_s: seconds between the stop signal and SIGKILL; a second call with less shortens the first. Idempotent; an
+ * unknown id succeeds. */
+MUST_CHECK struct error *node_stop_container(struct node *node, const char *id, int64_t grace_s);
+MUST_CHECK struct error *node_remove_container(struct node *node, const char *id); /* likewise; kills what runs */
+MUST_CHECK struct error *node_container_status(struct node *node, const char *id, bool verbose,
+                                               const struct node_reply *reply);
+MUST_CHECK struct error *node_list_containers(struct node *node, const Cri__ContainerFilter *filter,
+                                              const struct node_reply *reply);
+MUST_CHECK struct error *node_update_container(struct node *node, const char *id,
+                                               const Cri__LinuxContainerResources *resources);
+MUST_CHECK struct error *node_reopen_log(struct node *node, const char *id, const struct wait *wait);
+/* Errors: DEADLINE_EXCEEDED when timeout_s (0: none) has passed; FAILED_PRECONDITION when it does not run. */
+MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request,
+                                        const struct wait *wait, const struct node_reply *reply);
+
+/* What is left over of pods that no record knows: text lines for people, NULL-terminated, owned by the caller. */
+MUST_CHECK struct error *node_leaks(struct node *node, char ***out);

@@ -1,0 +1,113 @@
+/* state.h - what a node is made of. Private to pods/.
+ *
+ * One lock, node->lock, guards the tables and every field marked "locked" below; it is held for moments only, never
+ * across a wait. Longer things are ordered by operations (operation.h): an object has at most one at a time, and the
+ * fields marked "operation" belong to whoever runs it. The rest is set when the object is made and never changes.
+ *
+ * Objects are counted: whoever works on one without the lock holds a reference (table.h). */
+#pragma once
+#include "api/cri.pb-c.h"
+#include "base/db.h"
+#include "base/id.h"
+#include "base/steps.h"
+#include "pods/node.h"
+#include "pods/operation.h"
+#include "runtime/container_spec.h"
+#include "runtime/handler.h"
+#include <pthread.h>
+#include <uthash.h>
+
+/* How far a sandbox is. Recorded: the numbers must not change. */
+enum pod_state {
+        POD_MAKING = 0,   /* RunPodSandbox is under way: recovery undoes it */
+        POD_READY = 1,
+        POD_STOPPING = 2, /* Stop is under way, or the pod died by itself: recovery finishes it */
+        POD_STOPPED = 3,
+        POD_REMOVING = 4,
+};
+
+enum container_state {
+        CONTAINER_MAKING = 0,
+        CONTAINER_CREATED = 1,
+        CONTAINER_STARTING = 2, /* recovery asks the supervisor whether it runs */
+        CONTAINER_RUNNING = 3,
+        CONTAINER_EXITED = 4,
+        CONTAINER_REMOVING = 5,
+};
+
+struct sandbox {
+        char id[ID_LEN + 1];
+        char *name; /* what must be unique: namespace/name/uid/attempt */
+        struct node *node;
+        Cri__PodSandboxConfig *config;
+        char *handler, *cgroup_parent, *cgroup_path, *boot_id;
+        int64_t created_ns;
+        bool host_network, host_ipc, host_pid, share_pid;
+
+        /* locked */
+        size_t references;
+        enum pod_state state;
+        size_t begun; /* steps of run_pod that may have run */
+        struct operation operation;
+        char **ips; /* NULL-terminated; NULL before the network is there */
+        struct runtime_pod *runtime; /* NULL: no supervisor */
+        struct step_times run_times, stop_times;
+        struct container *containers; /* by prev/next in the pod */
+        bool watched; /* the monitor polls runtime's events */
+
+        /* operation */
+        char *conflist, *result; /* CNI: what ADD was done with, and what came of it */
+        int dir_fd; /* STATE/pods/ID; -1 when it is not open */
+
+        UT_hash_handle by_id, by_name;
+};
+
+struct container {
+        char id[ID_LEN + 1];
+        char *name; /* pod id/name/attempt */
+        struct sandbox *pod; /* a reference */
+        Cri__ContainerConfig *config;
+        char *image_id, *image_ref; /* the config's digest; the name it was asked by, as CRI echoes it */
+        char *cgroup_path, *log_path; /* absolute, or NULL: no log */
+        int64_t created_ns;
+
+        /* locked */
+        size_t references;
+        enum container_state state;
+        struct operation operation;
+        int64_t started_ns, finished_ns, kill_at_ns /* monotonic: when a Stop under way turns to SIGKILL */;
+        int32_t exit_code;
+        pid_t pid;
+        bool oom_killed;
+        char *reason, *message;
+        int stop_poke_fd; /* eventfd while a Stop waits: kill_at_ns has changed */
+        int exited_fd;    /* eventfd, readable for ever once it has ended; made when first waited for; -1 */
+        struct step_times create_times, start_times, stop_times;
+        Cri__LinuxContainerResources *resources; /* as updated since; NULL: as in config */
+        struct container_user {
+                int64_t uid, gid, *groups;
+                size_t n_groups;
+        } user;
+
+        /* operation */
+        struct container_spec *spec; /* NULL after a restart until it is needed */
+
+        struct container *prev, *next; /* in the pod */
+        UT_hash_handle by_id, by_name;
+};
+
+struct node {
+        struct node_config config;
+        char *root, *state, *boot_id;
+        struct db *db;
+        int state_fd; /* STATE */
+
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* an object has gone, a background job has ended */
+        struct sandbox *pods, *pods_by_name;
+        struct container *containers, *containers_by_name;
+        size_t background; /* jobs under way */
+        bool closing;
+
+        struct monitor *monitor;
+};

@@ -1,0 +1,84 @@
+#include "base/file.h"
+#include "tests/unit/unit.h"
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+static int open_dir(const char *path)
+{
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        return fd;
+}
+
+static void links_stay_inside_the_root(void **dir)
+{
+        _cleanup_(closep) int root_fd = open_dir(*dir), fd = -1;
+        assert_ok(file_mkdirs(root_fd, "etc/deep", 0755));
+        assert_ok(file_replace(root_fd, "etc/passwd", "inside", 6, 0644, false));
+        assert_int_equal(symlinkat("/etc/passwd", root_fd, "abs"), 0);
+        assert_int_equal(symlinkat("../../../../etc/passwd", root_fd, "etc/deep/up"), 0);
+        _cleanup_(freep) char *text = NULL;
+        for (int i = 0; i < 2; i++) {
+                char got[16] = { 0 };
+                assert_ok(file_open_in_root(root_fd, i ? "etc/deep/up" : "abs", O_RDONLY, 0, &fd));
+                assert_int_equal(read(fd, got, sizeof(got) - 1), 6);
+                assert_string_equal(got, "inside");
+                closep(&fd);
+        }
+        assert_fails(ERROR_INTERNAL, "abs", file_open_beneath(root_fd, "abs", O_RDONLY, 0, &fd));
+        assert_fails(ERROR_INTERNAL, "..", file_open_beneath(root_fd, "../x", O_RDONLY, 0, &fd));
+}
+
+static void a_read_is_bounded_and_wants_a_regular_file(void **dir)
+{
+        _cleanup_(closep) int root_fd = open_dir(*dir);
+        _cleanup_(freep) char *text = NULL;
+        size_t len_bytes = 0;
+        assert_ok(file_replace(root_fd, "f", "12345", 5, 0600, true));
+        assert_ok(file_read(root_fd, "f", 5, &text, &len_bytes));
+        assert_int_equal(len_bytes, 5);
+        freep(&text);
+        assert_fails(ERROR_RESOURCE_EXHAUSTED, "more than 4 bytes", file_read(root_fd, "f", 4, &text, NULL));
+        assert_int_equal(mkfifoat(root_fd, "fifo", 0600), 0);
+        assert_fails(ERROR_INTERNAL, "not a regular file", file_read(root_fd, "fifo", 5, &text, NULL));
+        assert_null(text);
+}
+
+static void a_tree_is_removed_and_links_out_of_it_are_not_followed(void **dir)
+{
+        _cleanup_(closep) int root_fd = open_dir(*dir);
+        assert_ok(file_replace(root_fd, "keep", "x", 1, 0600, false));
+        _cleanup_(freep) char *deep = dup_string("tree");
+        for (int i = 0; i < 60; i++) {
+                char *deeper = format_string("%s/d%d", deep, i);
+                free(deep);
+                deep = deeper;
+        }
+        assert_ok(file_mkdirs(root_fd, deep, 0755));
+        assert_int_equal(symlinkat("../keep", root_fd, "tree/link"), 0);
+        assert_int_equal(symlinkat("..", root_fd, "tree/d0/up"), 0);
+        assert_ok(file_remove_tree(root_fd, "tree"));
+        assert_ok(file_remove_tree(root_fd, "tree"));
+        assert_int_equal(faccessat(root_fd, "tree", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+        assert_int_equal(faccessat(root_fd, "keep", F_OK, 0), 0);
+}
+
+static void a_mount_below_a_tree_is_not_emptied(void **dir)
+{
+        _cleanup_(closep) int root_fd = open_dir(*dir);
+        assert_ok(file_mkdirs(root_fd, "outside", 0755));
+        assert_ok(file_replace(root_fd, "outside/data", "x", 1, 0600, false));
+        assert_ok(file_mkdirs(root_fd, "tree/mnt", 0755));
+        _cleanup_(freep) char *from = format_string("%s/outside", (char *) *dir);
+        _cleanup_(freep) char *to = format_string("%s/tree/mnt", (char *) *dir);
+        if (mount(from, to, NULL, MS_BIND, NULL) < 0)
+                skip(); /* not root */
+        struct error *e = file_remove_tree(root_fd, "tree");
+        assert_int_equal(umount(to), 0);
+        assert_fails(ERROR_INTERNAL, "mount point", e);
+        assert_int_equal(faccessat(root_fd, "outside/data", F_OK, 0), 0);
+}
+
+UNIT_MAIN(IN_TMPDIR(links_stay_inside_the_root), IN_TMPDIR(a_read_is_bounded_and_wants_a_regular_file),
+          IN_TMPDIR(a_tree_is_removed_and_links_out_of_it_are_not_followed),
+          IN_TMPDIR(a_mount_below_a_tree_is_not_emptied))
