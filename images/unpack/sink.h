@@ -35,11 +35,11 @@ struct sink_usage {
 
 struct layer_sink {
         /* A file, directory, symbolic link or node; replaces what has the name (a directory only updates one). The data
-         * of a file follows, then entry_end. */
+         * of a file follows, then entry_end with the same entry. */
         struct error *(*entry)(struct layer_sink *sink, const struct sink_entry *entry);
         struct error *(*data)(struct layer_sink *sink, const void *bytes, size_t len_bytes,
                               uint64_t offset_bytes);
-        struct error *(*entry_end)(struct layer_sink *sink);
+        struct error *(*entry_end)(struct layer_sink *sink, const struct sink_entry *entry);
         struct error *(*hardlink)(struct layer_sink *sink, const char *path, const char *target);
         struct error *(*whiteout)(struct layer_sink *sink,
                                   const char *path); /* hides what lower layers have there */

@@ -28,8 +28,7 @@ struct sink_dir {
         int parent_fd;
         char parent[SINK_PATH_MAX + 1];
         int file_fd; /* the file that data goes to, or -1 */
-        uint64_t file_bytes, written_bytes;
-        struct timespec file_mtime;
+        uint64_t written_bytes;
         struct late *late;
         size_t n_late;
         struct sink_usage usage;
@@ -49,7 +48,7 @@ static struct error *fail(int errnum, const char *what)
 static int open_below(int dir_fd, const char *path, int flags)
 {
         struct open_how how = {
-                .flags = (uint64_t) (flags | O_CLOEXEC | O_NOFOLLOW),
+                .flags = (uint64_t) (unsigned) (flags | O_CLOEXEC),
                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
         };
         return (int) syscall(SYS_openat2, dir_fd, *path ? path : ".", &how, sizeof(how));
@@ -238,9 +237,6 @@ static struct error *put_file(struct sink_dir *sink, const struct sink_entry *en
                 return fail(errno, "set the owner");
         if ((entry->mode & SPECIAL_BITS) && fchmod(fd, entry->mode & 07777) < 0) /* chown clears them */
                 return fail(errno, "set the mode");
-        TRY(set_xattrs(fd, entry));
-        sink->file_mtime = entry->mtime;
-        sink->file_bytes = entry->size_bytes;
         sink->written_bytes = 0;
         sink->file_fd = TAKE_FD(fd);
         return NULL;
@@ -305,15 +301,16 @@ static struct error *on_data(struct layer_sink *face, const void *bytes, size_t 
         return NULL;
 }
 
-static struct error *on_entry_end(struct layer_sink *face)
+static struct error *on_entry_end(struct layer_sink *face, const struct sink_entry *entry)
 {
         struct sink_dir *sink = (struct sink_dir *) face;
         _cleanup_(closep) int fd = TAKE_FD(sink->file_fd);
         /* Fewer bytes than it has: a sparse file, whose last hole no write made. */
-        if (sink->written_bytes < sink->file_bytes && ftruncate(fd, (off_t) sink->file_bytes) < 0)
+        if (sink->written_bytes < entry->size_bytes && ftruncate(fd, (off_t) entry->size_bytes) < 0)
                 return fail(errno, "set the size");
         sink->usage.bytes += (sink->written_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
-        const struct timespec times[] = { sink->file_mtime, sink->file_mtime };
+        TRY(set_xattrs(fd, entry)); /* after the data: a write drops file capabilities */
+        const struct timespec times[] = { entry->mtime, entry->mtime };
         if (futimens(fd, times) < 0)
                 return fail(errno, "set the time");
         return NULL;

@@ -212,7 +212,7 @@ static struct error *one_entry(struct tar *tar, struct archive_entry *from, cons
         if (!S_ISREG(entry.mode))
                 return NULL;
         TRY(data_copy(tar));
-        return sink->entry_end(sink);
+        return sink->entry_end(sink, &entry);
 }
 
 static struct error *all_entries(struct tar *tar)
