@@ -1,6 +1,7 @@
 #include "images/catalog.h"
 #include "base/fault.h"
 #include "images/config.h"
+#include "images/image.h"
 #include "images/reference.h"
 #include "images/strings.h"
 #include <pthread.h>
@@ -213,22 +214,6 @@ void catalog_free(struct catalog *catalog)
 }
 
 /* --- looking up --- */
-
-static struct image *image_copy(const struct image *from)
-{
-        struct image *to = NEW(struct image);
-        *to = (struct image){
-                .id = dup_string(from->id),
-                .repo_tags = strings_copy(from->repo_tags),
-                .repo_digests = strings_copy(from->repo_digests),
-                .size_bytes = from->size_bytes,
-                .pinned = from->pinned,
-                .config_json = dup_string(from->config_json),
-                .diff_ids = strings_copy(from->diff_ids),
-        };
-        config_copy(&from->config, &to->config);
-        return to;
-}
 
 static const struct image *find_by_hex(const struct list *list, const char *hex)
 {
