@@ -10,4 +10,4 @@ exec unshare --net --mount --propagation private bash -c '
         mount -t tmpfs -o mode=755 netns /run/netns
         mount --make-shared /run/netns
         mount -t tmpfs -o mode=755 cni /var/lib/cni
-        exec /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider tests/integration "$@"' run "$@"
+        exec /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider "${@:-tests/integration}"' run "$@"
