@@ -1,0 +1,247 @@
+#include "base/mount.h"
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* The system calls by number: neither musl nor an older glibc has wrappers for all of them, and glibc's
+ * sys/mount.h cannot be included beside linux/mount.h. */
+#ifndef __NR_mount_setattr
+#define __NR_mount_setattr 442
+#endif
+#define OPTION_MAX_BYTES 255 /* fsconfig(2) takes strings of at most this */
+
+static int sys_fsconfig(int fs_fd, unsigned command, const char *key, const void *value, int aux)
+{
+        return (int) syscall(__NR_fsconfig, fs_fd, command, key, value, aux);
+}
+
+/* The kernel's own words about what went wrong: one line of the fs context's log, "e overlay: ...". */
+static struct error *fs_error(int fs_fd, int errnum, const char *what)
+{
+        char said[256];
+        ssize_t len_bytes = read(fs_fd, said, sizeof(said) - 1);
+        if (len_bytes <= 2)
+                return error_errno(errnum, "%s", what);
+        said[len_bytes] = '\0';
+        said[strcspn(said, "\n")] = '\0';
+        return error_errno(errnum, "%s: %s", what, said + 2);
+}
+
+static struct error *fs_open(const char *type, int *out_fd)
+{
+        int fd = (int) syscall(__NR_fsopen, type, FSOPEN_CLOEXEC);
+        if (fd < 0)
+                return error_errno(errno, "fsopen %s", type);
+        *out_fd = fd;
+        return NULL;
+}
+
+static struct error *fs_set(int fs_fd, const char *key, const char *value)
+{
+        int rc = value ? sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value, 0)
+                       : sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0);
+        return rc < 0 ? fs_error(fs_fd, errno, key) : NULL;
+}
+
+static struct error *fs_mount(int fs_fd, const char *type, uint64_t attributes, int *out_fd)
+{
+        if (sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+                return fs_error(fs_fd, errno, type);
+        int fd = (int) syscall(__NR_fsmount, fs_fd, FSMOUNT_CLOEXEC, (unsigned) attributes);
+        if (fd < 0)
+                return fs_error(fs_fd, errno, type);
+        *out_fd = fd;
+        return NULL;
+}
+
+struct error *mount_new(const char *type, const char *const *options, uint64_t attributes, int *out_fd)
+{
+        _cleanup_(closep) int fs_fd = -1;
+        TRY(fs_open(type, &fs_fd));
+        for (; options && options[0]; options += 2)
+                TRY_WRAP(fs_set(fs_fd, options[0], options[1]), "mount %s", type);
+        TRY_WRAP(fs_mount(fs_fd, type, attributes, out_fd), "mount");
+        return NULL;
+}
+
+struct error *mount_clone(int dir_fd, const char *path, bool recursive, int *out_fd)
+{
+        unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned) (*path ? 0 : AT_EMPTY_PATH) |
+                         (unsigned) (recursive ? AT_RECURSIVE : 0);
+        int fd = (int) syscall(__NR_open_tree, dir_fd, path, flags);
+        if (fd < 0)
+                return error_errno(errno, "clone the mount of %s", *path ? path : "a descriptor");
+        *out_fd = fd;
+        return NULL;
+}
+
+struct error *mount_attributes(int mount_fd, uint64_t set, uint64_t clear, uint64_t propagation,
+                               bool recursive)
+{
+        struct mount_attr attr = { .attr_set = set, .attr_clr = clear, .propagation = propagation };
+        unsigned flags = (unsigned) AT_EMPTY_PATH | (unsigned) (recursive ? AT_RECURSIVE : 0);
+        if (syscall(__NR_mount_setattr, mount_fd, "", flags, &attr, sizeof(attr)) < 0)
+                return error_errno(errno, "set mount attributes");
+        return NULL;
+}
+
+struct error *mount_attach(int mount_fd, int dir_fd, const char *path)
+{
+        unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | (*path ? 0U : MOVE_MOUNT_T_EMPTY_PATH);
+        if (syscall(__NR_move_mount, mount_fd, "", dir_fd, path, flags) < 0)
+                return error_errno(errno, "attach a mount at %s", *path ? path : "a descriptor");
+        return NULL;
+}
+
+/* --- overlay: the ways to name its directories, newest first --- */
+
+struct overlay {
+        const int *lower_fds;
+        size_t n;
+        int upper_fd, work_fd;
+        bool is_volatile;
+};
+
+static int set_fd(int fs_fd, const char *key, int fd)
+{
+        return sys_fsconfig(fs_fd, FSCONFIG_SET_FD, key, NULL, fd);
+}
+
+static int set_name(int fs_fd, const char *key, int fd)
+{
+        char name[32];
+        (void) snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+        return sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, name, 0);
+}
+
+/* Sets the directories by `set`; a kernel that does not know this way fails the first call with EINVAL, EBADF or
+ * EOPNOTSUPP. */
+static struct error *overlay_set(int fs_fd, const struct overlay *o, int (*set)(int, const char *, int))
+{
+        for (size_t i = 0; i < o->n; i++)
+                if (set(fs_fd, "lowerdir+", o->lower_fds[i]) < 0)
+                        return fs_error(fs_fd, errno, "lowerdir+");
+        if (o->upper_fd >= 0 && set(fs_fd, "upperdir", o->upper_fd) < 0)
+                return fs_error(fs_fd, errno, "upperdir");
+        if (o->upper_fd >= 0 && set(fs_fd, "workdir", o->work_fd) < 0)
+                return fs_error(fs_fd, errno, "workdir");
+        return o->is_volatile ? fs_set(fs_fd, "volatile", NULL) : NULL;
+}
+
+/* "lowerdir=A:B" of /proc/self/fd names into text; false when it does not fit. */
+static bool lower_names(const struct overlay *o, char *text, size_t size_bytes)
+{
+        size_t len_bytes = 0;
+        for (size_t i = 0; i < o->n; i++) {
+                int n = snprintf(text + len_bytes, size_bytes - len_bytes, "%s/proc/self/fd/%d", i ? ":" : "",
+                                 o->lower_fds[i]);
+                len_bytes += (size_t) n;
+                if (len_bytes >= size_bytes)
+                        return false;
+        }
+        return true;
+}
+
+static struct error *overlay_set_old(int fs_fd, const struct overlay *o, const char *lower)
+{
+        TRY(fs_set(fs_fd, "lowerdir", lower));
+        if (o->upper_fd >= 0 && set_name(fs_fd, "upperdir", o->upper_fd) < 0)
+                return fs_error(fs_fd, errno, "upperdir");
+        if (o->upper_fd >= 0 && set_name(fs_fd, "workdir", o->work_fd) < 0)
+                return fs_error(fs_fd, errno, "workdir");
+        return o->is_volatile ? fs_set(fs_fd, "volatile", NULL) : NULL;
+}
+
+/* mount(2) takes a page of options where fsconfig takes 255 bytes, but mounts into a namespace: so a child that
+ * shares memory and descriptors, in a mount namespace of its own, mounts and clones it detached. */
+struct old_mount {
+        const char *options;
+        int fd, errnum;
+};
+
+static int old_mount_child(void *argument)
+{
+        struct old_mount *m = argument;
+        m->fd = -1;
+        if (syscall(__NR_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+            syscall(__NR_mount, "overlay", "/proc", "overlay", 0, m->options) == 0)
+                m->fd = (int) syscall(__NR_open_tree, AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        m->errnum = errno;
+        return 0;
+}
+
+static struct error *overlay_mount_old(const struct overlay *o, int *out_fd)
+{
+        enum { PAGE_BYTES = 4096, STACK_BYTES = 65536 };
+        _cleanup_(freep) char *options = malloc(PAGE_BYTES), *stack = malloc(STACK_BYTES),
+                              *lower = malloc(PAGE_BYTES);
+        if (!options || !stack || !lower)
+                return error_errno(ENOMEM, "overlay options");
+        if (!lower_names(o, lower, PAGE_BYTES))
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "%zu layers do not fit into a page of options",
+                                 o->n);
+        char upper[96] = "";
+        if (o->upper_fd >= 0)
+                (void) snprintf(upper, sizeof(upper), ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
+                                o->upper_fd, o->work_fd);
+        int n = snprintf(options, PAGE_BYTES, "lowerdir=%s%s%s", lower, upper,
+                         o->is_volatile ? ",volatile" : "");
+        if (n >= PAGE_BYTES)
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "%zu layers do not fit into a page of options",
+                                 o->n);
+        struct old_mount m = { .options = options, .fd = -1 };
+        /* An exit signal of 0: no SIGCHLD for whoever waits for children by signal. */
+        pid_t child = clone(old_mount_child, stack + STACK_BYTES,
+                            CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS, &m);
+        if (child < 0)
+                return error_errno(errno, "clone for an overlay mount");
+        while (waitpid(child, NULL, __WALL) < 0 && errno == EINTR)
+                continue;
+        if (m.fd < 0)
+                return error_errno(m.errnum, "mount overlay of %zu layers", o->n);
+        *out_fd = m.fd;
+        return NULL;
+}
+
+static struct error *overlay_new(const struct overlay *o, int (*set)(int, const char *, int), int *out_fd)
+{
+        _cleanup_(closep) int fs_fd = -1;
+        TRY(fs_open("overlay", &fs_fd));
+        char lower[OPTION_MAX_BYTES + 1];
+        if (set)
+                TRY(overlay_set(fs_fd, o, set));
+        else if (lower_names(o, lower, sizeof(lower)))
+                TRY(overlay_set_old(fs_fd, o, lower));
+        else
+                return overlay_mount_old(o, out_fd);
+        return fs_mount(fs_fd, "overlay", 0, out_fd);
+}
+
+struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd, bool is_volatile,
+                            int *out_fd)
+{
+        struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile };
+        if (n == 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "an overlay of no layers");
+        if (n == 1 && upper_fd < 0) {
+                TRY(mount_clone(lower_fds[0], "", false, out_fd));
+                struct error *e = mount_attributes(*out_fd, MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, false);
+                if (e)
+                        closep(out_fd);
+                return e;
+        }
+        int (*const ways[])(int, const char *, int) = { set_fd, set_name, NULL };
+        for (size_t i = 0;; i++) {
+                struct error *e = overlay_new(&o, ways[i], out_fd);
+                if (!e || !ways[i])
+                        return e;
+                /* What every way would meet is told at once. */
+                int errnum = error_errnum_of(e);
+                if (errnum != EINVAL && errnum != EBADF && errnum != EOPNOTSUPP)
+                        return e;
+                error_free(e);
+        }
+}
