@@ -45,7 +45,7 @@ static void rule_add(struct container_spec *spec, struct device_rule rule)
         spec->device_rules[spec->n_device_rules++] = rule;
 }
 
-/* What every container may use. Making nodes is allowed, as everywhere; using what was made is not. */
+/* The nodes that every container has; that it may use them cgroup_devices sees to. */
 static void add_standard_devices(struct container_spec *spec)
 {
         static const struct {
@@ -53,8 +53,6 @@ static void add_standard_devices(struct container_spec *spec)
                 uint32_t major, minor;
         } standard[] = { { "/dev/null", 1, 3 },   { "/dev/zero", 1, 5 },    { "/dev/full", 1, 7 },
                          { "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 } };
-        rule_add(spec, (struct device_rule){ true, 'c', -1, -1, false, false, true });
-        rule_add(spec, (struct device_rule){ true, 'b', -1, -1, false, false, true });
         for (size_t i = 0; i < LENGTH(standard); i++) {
                 spec->devices = grow_array(spec->devices, spec->n_devices + 1, sizeof(*spec->devices));
                 spec->devices[spec->n_devices++] = (struct container_device){ .path = dup_string(standard[i].path),
@@ -62,10 +60,7 @@ static void add_standard_devices(struct container_spec *spec)
                                                                               .major = standard[i].major,
                                                                               .minor = standard[i].minor,
                                                                               .mode = 0666 };
-                rule_add(spec, (struct device_rule){ true, 'c', standard[i].major, standard[i].minor, true, true, true });
         }
-        rule_add(spec, (struct device_rule){ true, 'c', 5, 2, true, true, true });    /* ptmx */
-        rule_add(spec, (struct device_rule){ true, 'c', 136, -1, true, true, true }); /* pseudo-terminals */
 }
 
 static void device_add(struct container_spec *spec, const char *container_path, const struct stat *st,
