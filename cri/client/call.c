@@ -66,6 +66,10 @@ static void consider(struct search *search, enum object_kind kind, const char *i
         bool starts = strncmp(bare_id(id), bare_id(search->text), strlen(bare_id(search->text))) == 0;
         if (!exact && (search->exact || !starts))
                 return;
+        /* `run` gives a pod and its container one name: the pod is meant, and the container goes with it. */
+        if (exact && search->exact && pod_id && search->best.kind == OBJECT_POD &&
+            strcmp(search->best.id, pod_id) == 0)
+                return;
         if (exact && !search->exact)
                 search->found = 0; /* whatever only starts so is out */
         if (search->found++) {
@@ -91,17 +95,36 @@ static struct error *search_pods(struct context *context, struct search *search)
         return NULL;
 }
 
-static struct error *search_containers(struct context *context, struct search *search)
+/* pod_id: only that pod's, whatever they are called; NULL: all that fit. */
+static struct error *search_containers(struct context *context, struct search *search, const char *pod_id)
 {
+        Cri__ContainerFilter filter = CRI__CONTAINER_FILTER__INIT;
         Cri__ListContainersRequest request = CRI__LIST_CONTAINERS_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ListContainersResponse *answer = NULL;
+        filter.pod_sandbox_id = pod_id ? pod_id : "";
+        request.filter = &filter;
         TRY(runtime_call(context, "ListContainers", &request, CALL_TIMEOUT_MS, &answer));
         for (size_t i = 0; i < answer->n_containers; i++) {
                 const Cri__Container *container = answer->containers[i];
                 consider(search, OBJECT_CONTAINER, container->id,
-                         container->metadata ? container->metadata->name : NULL, container->pod_sandbox_id);
+                         pod_id                ? search->text
+                         : container->metadata ? container->metadata->name
+                                               : NULL,
+                         container->pod_sandbox_id);
         }
         return NULL;
+}
+
+/* Where a container is wanted a pod's id or name stands for its only one: `run -d` prints the pod's. */
+static struct error *search_by_pod(struct context *context, struct search *search)
+{
+        struct search pods = { .text = search->text };
+        struct error *e = search_pods(context, &pods);
+        if (!e && pods.found == 1)
+                e = search_containers(context, search, pods.best.id);
+        object_done(&pods.best);
+        free(pods.also);
+        return e;
 }
 
 /* Images have short names and digests that the daemon resolves better than a prefix can. */
@@ -145,10 +168,12 @@ struct error *object_find(struct context *context, unsigned kinds, const char *t
 {
         struct search search = { .text = text };
         struct error *e = *text ? NULL : USAGE_ERROR("an empty id names nothing");
-        if (!e && (kinds & OBJECT_CONTAINER))
-                e = search_containers(context, &search);
         if (!e && (kinds & OBJECT_POD))
                 e = search_pods(context, &search);
+        if (!e && (kinds & OBJECT_CONTAINER))
+                e = search_containers(context, &search, NULL);
+        if (!e && kinds == OBJECT_CONTAINER && !search.found)
+                e = search_by_pod(context, &search);
         if (!e && (kinds & OBJECT_IMAGE) && !search.exact)
                 e = search_images(context, &search);
         if (!e && search.found != 1)

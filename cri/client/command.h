@@ -51,7 +51,8 @@ struct object {
 void object_done(struct object *object);
 
 /* Finds the one object of the kinds (OBJECT_... | ...) that text names: a whole id, a prefix of one, or the name of a
- * pod or container. Errors: NOT_FOUND; INVALID_ARGUMENT when it fits several, naming some. */
+ * pod or container. A pod goes before its container of the same name; where only a container is wanted, a pod stands for
+ * its only one. Errors: NOT_FOUND; INVALID_ARGUMENT when it fits several, naming some. */
 MUST_CHECK struct error *object_find(struct context *context, unsigned kinds, const char *text,
                                      struct object *out);
 

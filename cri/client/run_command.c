@@ -6,8 +6,9 @@
 #include <poll.h>
 #include <string.h>
 
-/* CRI has no call that waits for a container's end, so it is asked this often. */
-#define STATUS_EVERY_MS 100
+/* CRI has no call that waits for a container's end, so it is asked: soon after it wrote something, then less often. */
+#define STATUS_FIRST_MS 5
+#define STATUS_EVERY_MS 200
 #define STOP_GRACE_S 10
 
 static volatile sig_atomic_t interrupts; /* how often Ctrl-C was pressed, or SIGTERM came */
@@ -111,7 +112,7 @@ static struct error *foreground(struct context *context, const struct run_spec *
         _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
         _cleanup_(freep) char *path = format_string("%s/%s", spec->log_directory, spec->container.log_path);
         TRY(log_reader_open(path, false, &reader));
-        int asked = 0;
+        int asked = 0, quiet_ms = STATUS_FIRST_MS;
         for (bool ended = false; !ended;) {
                 TRY(log_reader_show(reader));
                 if (interrupts > asked) {
@@ -120,8 +121,12 @@ static struct error *foreground(struct context *context, const struct run_spec *
                         continue;
                 }
                 struct pollfd more = { .fd = log_reader_fd(reader), .events = POLLIN };
-                if (poll(&more, 1, STATUS_EVERY_MS) <= 0)
-                        TRY(ask_ended(context, running->container_id, &ended));
+                if (poll(&more, 1, quiet_ms) > 0) {
+                        quiet_ms = STATUS_FIRST_MS;
+                        continue;
+                }
+                TRY(ask_ended(context, running->container_id, &ended));
+                quiet_ms = quiet_ms * 2 < STATUS_EVERY_MS ? quiet_ms * 2 : STATUS_EVERY_MS;
         }
         return log_reader_show(reader);
 }

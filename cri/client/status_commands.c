@@ -27,7 +27,7 @@ struct error *version_command(struct context *context, int argc, char **argv)
         TRY(runtime_call(context, "Version", &request, CALL_TIMEOUT_MS, &answer));
         if (context->json)
                 return print_message_json(&answer->base);
-        (void) printf("skiff    " SKIFF_VERSION "\n%-8s %s\nCRI      %s\n", answer->runtime_name,
+        (void) printf("client   skiff " SKIFF_VERSION "\nruntime  %s %s\nCRI      %s\n", answer->runtime_name,
                       answer->runtime_version, answer->runtime_api_version);
         return NULL;
 }
