@@ -218,10 +218,11 @@ static struct error *load_first(int dir_fd, const struct names *names, const cha
 
 static struct error *dir_open(const char *path, DIR **out)
 {
-        *out = opendir(path);
-        if (!*out)
+        DIR *dir = opendir(path);
+        if (!dir)
                 return error_new(ERROR_FAILED_PRECONDITION, "no network configuration in %s: %s", path,
                                  strerror(errno));
+        *out = dir;
         return NULL;
 }
 

@@ -55,7 +55,7 @@ static bool start_batch(struct rpc_call *call, const grpc_op *ops, size_t n, str
         if (e == GRPC_CALL_OK)
                 return true;
         log_event(LOG_LEVEL_ERROR, "grpc refused a batch", "reason", grpc_call_error_to_string(e), NULL);
-        call_unref(call);
+        (void) atomic_fetch_sub(&call->references, 1); /* never the last: the caller has one too */
         return false;
 }
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -18,14 +17,7 @@
 #define NEEDED_MINOR 15
 #define LIMIT_WANTED 4096
 
-static void say(char *detail, size_t size_bytes, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static void say(char *detail, size_t size_bytes, const char *fmt, ...)
-{
-        va_list args;
-        va_start(args, fmt);
-        (void) vsnprintf(detail, size_bytes, fmt, args);
-        va_end(args);
-}
+#define say(detail, size_bytes, ...) ((void) snprintf((detail), (size_bytes), __VA_ARGS__))
 
 /* The first bytes of a small file of the kernel's; "" when it cannot be read. */
 static void read_small(const char *path, char *text, size_t size_bytes)

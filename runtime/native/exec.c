@@ -16,7 +16,7 @@ struct exec_run {
         int call_fd, out_fd, err_fd; /* the pipes' reading ends; -1 at their end */
         struct buf out, err;
         size_t left_bytes; /* of the limit that both share */
-        bool truncated, answered, timed_out;
+        bool truncated, answered, timed_out, closed;
         int32_t exit_code;
         struct child_report failure; /* stage NONE: none */
         char *chunk;
@@ -100,10 +100,11 @@ static struct error *answer_read(struct exec_run *run, const struct wait *wait)
                 call_report(&answer, &run->failure);
         call_answer_done(&answer);
         run->answered = true;
-        run->timed_out = type == MESSAGE_EXEC_TIMED_OUT;
+        run->timed_out = run->timed_out || type == MESSAGE_EXEC_TIMED_OUT;
         if (type == 0) {
                 closep(&run->call_fd);
-                return error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
+                run->closed = true;
+                return run->timed_out ? NULL : error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
         }
         return NULL;
 }
@@ -143,8 +144,9 @@ static struct error *loop_all(struct exec_run *run, int64_t timeout_ms, const st
 {
         struct wait bounded = timeout_ms > 0 ? wait_within(wait, timeout_ms + TIMEOUT_GRACE_MS) : *wait;
         bool draining = false;
-        while (!run->timed_out && run->failure.stage == STAGE_NONE &&
-               (!run->answered || run->out_fd >= 0 || run->err_fd >= 0)) {
+        while (run->timed_out ? !run->closed
+                              : run->failure.stage == STAGE_NONE &&
+                                        (!run->answered || run->out_fd >= 0 || run->err_fd >= 0)) {
                 if (run->answered && !draining && timeout_ms <= 0) {
                         draining = true;
                         bounded = wait_within(wait, DRAIN_MS);
@@ -178,10 +180,11 @@ static struct error *exec_run(struct exec_run *run, const char *id, const struct
 {
         TRY(exec_send(run, id, process, seccomp, timeout_ms, wait));
         struct error *e = loop_all(run, timeout_ms, wait);
-        if (e) {
+        if (e && !run->timed_out) {
                 exec_cancel(run);
                 return e;
         }
+        error_free(e); /* a process that no SIGKILL ends in time (an uninterruptible wait) is a timeout all the same */
         if (run->timed_out)
                 return error_new(ERROR_DEADLINE_EXCEEDED, "command \"%s\" timed out after %lld ms",
                                  process->argv[0], (long long) timeout_ms);

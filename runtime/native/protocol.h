@@ -53,7 +53,7 @@ enum message_type {
         MESSAGE_INFRA_EXIT,     /* nothing */
         MESSAGE_OOM,            /* id */
         MESSAGE_EXEC_EXIT,      /* u32 exit code */
-        MESSAGE_EXEC_TIMED_OUT, /* nothing: all that it started is dead */
+        MESSAGE_EXEC_TIMED_OUT, /* nothing; the connection ends when all that it started is dead */
 };
 
 /* What a process was doing when it failed. Between clone and exec it can only send this, errno and an index (of the

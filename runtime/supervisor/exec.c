@@ -5,6 +5,7 @@
 #include "runtime/cgroup/tree.h"
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #define KILL_RETRY_NS 2000000
@@ -57,8 +58,8 @@ static void kill_round(struct timer *timer)
                 timer_arm(&x->pod->loop, timer, clock_monotonic_ns() + KILL_RETRY_NS);
                 return;
         }
-        if (x->connection && x->timed_out)
-                connection_answer(x->connection, MESSAGE_EXEC_TIMED_OUT);
+        if (x->connection) /* its end says that all are dead */
+                (void) shutdown(x->connection->source.fd, SHUT_RDWR);
         if (x->ended)
                 exec_free(x);
 }
@@ -76,6 +77,9 @@ static void deadline_fire(struct timer *timer)
 {
         struct exec *x = CONTAINER_OF(timer, struct exec, timer);
         x->timed_out = true;
+        /* Before the kill, which ends the pipes: else skiffd would take their end for a normal one. */
+        if (x->connection)
+                connection_answer(x->connection, MESSAGE_EXEC_TIMED_OUT);
         exec_kill(x);
 }
 
