@@ -16,9 +16,9 @@
 #define DEADLINE_MAX_SECONDS 1000000000LL   /* more would overflow nanoseconds */
 #define ARENA_MAX_BYTES ((size_t) 96 << 20) /* 16 MiB of honest elements fit */
 
-static void call_unref(struct rpc_call *call)
+static void call_drop(struct rpc_call *call, int references)
 {
-        if (atomic_fetch_sub(&call->references, 1) != 1)
+        if (atomic_fetch_sub(&call->references, references) != references)
                 return;
         struct server *server = call->server;
         bool counted = call->counted;
@@ -43,6 +43,11 @@ static void call_unref(struct rpc_call *call)
         if (atomic_fetch_sub(&server->live_calls, 1) == 1)
                 (void) pthread_cond_broadcast(&server->changed);
         (void) pthread_mutex_unlock(&server->lock);
+}
+
+static void call_unref(struct rpc_call *call)
+{
+        call_drop(call, 1);
 }
 
 /* Starts a batch that ends with the tag; it holds a reference until then. False when gRPC refuses it, which only a
@@ -284,11 +289,10 @@ static void on_arrived(struct rpc_call *call, bool ok)
         (void) start_batch(call, &closed, 1, &call->closed);
         atomic_fetch_add(&call->references, 1); /* run_call's, where it comes to that */
         struct error *e = call_refuse(call);
-        if (e) {
+        bool refused = e != NULL;
+        if (refused)
                 call_finish(call, e);
-                call_unref(call);
-        }
-        call_unref(call);
+        call_drop(call, refused ? 2 : 1);
 }
 
 static void on_sent(struct rpc_call *call, bool ok)

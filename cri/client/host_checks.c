@@ -13,8 +13,8 @@
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
-#define NEEDED_MAJOR 5
-#define NEEDED_MINOR 15
+#define NEEDED_MAJOR 5U
+#define NEEDED_MINOR 15U
 #define LIMIT_WANTED 4096
 
 #define say(detail, size_bytes, ...) ((void) snprintf((detail), (size_bytes), __VA_ARGS__))

@@ -29,7 +29,9 @@ static struct error *put_base64(const ProtobufCBinaryData *data, struct buf *out
 
 static struct error *put_bytes(const ProtobufCBinaryData *data, struct buf *out)
 {
-        if (utf8_is_text(data->data ? data->data : (const uint8_t *) "", data->len)) {
+        if (!data->data) /* then there are none */
+                return buf_append_text(out, "\"\"");
+        if (utf8_is_text(data->data, data->len)) {
                 _cleanup_(freep) char *text = dup_bytes(data->data, data->len);
                 return json_put_text(out, text);
         }
