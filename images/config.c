@@ -94,14 +94,14 @@ struct error *config_parse(const char *bytes, size_t len_bytes, struct image_con
         if (!e)
                 e = read_diff_ids(root, diff_ids);
         if (e) {
-                config_done(&config);
+                image_config_done(&config);
                 return error_wrap(e, "image config");
         }
         *out = config;
         return NULL;
 }
 
-void config_done(struct image_config *config)
+void image_config_done(struct image_config *config)
 {
         free_strings(config->entrypoint);
         free_strings(config->cmd);

@@ -11,7 +11,7 @@ void image_free(struct image *image)
         free_strings(image->repo_tags);
         free_strings(image->repo_digests);
         free(image->config_json);
-        config_done(&image->config);
+        image_config_done(&image->config);
         free_strings(image->diff_ids);
         free(image);
 }

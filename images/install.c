@@ -219,7 +219,7 @@ struct error *install_config(struct puller *puller, enum pull_type type, const c
         if (digest && !digest_equal(digest, &got))
                 return error_new(ERROR_DATA_LOSS, "config %s: it has digest %s", name, text);
         TRY(config_parse(out->bytes, out->len_bytes, &config, diff_ids));
-        config_done(&config);
+        image_config_done(&config);
         *id = dup_string(text);
         return NULL;
 }

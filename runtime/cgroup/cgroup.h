@@ -4,7 +4,8 @@
  * writing a pid from outside: on v1 a new process writes "0" to the `tasks` files, on v2 it is cloned into the
  * directory (writing cgroup.procs from the parent waits 5 to 12 ms for RCU on an idle machine, measured).
  *
- * Parents that do not exist are made, and noted, so that they can be removed when empty. Threads: any, at once, on different cgroups. Source: cgroups(7), Documentation/admin-guide/cgroup-v1, -v2. */
+ * Parents that do not exist are made, and noted, so that they can be removed when empty. Threads: any, at once, on
+ * different cgroups. Source: cgroups(7), Documentation/admin-guide/cgroup-v1, -v2. */
 #pragma once
 #include "base/error.h"
 #include "base/wait.h"
@@ -53,7 +54,8 @@ struct device_rule {
 MUST_CHECK struct error *cgroup_make(struct cgroups *cgroups, const char *path, const struct cgroup_limits *limits);
 MUST_CHECK struct error *cgroup_update(struct cgroups *cgroups, const char *path, const struct cgroup_limits *limits);
 
-/* Sets which devices may be used: all is denied first, then the rules in order. On v1 devices.deny/allow, on v2 a
+/* Sets which devices may be used: all is denied first, then what every container may do (make any node; use null, zero,
+ * full, random, urandom, tty, ptmx and pts) is allowed, then the rules in order; the last that matches decides. On v1 devices.deny/allow, on v2 a
  * BPF program. With allow_all nothing is restricted. */
 MUST_CHECK struct error *cgroup_devices(struct cgroups *cgroups, const char *path, const struct device_rule *rules,
                                         size_t n_rules, bool allow_all);
@@ -72,6 +74,27 @@ void cgroup_entry_done(struct cgroup_entry *entry);
 /* The file whose oom_kill counter tells of a process killed for want of memory: v1 memory.oom_control, v2
  * memory.events. */
 MUST_CHECK struct error *cgroup_oom_open(struct cgroups *cgroups, const char *path, int *out_fd);
+
+/* What tells of it while it happens: v1 an eventfd, v2 the same file as cgroup_oom_open (polled for POLLPRI). */
+MUST_CHECK struct error *cgroup_oom_event(struct cgroups *cgroups, const char *path, int oom_fd, int *out_fd);
+
+/* The directory that holds the cgroup's processes for signalling them, and below which an exec gets a cgroup of its own:
+ * v2 its directory, v1 that of the freezer (whose `tasks` file is then the first of struct cgroup_entry). */
+MUST_CHECK struct error *cgroup_tree_open(struct cgroups *cgroups, const char *path, int *out_fd);
+
+/* The cgroup's own directories as detached mounts, for a view inside a container: on v1 one a hierarchy, read-only, with
+ * the name that it has below /sys/fs/cgroup ("cpu,cpuacct"); on v2 none (the container mounts cgroup2 itself in its
+ * cgroup namespace) unless whole: then the whole hierarchy as "". Owned by *out. */
+struct cgroup_views {
+        struct cgroup_view {
+                char name[64];
+                int fd;
+        } views[CGROUP_ENTRY_MAX];
+        size_t n;
+};
+MUST_CHECK struct error *cgroup_views_open(struct cgroups *cgroups, const char *path, bool whole,
+                                           struct cgroup_views *out);
+void cgroup_views_done(struct cgroup_views *views);
 
 /* SIGKILL to everything in the cgroup and below (cgroup.kill on v2; freeze, signal, thaw on v1). Succeeds when it is
  * empty or absent. */

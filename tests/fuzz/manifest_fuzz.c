@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
         error_free(e);
         e = config_parse(text, len_bytes, &config, &diff_ids);
         if (!e)
-                config_done(&config);
+                image_config_done(&config);
         error_free(e);
         free_strings(diff_ids);
         return 0;

@@ -115,7 +115,7 @@ static void configs_are_read(void **state)
                 "ids\":[\"" DIGEST "\"]}}";
         assert_ok(config_parse(text, strlen(text), &config, &diff_ids));
         config_copy(&config, &copy);
-        config_done(&config);
+        image_config_done(&config);
         assert_string_equal(copy.entrypoint[0], "/a");
         assert_string_equal(copy.cmd[1], "c");
         assert_string_equal(copy.env[0], "A=1");
@@ -125,12 +125,12 @@ static void configs_are_read(void **state)
         assert_string_equal(copy.labels[0].value, "v");
         assert_string_equal(diff_ids[0], DIGEST);
         assert_null(diff_ids[1]);
-        config_done(&copy);
+        image_config_done(&copy);
         free_strings(TAKE(diff_ids));
         text = "{\"config\":null,\"rootfs\":{\"diff_ids\":[]}}";
         assert_ok(config_parse(text, strlen(text), &config, &diff_ids));
         assert_null(config.entrypoint[0]);
-        config_done(&config);
+        image_config_done(&config);
 }
 
 static void broken_configs_are_refused(void **state)

@@ -1,0 +1,551 @@
+#include "base/file.h"
+#include "base/mount.h"
+#include "runtime/cgroup/cgroup_internal.h"
+#include "runtime/cgroup/tree.h"
+#include <linux/mount.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#define PATH_MAX_BYTES 4096
+#define NOTES_MAX_BYTES (1 << 20)
+#define DEPTH_MAX 16
+#define RETRY_FIRST_MS 1
+#define RETRY_MOST_MS 50
+#define MAKE_TRIES 3
+
+/* --- finding what is mounted --- */
+
+static bool word_in_list(const char *list, const char *word)
+{
+        size_t len_bytes = strlen(word);
+        for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',')
+                if (strncmp(at, word, len_bytes) == 0 && (at[len_bytes] == ',' || !at[len_bytes]))
+                        return true;
+        return false;
+}
+
+const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller)
+{
+        if (cgroups_is_v2(c))
+                return &c->hierarchies[0];
+        for (size_t i = 0; i < c->n; i++)
+                if (word_in_list(c->hierarchies[i].controllers, controller))
+                        return &c->hierarchies[i];
+        return NULL;
+}
+
+static struct error *hierarchy_add(struct cgroups *c, const char *mount, const char *controllers)
+{
+        if (c->n == HIERARCHIES_MAX)
+                return NULL; /* more than there are controllers: the rest are bare names */
+        int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(errno, "open %s", mount);
+        c->hierarchies[c->n++] = (struct hierarchy){ .mount = dup_string(mount),
+                                                     .controllers = dup_string(controllers),
+                                                     .fd = fd };
+        return NULL;
+}
+
+/* The options of a v1 mount that are no flags are its controllers. */
+static void controllers_of(char *options)
+{
+        static const char *const flags[] = { "rw", "ro", "relatime", "xattr", "clone_children", "noprefix" };
+        char kept[256] = "", *rest = options;
+        for (char *option; (option = strsep(&rest, ","));) {
+                bool flag = strncmp(option, "release_agent=", 14) == 0;
+                for (size_t i = 0; i < LENGTH(flags); i++)
+                        flag = flag || strcmp(option, flags[i]) == 0;
+                size_t len_bytes = strlen(kept);
+                if (!flag && len_bytes + strlen(option) + 2 < sizeof(kept))
+                        (void) snprintf(kept + len_bytes, sizeof(kept) - len_bytes, "%s%s", len_bytes ? "," : "",
+                                        option);
+        }
+        memcpy(options, kept, strlen(kept) + 1); /* never longer than what it came from */
+}
+
+/* One line of mountinfo, proc(5): "36 35 98:0 /root /mount rw - type source options". */
+static struct error *mount_line(struct cgroups *c, const char *line, bool want_v2)
+{
+        char mount[PATH_MAX_BYTES], type[32], options[512];
+        const char *dash = strstr(line, " - ");
+        if (!dash || sscanf(line, "%*s %*s %*s %*s %4095s", mount) != 1 ||
+            sscanf(dash, " - %31s %*s %511s", type, options) != 2)
+                return NULL;
+        size_t root_bytes = strlen(c->mount_root);
+        if (strncmp(mount, c->mount_root, root_bytes) != 0)
+                return NULL;
+        if (want_v2)
+                return strcmp(type, "cgroup2") == 0 && !mount[root_bytes] ? hierarchy_add(c, mount, "") : NULL;
+        if (strcmp(type, "cgroup") != 0 || mount[root_bytes] != '/')
+                return NULL;
+        controllers_of(options);
+        return *options ? hierarchy_add(c, mount, options) : NULL;
+}
+
+static struct error *mounts_read(struct cgroups *c, bool want_v2)
+{
+        _cleanup_(fclosep) FILE *file = fopen("/proc/self/mountinfo", "re");
+        _cleanup_(freep) char *line = NULL;
+        size_t size_bytes = 0;
+        if (!file)
+                return error_errno(errno, "open /proc/self/mountinfo");
+        while (getline(&line, &size_bytes, file) > 0 && !(want_v2 && c->n))
+                TRY(mount_line(c, line, want_v2));
+        return NULL;
+}
+
+/* The hierarchy that processes are found by comes first: the freezer's, which can also hold them still. */
+static void tree_first(struct cgroups *c)
+{
+        static const char *const wanted[] = { "freezer", "pids", "name=systemd", "memory" };
+        for (size_t w = 0; w < LENGTH(wanted); w++) {
+                for (size_t i = 0; i < c->n; i++) {
+                        if (!word_in_list(c->hierarchies[i].controllers, wanted[w]))
+                                continue;
+                        struct hierarchy first = c->hierarchies[i];
+                        c->hierarchies[i] = c->hierarchies[0];
+                        c->hierarchies[0] = first;
+                        return;
+                }
+        }
+}
+
+/* --- notes: the parents that we made --- */
+
+static struct error *notes_read(struct cgroups *c)
+{
+        _cleanup_(freep) char *text = NULL;
+        size_t len_bytes;
+        if (!c->notes_path)
+                return NULL;
+        struct error *e = file_read(AT_FDCWD, c->notes_path, NOTES_MAX_BYTES, &text, &len_bytes);
+        if (e && error_errnum_of(e) == ENOENT) {
+                error_free(e);
+                return NULL;
+        }
+        TRY(e);
+        char *rest = text;
+        for (char *line; (line = strsep(&rest, "\n"));) {
+                if (!*line)
+                        continue;
+                c->notes = grow_array(c->notes, c->n_notes + 1, sizeof(*c->notes));
+                c->notes[c->n_notes++] = dup_string(line);
+        }
+        return NULL;
+}
+
+static struct error *notes_write(struct cgroups *c)
+{
+        _cleanup_(buf_done) struct buf text;
+        buf_init(&text, NOTES_MAX_BYTES);
+        if (!c->notes_path)
+                return NULL;
+        for (size_t i = 0; i < c->n_notes; i++)
+                TRY(buf_append_format(&text, "%s\n", c->notes[i]));
+        return file_replace(AT_FDCWD, c->notes_path, text.bytes ? text.bytes : "", text.len_bytes, 0600, false);
+}
+
+static size_t note_find(const struct cgroups *c, const char *path)
+{
+        for (size_t i = 0; i < c->n_notes; i++)
+                if (strcmp(c->notes[i], path) == 0)
+                        return i;
+        return SIZE_MAX;
+}
+
+static struct error *note_add(struct cgroups *c, const char *path)
+{
+        if (note_find(c, path) != SIZE_MAX)
+                return NULL;
+        c->notes = grow_array(c->notes, c->n_notes + 1, sizeof(*c->notes));
+        c->notes[c->n_notes++] = dup_string(path);
+        return notes_write(c);
+}
+
+static struct error *note_drop(struct cgroups *c, size_t i)
+{
+        free(c->notes[i]);
+        c->notes[i] = c->notes[--c->n_notes];
+        return notes_write(c);
+}
+
+struct error *cgroups_open(const char *mount_root, const char *notes_path, struct cgroups **out)
+{
+        _cleanup_(cgroups_freep) struct cgroups *c = NEW(struct cgroups);
+        (void) pthread_mutex_init(&c->lock, NULL);
+        c->mount_root = dup_string(mount_root);
+        c->notes_path = dup_string(notes_path);
+        TRY(mounts_read(c, true));
+        c->driver = &cgroup_v2_driver;
+        if (c->n == 0) {
+                c->driver = &cgroup_v1_driver;
+                TRY(mounts_read(c, false));
+                tree_first(c);
+        }
+        if (c->n == 0)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "no cgroup hierarchy is mounted below %s: mount cgroup2 there", mount_root);
+        TRY_WRAP(notes_read(c), "read %s", notes_path);
+        *out = TAKE(c);
+        return NULL;
+}
+
+void cgroups_free(struct cgroups *c)
+{
+        if (!c)
+                return;
+        for (size_t i = 0; i < c->n; i++) {
+                free(c->hierarchies[i].mount);
+                free(c->hierarchies[i].controllers);
+                closep(&c->hierarchies[i].fd);
+        }
+        for (size_t i = 0; i < c->n_notes; i++)
+                free(c->notes[i]);
+        free(c->notes);
+        free(c->mount_root);
+        free(c->notes_path);
+        (void) pthread_mutex_destroy(&c->lock);
+        free(c);
+}
+
+bool cgroups_is_v2(const struct cgroups *c)
+{
+        return c->driver == &cgroup_v2_driver;
+}
+
+/* --- files --- */
+
+struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file, const char *text)
+{
+        if (!h)
+                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller for %s", file);
+        _cleanup_(freep) char *name = format_string("%s/%s", path, file);
+        _cleanup_(closep) int fd = openat(h->fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_errno(errno, "open %s/%s", h->mount, name);
+        size_t len_bytes = strlen(text);
+        if (write(fd, text, len_bytes) != (ssize_t) len_bytes)
+                return error_errno(errno, "write \"%.*s\" to %s/%s", (int) strcspn(text, "\n"), text, h->mount,
+                                   name);
+        return NULL;
+}
+
+struct error *cgroup_put_number(const struct hierarchy *h, const char *path, const char *file, int64_t value)
+{
+        char text[24];
+        (void) snprintf(text, sizeof(text), "%lld", (long long) value);
+        return cgroup_put(h, path, file, text);
+}
+
+struct error *cgroup_read(const struct hierarchy *h, const char *path, const char *file, char *text,
+                          size_t size_bytes)
+{
+        _cleanup_(freep) char *name = format_string("%s/%s", path, file);
+        _cleanup_(closep) int fd = openat(h->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_errno(errno, "open %s/%s", h->mount, name);
+        ssize_t n_bytes = read(fd, text, size_bytes - 1);
+        if (n_bytes < 0)
+                return error_errno(errno, "read %s/%s", h->mount, name);
+        text[n_bytes] = '\0';
+        return NULL;
+}
+
+struct error *cgroup_number(const struct hierarchy *h, const char *path, const char *file, uint64_t *out)
+{
+        char text[64], *end;
+        TRY(cgroup_read(h, path, file, text, sizeof(text)));
+        errno = 0;
+        unsigned long long value = strtoull(text, &end, 10);
+        *out = end == text || errno ? UINT64_MAX : value;
+        return NULL;
+}
+
+uint64_t cgroup_keyed(const char *text, const char *key)
+{
+        size_t len_bytes = strlen(key);
+        for (const char *line = text; line; line = strchr(line, '\n')) {
+                line += *line == '\n';
+                if (strncmp(line, key, len_bytes) == 0 && line[len_bytes] == ' ')
+                        return strtoull(line + len_bytes, NULL, 10);
+        }
+        return 0;
+}
+
+/* --- making --- */
+
+/* The path without its slash, when it is one of ours to use: absolute, no "." or "..", nothing empty. */
+static struct error *path_check(const char *path, const char **out)
+{
+        bool bad = !path || path[0] != '/' || !path[1] || strlen(path) >= PATH_MAX_BYTES / 2;
+        for (const char *at = path; !bad && at && *at;) {
+                at++;
+                size_t len_bytes = strcspn(at, "/");
+                bad = len_bytes == 0 || (len_bytes <= 2 && strspn(at, ".") == len_bytes);
+                at += len_bytes;
+        }
+        if (bad)
+                return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is not a cgroup path", path ? path : "");
+        *out = path + 1;
+        return NULL;
+}
+
+/* Makes one level in every hierarchy. *made tells whether it was missing in all: what kubelet made in some is kubelet's
+ * to remove. */
+static struct error *level_make(struct cgroups *c, const char *path, bool *made)
+{
+        *made = true;
+        for (size_t i = 0; i < c->n; i++) {
+                if (mkdirat(c->hierarchies[i].fd, path, 0755) == 0)
+                        continue;
+                *made = false;
+                if (errno != EEXIST)
+                        return error_errno(errno, "make %s/%s", c->hierarchies[i].mount, path);
+        }
+        return c->driver->prepare(c, path);
+}
+
+static struct error *levels_make(struct cgroups *c, const char *path)
+{
+        _cleanup_(freep) char *part = dup_string(path);
+        for (char *slash = part; (slash = strchr(slash, '/')); slash++) {
+                bool made;
+                *slash = '\0';
+                TRY(level_make(c, part, &made));
+                if (made)
+                        TRY_WRAP(note_add(c, part), "note cgroup %s", part);
+                *slash = '/';
+        }
+        bool made;
+        return level_make(c, part, &made);
+}
+
+struct error *cgroup_make(struct cgroups *c, const char *path, const struct cgroup_limits *limits)
+{
+        const char *below;
+        struct error *e = NULL;
+        TRY(path_check(path, &below));
+        /* kubelet may remove an empty parent at the very moment: then once more from the top. */
+        for (int i = 0; i < MAKE_TRIES; i++) {
+                error_free(e);
+                (void) pthread_mutex_lock(&c->lock);
+                e = levels_make(c, below);
+                (void) pthread_mutex_unlock(&c->lock);
+                if (!e || error_errnum_of(e) != ENOENT)
+                        break;
+        }
+        TRY(e);
+        if (limits)
+                TRY_WRAP(c->driver->limits(c, below, limits), "limits of cgroup %s", path);
+        return NULL;
+}
+
+struct error *cgroup_update(struct cgroups *c, const char *path, const struct cgroup_limits *limits)
+{
+        const char *below;
+        TRY(path_check(path, &below));
+        TRY_WRAP(c->driver->limits(c, below, limits), "limits of cgroup %s", path);
+        return NULL;
+}
+
+struct error *cgroup_devices(struct cgroups *c, const char *path, const struct device_rule *rules, size_t n_rules,
+                             bool allow_all)
+{
+        const char *below;
+        TRY(path_check(path, &below));
+        TRY_WRAP(c->driver->devices(c, below, rules, n_rules, allow_all), "devices of cgroup %s", path);
+        return NULL;
+}
+
+struct error *cgroup_entry_open(struct cgroups *c, const char *path, struct cgroup_entry *out)
+{
+        const char *below;
+        struct cgroup_entry entry = { .n = 0 };
+        TRY(path_check(path, &below));
+        struct error *e = c->driver->entry(c, below, &entry);
+        if (e)
+                cgroup_entry_done(&entry);
+        else
+                *out = entry;
+        return e;
+}
+
+void cgroup_entry_done(struct cgroup_entry *entry)
+{
+        for (size_t i = 0; i < entry->n; i++)
+                closep(&entry->fds[i]);
+        entry->n = 0;
+}
+
+static struct error *open_below(const struct hierarchy *h, const char *path, const char *file, int flags,
+                                int *out_fd)
+{
+        _cleanup_(freep) char *name = format_string("%s%s%s", path, *file ? "/" : "", file);
+        int fd = openat(h->fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_errno(errno, "open %s/%s", h->mount, name);
+        *out_fd = fd;
+        return NULL;
+}
+
+struct error *cgroup_oom_open(struct cgroups *c, const char *path, int *out_fd)
+{
+        const char *below;
+        const struct hierarchy *h = hierarchy_of(c, c->driver->oom_controller);
+        TRY(path_check(path, &below));
+        if (!h)
+                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller memory");
+        return open_below(h, below, c->driver->oom_file, O_RDONLY, out_fd);
+}
+
+struct error *cgroup_oom_event(struct cgroups *c, const char *path, int oom_fd, int *out_fd)
+{
+        const char *below;
+        TRY(path_check(path, &below));
+        _cleanup_(closep) int fd = cgroups_is_v2(c) ? fcntl(oom_fd, F_DUPFD_CLOEXEC, 3)
+                                                    : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (fd < 0)
+                return error_errno(errno, "out-of-memory event");
+        if (!cgroups_is_v2(c)) {
+                char text[32];
+                (void) snprintf(text, sizeof(text), "%d %d", fd, oom_fd);
+                TRY(cgroup_put(hierarchy_of(c, "memory"), below, "cgroup.event_control", text));
+        }
+        *out_fd = TAKE_FD(fd);
+        return NULL;
+}
+
+struct error *cgroup_tree_open(struct cgroups *c, const char *path, int *out_fd)
+{
+        const char *below;
+        TRY(path_check(path, &below));
+        return open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, out_fd);
+}
+
+static struct error *view_add(const struct hierarchy *h, const char *below, struct cgroup_views *views)
+{
+        struct cgroup_view *view = &views->views[views->n];
+        const char *name = strrchr(h->mount, '/');
+        TRY(mount_clone(h->fd, *below ? below : ".", false, &view->fd));
+        views->n++;
+        (void) snprintf(view->name, sizeof(view->name), "%s", name ? name + 1 : h->mount);
+        return mount_attributes(view->fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE,
+                                false);
+}
+
+struct error *cgroup_views_open(struct cgroups *c, const char *path, bool whole, struct cgroup_views *out)
+{
+        const char *below;
+        struct cgroup_views views = { .n = 0 };
+        struct error *e = NULL;
+        TRY(path_check(path, &below));
+        if (cgroups_is_v2(c) && whole) {
+                e = view_add(&c->hierarchies[0], "", &views);
+                views.views[0].name[0] = '\0';
+        }
+        for (size_t i = 0; !cgroups_is_v2(c) && !e && i < c->n; i++)
+                e = view_add(&c->hierarchies[i], below, &views);
+        if (e)
+                cgroup_views_done(&views);
+        else
+                *out = views;
+        return e;
+}
+
+void cgroup_views_done(struct cgroup_views *views)
+{
+        for (size_t i = 0; i < views->n; i++)
+                closep(&views->views[i].fd);
+        views->n = 0;
+}
+
+/* --- the end --- */
+
+struct error *cgroup_kill(struct cgroups *c, const char *path)
+{
+        const char *below;
+        _cleanup_(closep) int fd = -1;
+        TRY(path_check(path, &below));
+        struct error *e = open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
+        if (e && error_errnum_of(e) == ENOENT) {
+                error_free(e);
+                return NULL;
+        }
+        TRY(e);
+        tree_signal(fd, cgroups_is_v2(c), SIGKILL);
+        return NULL;
+}
+
+/* rmdir of name and what is below it, deepest first. errno EBUSY while a process is in one of them. */
+static int tree_rmdir(int at_fd, const char *name, int depth)
+{
+        if (unlinkat(at_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+                return 0;
+        if ((errno != EBUSY && errno != ENOTEMPTY) || depth == DEPTH_MAX)
+                return -1;
+        int fd = openat(at_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        _cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir)
+                return fd < 0 && errno == ENOENT ? 0 : -1;
+        for (struct dirent *entry; (entry = readdir(dir));)
+                if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+                    strcmp(entry->d_name, "..") != 0 && tree_rmdir(fd, entry->d_name, depth + 1) < 0)
+                        return -1;
+        return unlinkat(at_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+/* v1 has no event for "empty", and v2's would have to be asked for before: so rmdir is tried again, at growing
+ * intervals. */
+static struct error *level_remove(const struct hierarchy *h, const char *path, const struct wait *wait)
+{
+        int64_t delay_ms = RETRY_FIRST_MS;
+        while (tree_rmdir(h->fd, path, 0) < 0) {
+                if (errno != EBUSY && errno != ENOTEMPTY)
+                        return error_errno(errno, "remove %s/%s", h->mount, path);
+                TRY_WRAP(wait_delay(wait, delay_ms, "a process is still in it"), "remove %s/%s", h->mount, path);
+                delay_ms = delay_ms * 2 < RETRY_MOST_MS ? delay_ms * 2 : RETRY_MOST_MS;
+        }
+        return NULL;
+}
+
+/* Parents that we made go with their last child; the first that is in use ends it. */
+static struct error *parents_remove(struct cgroups *c, const char *path)
+{
+        _cleanup_(freep) char *part = dup_string(path);
+        for (char *slash; (slash = strrchr(part, '/'));) {
+                *slash = '\0';
+                size_t note = note_find(c, part);
+                if (note == SIZE_MAX)
+                        return NULL;
+                for (size_t i = 0; i < c->n; i++)
+                        if (unlinkat(c->hierarchies[i].fd, part, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                                return NULL;
+                TRY_WRAP(note_drop(c, note), "note cgroups");
+        }
+        return NULL;
+}
+
+struct error *cgroup_remove(struct cgroups *c, const char *path, const struct wait *wait)
+{
+        const char *below;
+        TRY(path_check(path, &below));
+        for (size_t i = 0; i < c->n; i++)
+                TRY(level_remove(&c->hierarchies[i], below, wait));
+        (void) pthread_mutex_lock(&c->lock);
+        struct error *e = parents_remove(c, below);
+        (void) pthread_mutex_unlock(&c->lock);
+        return e;
+}
+
+struct error *cgroup_stats(struct cgroups *c, const char *path, struct cgroup_stats *out)
+{
+        const char *below;
+        struct cgroup_stats stats = { 0 };
+        TRY(path_check(path, &below));
+        TRY(c->driver->stats(c, below, &stats));
+        *out = stats;
+        return NULL;
+}

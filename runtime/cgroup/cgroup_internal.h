@@ -1,0 +1,66 @@
+/* cgroup_internal.h - what the two drivers share. A driver gets the path without its leading slash, checked. */
+#pragma once
+#include "runtime/cgroup/cgroup.h"
+#include <pthread.h>
+
+#define HIERARCHIES_MAX CGROUP_ENTRY_MAX
+
+struct hierarchy {
+        char *mount;       /* "/sys/fs/cgroup/cpu" */
+        char *controllers; /* "cpu,cpuacct", "name=systemd"; "" on v2 */
+        int fd;            /* of the mount */
+};
+
+struct cgroups {
+        char *mount_root, *notes_path;
+        const struct cgroup_driver *driver;
+        /* v1: one each, the one that holds trees (the freezer) first. v2: one. */
+        struct hierarchy hierarchies[HIERARCHIES_MAX];
+        size_t n;
+        pthread_mutex_t lock; /* parents are made and removed, and notes written, under it */
+        char **notes;         /* paths of the parents that we made */
+        size_t n_notes;
+};
+
+struct cgroup_driver {
+        struct error *(*prepare)(struct cgroups *c, const char *path); /* after mkdir of path, a parent or the leaf */
+        struct error *(*limits)(struct cgroups *c, const char *path, const struct cgroup_limits *limits);
+        struct error *(*devices)(struct cgroups *c, const char *path, const struct device_rule *rules, size_t n,
+                                 bool allow_all);
+        struct error *(*entry)(struct cgroups *c, const char *path, struct cgroup_entry *out);
+        struct error *(*stats)(struct cgroups *c, const char *path, struct cgroup_stats *out);
+        const char *oom_controller, *oom_file;
+};
+extern const struct cgroup_driver cgroup_v1_driver, cgroup_v2_driver;
+
+/* The hierarchy that has a controller, or NULL. On v2 always the one. */
+const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller);
+
+/* Files of a cgroup. put: INTERNAL "PATH/FILE: ...". read: the text (at most a page) into text. number: "max" and what is
+ * not a number are UINT64_MAX. */
+MUST_CHECK struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file, const char *text);
+MUST_CHECK struct error *cgroup_put_number(const struct hierarchy *h, const char *path, const char *file,
+                                           int64_t value);
+MUST_CHECK struct error *cgroup_read(const struct hierarchy *h, const char *path, const char *file, char *text,
+                                     size_t size_bytes);
+MUST_CHECK struct error *cgroup_number(const struct hierarchy *h, const char *path, const char *file, uint64_t *out);
+
+/* The number behind "key " in "key 1\nother 2\n"; 0 when it is not there. */
+uint64_t cgroup_keyed(const char *text, const char *key);
+
+/* --- convert.c: CRI's numbers to v2's. Source: KEP-2254, and the curve that runc, crun and systemd have agreed on --- */
+uint64_t cgroup_weight_of_shares(int64_t shares);      /* 2..262144 to 1..10000, 1024 to 100 */
+/* memory.swap.max from v1's memory+swap. -1: no limit. Errors: INVALID_ARGUMENT when swap is less than memory. */
+MUST_CHECK struct error *cgroup_swap_of(int64_t memory_bytes, int64_t memory_swap_bytes, int64_t *out);
+
+/* --- device_bpf.c --- */
+/* What always holds before a container's own rules: any node may be made, and the harmless ones used. */
+extern const struct device_rule cgroup_device_defaults[];
+extern const size_t cgroup_n_device_defaults;
+
+#define DEVICE_BPF_MAX 4096
+struct bpf_insn;
+/* The program for rules (the last that matches decides, none denies); the number of instructions, or 0 when it does not
+ * fit. */
+size_t device_bpf_build(const struct device_rule *rules, size_t n_rules, struct bpf_insn *out, size_t room);
+MUST_CHECK struct error *device_bpf_attach(int cgroup_fd, const struct device_rule *rules, size_t n_rules);

@@ -1,0 +1,16 @@
+/* tree.h - the processes of a container or an exec, by the cgroup that holds them.
+ *
+ * A process group or a session can be left (setsid, double fork); a cgroup cannot, since containers see theirs
+ * read-only. So each exec has a cgroup of its own below its container's: on v2 below the container's directory, on v1 in
+ * one hierarchy, the freezer's where there is one, which also stops a tree from growing while it is killed. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Makes a cgroup `name` below parent_fd. *dir_fd is the directory; *tasks_fd on v1 the file to enter it by. -1 on
+ * failure. */
+int tree_make(int parent_fd, const char *name, bool is_v2, int *dir_fd, int *tasks_fd);
+
+/* Sends the signal to everything in it and below; SIGKILL reaches what is being born meanwhile too, where the kernel has
+ * the means (cgroup.kill, the freezer). */
+void tree_signal(int dir_fd, bool is_v2, int signal);

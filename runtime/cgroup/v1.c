@@ -1,0 +1,197 @@
+/* cgroup v1: one hierarchy a controller (or several mounted together), each with its own directory for a cgroup. */
+#include "runtime/cgroup/cgroup_internal.h"
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define TEXT_BYTES 4096
+
+/* A new cpuset has no cpus and no memory nodes, and no process may enter it until it has both. */
+static struct error *cpuset_inherit(const struct hierarchy *h, const char *path, const char *file)
+{
+        char text[TEXT_BYTES];
+        TRY(cgroup_read(h, path, file, text, sizeof(text)));
+        if (text[0] && text[0] != '\n')
+                return NULL;
+        const char *slash = strrchr(path, '/');
+        _cleanup_(freep) char *parent = slash ? dup_bytes(path, (size_t) (slash - path)) : dup_string(".");
+        TRY(cgroup_read(h, parent, file, text, sizeof(text)));
+        return cgroup_put(h, path, file, text);
+}
+
+static struct error *v1_prepare(struct cgroups *c, const char *path)
+{
+        const struct hierarchy *h = hierarchy_of(c, "cpuset");
+        if (!h)
+                return NULL;
+        TRY(cpuset_inherit(h, path, "cpuset.cpus"));
+        return cpuset_inherit(h, path, "cpuset.mems");
+}
+
+/* Writes where the value is asked for. A controller that this host does not have is an error only then. */
+static struct error *put_if(struct cgroups *c, const char *path, const char *controller, const char *file,
+                            int64_t value)
+{
+        if (value == 0)
+                return NULL;
+        const struct hierarchy *h = hierarchy_of(c, controller);
+        if (!h)
+                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller %s", controller);
+        return cgroup_put_number(h, path, file, value);
+}
+
+static struct error *put_text_if(struct cgroups *c, const char *path, const char *file, const char *value)
+{
+        if (!value || !*value)
+                return NULL;
+        const struct hierarchy *h = hierarchy_of(c, "cpuset");
+        if (!h)
+                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller cpuset");
+        return cgroup_put(h, path, file, value);
+}
+
+static struct error *cpu_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+{
+        TRY(put_if(c, path, "cpu", "cpu.shares", l->cpu_shares));
+        /* A quota that does not fit the old period, or a period the old quota, is refused: so the quota is lifted,
+         * then both are set. */
+        if (l->cpu_period_us && l->cpu_quota_us)
+                TRY(put_if(c, path, "cpu", "cpu.cfs_quota_us", -1));
+        TRY(put_if(c, path, "cpu", "cpu.cfs_period_us", l->cpu_period_us));
+        TRY(put_if(c, path, "cpu", "cpu.cfs_quota_us", l->cpu_quota_us));
+        TRY(put_text_if(c, path, "cpuset.cpus", l->cpuset_cpus));
+        return put_text_if(c, path, "cpuset.mems", l->cpuset_mems);
+}
+
+static bool has_file(const struct hierarchy *h, const char *path, const char *file)
+{
+        _cleanup_(freep) char *name = format_string("%s/%s", path, file);
+        return faccessat(h->fd, name, F_OK, 0) == 0;
+}
+
+/* memory+swap may never be below memory: whichever order fits the present values is the right one. */
+static struct error *memory_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+{
+        static const char memory[] = "memory.limit_in_bytes", swap[] = "memory.memsw.limit_in_bytes";
+        const struct hierarchy *h = hierarchy_of(c, "memory");
+        if (!l->memory_swap_limit_bytes)
+                return put_if(c, path, "memory", memory, l->memory_limit_bytes);
+        if (l->memory_swap_limit_bytes > 0 && l->memory_limit_bytes > l->memory_swap_limit_bytes)
+                return error_new(ERROR_INVALID_ARGUMENT, "memory and swap together are less than memory");
+        /* Without swap accounting there is no such file, and memory alone is limited: as much as the host can do. */
+        if (h && !has_file(h, path, swap))
+                return put_if(c, path, "memory", memory, l->memory_limit_bytes);
+        struct error *e = put_if(c, path, "memory", memory, l->memory_limit_bytes);
+        if (!e)
+                return put_if(c, path, "memory", swap, l->memory_swap_limit_bytes);
+        error_free(e);
+        TRY(put_if(c, path, "memory", swap, l->memory_swap_limit_bytes));
+        return put_if(c, path, "memory", memory, l->memory_limit_bytes);
+}
+
+static struct error *hugepage_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+{
+        for (size_t i = 0; i < l->n_hugepages; i++) {
+                const struct hierarchy *h = hierarchy_of(c, "hugetlb");
+                if (!h && l->hugepages[i].limit_bytes == 0)
+                        continue; /* none may be used, and none can be */
+                if (!h)
+                        return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller hugetlb");
+                _cleanup_(freep) char *file =
+                        format_string("hugetlb.%s.limit_in_bytes", l->hugepages[i].page_size);
+                TRY(cgroup_put_number(h, path, file, (int64_t) l->hugepages[i].limit_bytes));
+        }
+        return NULL;
+}
+
+static struct error *v1_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+{
+        if (l->n_unified)
+                return error_new(ERROR_INVALID_ARGUMENT, "unified cgroup settings need cgroup v2; this host has v1");
+        TRY(cpu_limits(c, path, l));
+        TRY(memory_limits(c, path, l));
+        if (l->pids_limit < 0)
+                TRY(cgroup_put(hierarchy_of(c, "pids"), path, "pids.max", "max"));
+        else
+                TRY(put_if(c, path, "pids", "pids.max", l->pids_limit));
+        return hugepage_limits(c, path, l);
+}
+
+static struct error *device_put(const struct hierarchy *h, const char *path, const struct device_rule *rule)
+{
+        char major[24] = "*", minor[24] = "*";
+        if (rule->major >= 0)
+                (void) snprintf(major, sizeof(major), "%lld", (long long) rule->major);
+        if (rule->minor >= 0)
+                (void) snprintf(minor, sizeof(minor), "%lld", (long long) rule->minor);
+        _cleanup_(freep) char *text = format_string("%c %s:%s %s%s%s", rule->type, major, minor,
+                                                    rule->read ? "r" : "", rule->write ? "w" : "",
+                                                    rule->mknod ? "m" : "");
+        return cgroup_put(h, path, rule->allow ? "devices.allow" : "devices.deny", text);
+}
+
+static struct error *v1_devices(struct cgroups *c, const char *path, const struct device_rule *rules, size_t n,
+                                bool allow_all)
+{
+        const struct hierarchy *h = hierarchy_of(c, "devices");
+        if (!h)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "this host has no cgroup controller devices, so devices cannot be kept from a container");
+        if (allow_all)
+                return cgroup_put(h, path, "devices.allow", "a");
+        TRY(cgroup_put(h, path, "devices.deny", "a"));
+        for (size_t i = 0; i < cgroup_n_device_defaults; i++)
+                TRY(device_put(h, path, &cgroup_device_defaults[i]));
+        for (size_t i = 0; i < n; i++)
+                TRY(device_put(h, path, &rules[i]));
+        return NULL;
+}
+
+static struct error *v1_entry(struct cgroups *c, const char *path, struct cgroup_entry *out)
+{
+        for (size_t i = 0; i < c->n; i++) {
+                _cleanup_(freep) char *name = format_string("%s/tasks", path);
+                int fd = openat(c->hierarchies[i].fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+                if (fd < 0)
+                        return error_errno(errno, "open %s/%s", c->hierarchies[i].mount, name);
+                out->fds[out->n++] = fd;
+        }
+        return NULL;
+}
+
+static struct error *memory_stats(const struct hierarchy *h, const char *path, struct cgroup_stats *out)
+{
+        char text[TEXT_BYTES];
+        if (!h)
+                return NULL;
+        TRY(cgroup_number(h, path, "memory.usage_in_bytes", &out->memory_usage_bytes));
+        TRY(cgroup_read(h, path, "memory.stat", text, sizeof(text)));
+        uint64_t inactive_bytes = cgroup_keyed(text, "total_inactive_file");
+        out->memory_working_set_bytes =
+                out->memory_usage_bytes > inactive_bytes ? out->memory_usage_bytes - inactive_bytes : 0;
+        out->memory_rss_bytes = cgroup_keyed(text, "total_rss");
+        out->page_faults = cgroup_keyed(text, "total_pgfault");
+        out->major_page_faults = cgroup_keyed(text, "total_pgmajfault");
+        out->swap_usage_bytes = cgroup_keyed(text, "total_swap");
+        out->has_memory = true;
+        return NULL;
+}
+
+static struct error *v1_stats(struct cgroups *c, const char *path, struct cgroup_stats *out)
+{
+        const struct hierarchy *cpu = hierarchy_of(c, "cpuacct"), *pids = hierarchy_of(c, "pids");
+        if (cpu)
+                TRY(cgroup_number(cpu, path, "cpuacct.usage", &out->cpu_usage_ns));
+        out->has_cpu = cpu != NULL;
+        if (pids)
+                TRY(cgroup_number(pids, path, "pids.current", &out->pids));
+        return memory_stats(hierarchy_of(c, "memory"), path, out);
+}
+
+const struct cgroup_driver cgroup_v1_driver = { .prepare = v1_prepare,
+                                                .limits = v1_limits,
+                                                .devices = v1_devices,
+                                                .entry = v1_entry,
+                                                .stats = v1_stats,
+                                                .oom_controller = "memory",
+                                                .oom_file = "memory.oom_control" };

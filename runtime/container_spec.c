@@ -1,0 +1,58 @@
+#include "runtime/container_spec.h"
+
+struct container_spec *container_spec_new(void)
+{
+        struct container_spec *spec = NEW(struct container_spec);
+        spec->process.umask = 0022;
+        return spec;
+}
+
+void process_spec_done(struct process_spec *process)
+{
+        free_strings(process->argv);
+        free_strings(process->env);
+        free(process->cwd);
+        free(process->groups);
+        free(process->rlimits);
+        *process = (struct process_spec){ 0 };
+}
+
+static void limits_done(struct cgroup_limits *limits)
+{
+        for (size_t i = 0; i < limits->n_hugepages; i++)
+                free((char *) (uintptr_t) limits->hugepages[i].page_size);
+        for (size_t i = 0; i < limits->n_unified; i++) {
+                free((char *) (uintptr_t) limits->unified[i].key);
+                free((char *) (uintptr_t) limits->unified[i].value);
+        }
+        free((void *) (uintptr_t) limits->hugepages);
+        free((void *) (uintptr_t) limits->unified);
+        free((char *) (uintptr_t) limits->cpuset_cpus);
+        free((char *) (uintptr_t) limits->cpuset_mems);
+}
+
+void container_spec_free(struct container_spec *spec)
+{
+        if (!spec)
+                return;
+        process_spec_done(&spec->process);
+        for (size_t i = 0; i < spec->n_mounts; i++) {
+                free(spec->mounts[i].target);
+                free(spec->mounts[i].host_path);
+                free(spec->mounts[i].data);
+                closep(&spec->mounts[i].source_fd);
+        }
+        for (size_t i = 0; i < spec->n_devices; i++)
+                free(spec->devices[i].path);
+        free(spec->mounts);
+        free(spec->devices);
+        free(spec->device_rules);
+        free_strings(spec->masked_paths);
+        free_strings(spec->readonly_paths);
+        limits_done(&spec->limits);
+        free(spec->cgroup_path);
+        free(spec->pid_target);
+        free(spec->hostname);
+        free(spec->id);
+        free(spec);
+}

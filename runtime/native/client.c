@@ -1,0 +1,416 @@
+#include "base/file.h"
+#include "base/mount.h"
+#include "base/process.h"
+#include "base/socket.h"
+#include "runtime/native/call.h"
+#include <linux/mount.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define STOP_ASK_MS 2000
+
+struct error *runtime_open(const struct runtime_config *config, struct runtime **out)
+{
+        _cleanup_(runtime_freep) struct runtime *runtime = NEW(struct runtime);
+        runtime->binary_fd = -1;
+        runtime->cgroups = config->cgroups;
+        runtime->binary_path = format_string("%s/skiff-pod", config->program_dir);
+        /* Detached and read-only: a container that gets hold of /proc/PID/exe can never write it (CVE-2019-5736), and
+         * an upgrade of the file does not change what is running. */
+        TRY(mount_clone(AT_FDCWD, runtime->binary_path, false, &runtime->binary_fd));
+        TRY(mount_attributes(runtime->binary_fd, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0,
+                             MS_PRIVATE, false));
+        *out = TAKE(runtime);
+        return NULL;
+}
+
+void runtime_free(struct runtime *runtime)
+{
+        if (!runtime)
+                return;
+        closep(&runtime->binary_fd);
+        free(runtime->binary_path);
+        free(runtime);
+}
+
+static struct runtime_pod *pod_new(struct runtime *runtime, const char *id, int dir_fd)
+{
+        struct runtime_pod *pod = NEW(struct runtime_pod);
+        pod->runtime = runtime;
+        (void) snprintf(pod->id, sizeof(pod->id), "%s", id);
+        pod->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+        pod->event_fd = pod->self_fd = pod->infra_fd = pod->netns_fd = -1;
+        return pod;
+}
+
+/* Reaps the supervisor where it is our child, and has ended. */
+static void pod_reap(struct runtime_pod *pod)
+{
+        siginfo_t info;
+        if (pod->self_fd >= 0)
+                (void) waitid(P_PIDFD, (id_t) pod->self_fd, &info, WEXITED | WNOHANG | __WALL);
+}
+
+void runtime_pod_free(struct runtime_pod *pod)
+{
+        if (!pod)
+                return;
+        pod_reap(pod);
+        closep(&pod->dir_fd);
+        closep(&pod->event_fd);
+        closep(&pod->self_fd);
+        closep(&pod->infra_fd);
+        closep(&pod->netns_fd);
+        free(pod->notice);
+        free(pod->running);
+        free(pod);
+}
+
+static int next_fd(struct call_answer *answer, size_t *at)
+{
+        return *at < answer->n_fds ? TAKE_FD(answer->fds[(*at)++]) : -1;
+}
+
+static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *answer)
+{
+        struct protocol_snapshot snapshot;
+        size_t at = 0;
+        snapshot_get(&answer->reader, &snapshot);
+        pod->running = snapshot.running;
+        TRY(wire_close(&answer->reader, "snapshot of a supervisor"));
+        size_t n_fds = 1 + (size_t) snapshot.infra_alive + (size_t) snapshot.has_netns + snapshot.n_running;
+        if (snapshot.version != PROTOCOL_VERSION || answer->n_fds != n_fds)
+                return error_new(ERROR_INTERNAL, "snapshot of a supervisor of version %u with %zu descriptors",
+                                 snapshot.version, answer->n_fds);
+        pod->self_fd = next_fd(answer, &at);
+        pod->infra_fd = snapshot.infra_alive ? next_fd(answer, &at) : -1;
+        pod->netns_fd = snapshot.has_netns ? next_fd(answer, &at) : -1;
+        pod->infra_alive = snapshot.infra_alive;
+        pod->flags = snapshot.flags;
+        pod->notice = *snapshot.notice ? dup_string(snapshot.notice) : NULL;
+        pod->supervisor_pid = call_pid_of(pod->self_fd);
+        pod->infra_pid = call_pid_of(pod->infra_fd);
+        for (size_t i = 0; i < snapshot.n_running; i++)
+                pod->running[i].pid = call_pid_of(answer->fds[at++]);
+        pod->n_running = snapshot.n_running;
+        return NULL;
+}
+
+/* --- start --- */
+
+static uint32_t flags_of(const struct pod_spec *spec)
+{
+        return (spec->host_network ? POD_HOST_NETWORK : 0) | (spec->host_ipc ? POD_HOST_IPC : 0) |
+               (spec->host_pid ? POD_HOST_PID : 0) | (spec->share_pid ? POD_SHARE_PID : 0);
+}
+
+static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_spec *spec, int first_fd,
+                                      const struct cgroup_entry *entry, struct process *out)
+{
+        static const char *const argv[] = { "skiff-pod", NULL };
+        _cleanup_(closep) int listen_fd = -1, exits_fd = -1;
+        struct process_start start = process_start_init(pod->runtime->binary_path, argv);
+        TRY(socket_listen(spec->dir_fd, "sock", SOCK_SEQPACKET, &listen_fd));
+        exits_fd = openat(spec->dir_fd, "exits", O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (exits_fd < 0)
+                return error_errno(errno, "open exits");
+        const int fds[] = { -1, -1, -1, listen_fd, exits_fd, first_fd };
+        memcpy(start.fds, fds, sizeof(fds));
+        start.n_fds = LENGTH(fds);
+#ifdef SKIFF_FAULTS
+        start.fds[2] = STDERR_FILENO; /* what a sanitizer has to say */
+#endif
+        start.exec_fd = pod->runtime->binary_fd;
+        start.clone_flags = CLONE_NEWNS | (spec->host_pid ? 0U : (unsigned) CLONE_NEWPID);
+        if (entry->is_v2_directory) {
+                start.cgroup_fd = entry->fds[0];
+        } else {
+                start.enter_fds = entry->fds;
+                start.n_enter_fds = entry->n;
+        }
+        return process_spawn(&start, out);
+}
+
+static struct error *start_send(const struct pod_spec *spec, int fd, const struct wait *wait)
+{
+        struct wire_writer w;
+        _cleanup_(closep) int shm_fd = -1;
+        if (spec->host_ipc)
+                TRY(mount_clone(AT_FDCWD, "/dev/shm", false, &shm_fd));
+        _cleanup_(freep) char **sysctls = NEW_ARRAY(char *, spec->n_sysctls * 2 + 1);
+        for (size_t i = 0; i < spec->n_sysctls; i++) {
+                sysctls[i * 2] = (char *) (uintptr_t) spec->sysctls[i].name;
+                sysctls[i * 2 + 1] = (char *) (uintptr_t) spec->sysctls[i].value;
+        }
+        struct pod_start start = { .flags = flags_of(spec),
+                                   .shm_size_bytes = spec->shm_size_bytes ? spec->shm_size_bytes : 64U << 20,
+                                   .set_oom_score_adj = spec->set_oom_score_adj,
+                                   .oom_score_adj = spec->oom_score_adj,
+                                   .hostname = spec->hostname,
+                                   .sysctls = sysctls };
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_POD_START);
+        wire_put_u32(&w, PROTOCOL_VERSION);
+        pod_start_put(&w, &start);
+        return call_send(fd, &w, &shm_fd, shm_fd >= 0, wait);
+}
+
+static struct error *start_error(struct call_answer *answer, const struct pod_spec *spec)
+{
+        struct child_report report;
+        if (answer->type == 0)
+                return error_new(ERROR_INTERNAL, "the pod's supervisor ended while it started");
+        call_report(answer, &report);
+        if (report.stage == STAGE_SYSCTL && report.index < spec->n_sysctls)
+                return error_new(ERROR_FAILED_PRECONDITION, "set sysctl %s to \"%s\": %s",
+                                 spec->sysctls[report.index].name, spec->sysctls[report.index].value,
+                                 strerror(report.errnum));
+        return stage_error(&report, NULL, NULL);
+}
+
+static struct error *start_talk(struct runtime_pod *pod, const struct pod_spec *spec, const struct wait *wait)
+{
+        struct call_answer answer;
+        TRY(start_send(spec, pod->event_fd, wait));
+        TRY(call_receive(pod->event_fd, &answer, wait));
+        struct error *e =
+                answer.type == MESSAGE_SNAPSHOT ? snapshot_read(pod, &answer) : start_error(&answer, spec);
+        call_answer_done(&answer);
+        return e;
+}
+
+struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *spec, const struct wait *wait,
+                                struct runtime_pod **out)
+{
+        _cleanup_(runtime_pod_freep) struct runtime_pod *pod = pod_new(runtime, spec->id, spec->dir_fd);
+        _cleanup_(cgroup_entry_done) struct cgroup_entry entry = { .n = 0 };
+        _cleanup_(closep) int first_fd = -1;
+        struct process process = { .pid_fd = -1 };
+        int ends[2];
+        if (spec->cgroup_path)
+                TRY(cgroup_entry_open(runtime->cgroups, spec->cgroup_path, &entry));
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
+                return error_errno(errno, "socketpair");
+        pod->event_fd = ends[0];
+        first_fd = ends[1];
+        TRY(supervisor_spawn(pod, spec, first_fd, &entry, &process));
+        closep(&first_fd);
+        struct error *e = start_talk(pod, spec, wait);
+        if (e) {
+                process_kill(&process);
+                (void) unlinkat(spec->dir_fd, "sock", 0);
+                return error_wrap(e, "start the pod's supervisor");
+        }
+        closep(&process.pid_fd); /* the snapshot has brought one */
+        *out = TAKE(pod);
+        return NULL;
+}
+
+struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wait)
+{
+        struct wire_writer w;
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_COMMIT);
+        /* No answer: the socket keeps it even if we die now, and it is read before our end is seen. */
+        return call_send(pod->event_fd, &w, NULL, 0, wait);
+}
+
+/* --- attach --- */
+
+static struct error *attach_talk(struct runtime_pod *pod, int fd, const struct wait *wait, bool *attached)
+{
+        struct wire_writer w;
+        struct call_answer answer;
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_ATTACH);
+        wire_put_u32(&w, PROTOCOL_VERSION);
+        TRY(call_send(fd, &w, NULL, 0, wait));
+        TRY(call_receive(fd, &answer, wait));
+        *attached = answer.type == MESSAGE_SNAPSHOT;
+        struct error *e = *attached ? snapshot_read(pod, &answer) : NULL;
+        call_answer_done(&answer);
+        return e;
+}
+
+struct error *runtime_pod_attach(struct runtime *runtime, const char *id, int dir_fd, const struct wait *wait,
+                                 struct runtime_pod **out)
+{
+        _cleanup_(runtime_pod_freep) struct runtime_pod *pod = pod_new(runtime, id, dir_fd);
+        struct socket_peer peer;
+        bool attached = false;
+        *out = NULL;
+        TRY(socket_connect(dir_fd, "sock", SOCK_SEQPACKET, wait, &pod->event_fd));
+        if (pod->event_fd < 0)
+                return NULL;
+        TRY(socket_peer(pod->event_fd, &peer));
+        if (peer.uid != 0)
+                return error_new(ERROR_PERMISSION_DENIED, "the pod's supervisor is not root's");
+        struct error *e = attach_talk(pod, pod->event_fd, wait, &attached);
+        if (!e && !attached)
+                e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
+        if (e && error_code_of(e) == ERROR_FAILED_PRECONDITION) {
+                /* It may have died just now; one that lives and refuses is an error. */
+                _cleanup_(closep) int again = -1;
+                error_free(e);
+                TRY(socket_connect(dir_fd, "sock", SOCK_SEQPACKET, wait, &again));
+                if (again < 0)
+                        return NULL;
+                return error_new(ERROR_INTERNAL, "the pod's supervisor does not speak version %d",
+                                 PROTOCOL_VERSION);
+        }
+        TRY(e);
+        *out = TAKE(pod);
+        return NULL;
+}
+
+/* --- stop --- */
+
+static void stop_ask(const struct runtime_pod *pod)
+{
+        struct wire_writer w;
+        _cleanup_(closep) int fd = -1;
+        struct wait wait = wait_of_ms(STOP_ASK_MS);
+        struct error *e = call_open(pod, &wait, &fd);
+        if (!e) {
+                wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+                wire_put_u32(&w, MESSAGE_STOP);
+                e = call_send(fd, &w, NULL, 0, &wait);
+        }
+        if (!e)
+                e = call_finish(fd, &wait);
+        error_ignore(e); /* one that is gone, or does not answer, is killed in any case */
+}
+
+static struct error *pidfd_end(int pid_fd, const struct wait *wait, const char *what)
+{
+        if (pid_fd < 0)
+                return NULL;
+        if (syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+                return error_errno(errno, "kill %s", what);
+        return wait_fd(wait, pid_fd, POLLIN, what);
+}
+
+struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait)
+{
+        if (pod->flags & POD_HOST_PID) /* no pid namespace of its own that would end with it */
+                stop_ask(pod);
+        TRY(pidfd_end(pod->self_fd, wait, "end of the pod's supervisor"));
+        TRY(pidfd_end(pod->infra_fd, wait, "end of the pod's infra process"));
+        pod_reap(pod);
+        pod->infra_alive = false;
+        return NULL;
+}
+
+/* --- what is known --- */
+
+int runtime_pod_netns(const struct runtime_pod *pod)
+{
+        return pod->netns_fd;
+}
+
+bool runtime_pod_infra_alive(const struct runtime_pod *pod)
+{
+        return pod->infra_alive;
+}
+
+pid_t runtime_pod_supervisor_pid(const struct runtime_pod *pod)
+{
+        return pod->supervisor_pid;
+}
+
+pid_t runtime_pod_infra_pid(const struct runtime_pod *pod)
+{
+        return pod->infra_pid;
+}
+
+const char *runtime_pod_notice(const struct runtime_pod *pod)
+{
+        return pod->notice;
+}
+
+size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_container **out)
+{
+        *out = pod->running;
+        return pod->n_running;
+}
+
+int runtime_pod_event_fd(const struct runtime_pod *pod)
+{
+        return pod->event_fd;
+}
+
+static struct error *event_read(struct runtime_pod *pod, struct call_answer *answer, struct runtime_event *out)
+{
+        size_t len_bytes = 0;
+        const void *record;
+        const char *id;
+        switch (answer->type) {
+        case 0:
+                pod->lost = true;
+                pod->infra_alive = false;
+                out->kind = RUNTIME_EVENT_LOST;
+                pod_reap(pod);
+                return NULL;
+        case MESSAGE_INFRA_EXIT:
+                pod->infra_alive = false;
+                out->kind = RUNTIME_EVENT_INFRA_EXIT;
+                return NULL;
+        case MESSAGE_EXIT:
+                record = wire_get_bytes(&answer->reader, &len_bytes);
+                if (len_bytes != sizeof(out->exit))
+                        return error_new(ERROR_INTERNAL, "malformed exit event");
+                memcpy(&out->exit, record, sizeof(out->exit));
+                out->exit.container_id[PROTOCOL_ID_MAX] = '\0';
+                out->kind = RUNTIME_EVENT_EXIT;
+                return NULL;
+        case MESSAGE_OOM:
+                id = wire_get_text(&answer->reader);
+                (void) snprintf(out->exit.container_id, sizeof(out->exit.container_id), "%s", id);
+                out->kind = RUNTIME_EVENT_OOM;
+                return NULL;
+        default:
+                return error_new(ERROR_INTERNAL, "event of unknown type %u", answer->type);
+        }
+}
+
+struct error *runtime_pod_next_event(struct runtime_pod *pod, struct runtime_event *out, bool *got)
+{
+        struct pollfd ready = { .fd = pod->event_fd, .events = POLLIN };
+        struct call_answer answer;
+        struct wait now = wait_of_ms(1);
+        *got = false;
+        if (pod->lost || poll(&ready, 1, 0) <= 0)
+                return NULL;
+        TRY(call_receive(pod->event_fd, &answer, &now));
+        *out = (struct runtime_event){ 0 };
+        struct error *e = event_read(pod, &answer, out);
+        call_answer_done(&answer);
+        *got = !e;
+        return e;
+}
+
+struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n)
+{
+        enum { EXITS_MAX_BYTES = 64 << 20 };
+        char *bytes = NULL;
+        size_t len_bytes = 0;
+        struct error *e = file_read(dir_fd, "exits", EXITS_MAX_BYTES, &bytes, &len_bytes);
+        *out = NULL;
+        *n = 0;
+        if (e && error_errnum_of(e) == ENOENT) {
+                error_free(e);
+                return NULL;
+        }
+        TRY(e);
+        *n = len_bytes / sizeof(**out); /* what a dying machine wrote of one more is not one */
+        *out = (struct runtime_exit *) (void *) bytes;
+        for (size_t i = 0; i < *n; i++)
+                (*out)[i].container_id[PROTOCOL_ID_MAX] = '\0';
+        return NULL;
+}

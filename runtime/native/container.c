@@ -1,0 +1,351 @@
+#include "base/mount.h"
+#include "runtime/native/call.h"
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+/* The descriptors that go with a spec, in the order of its indexes. */
+struct parcel {
+        int fds[PROTOCOL_FDS_MAX];
+        bool ours[PROTOCOL_FDS_MAX]; /* closed when it has been sent */
+        size_t n;
+        /* The mounts as they are sent; names made for them. */
+        struct container_mount *mounts;
+        size_t n_mounts;
+        char **names;
+        size_t n_names;
+};
+
+static void parcel_done(struct parcel *p)
+{
+        for (size_t i = 0; i < p->n; i++)
+                if (p->ours[i])
+                        closep(&p->fds[i]);
+        for (size_t i = 0; i < p->n_names; i++)
+                free(p->names[i]);
+        free(p->names);
+        free(p->mounts);
+}
+
+static struct error *parcel_add(struct parcel *p, int fd, bool ours, uint32_t *index)
+{
+        if (p->n == LENGTH(p->fds)) {
+                if (ours)
+                        closep(&fd);
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "more than %zu mounts", p->n);
+        }
+        p->fds[p->n] = fd;
+        p->ours[p->n] = ours;
+        *index = (uint32_t) p->n++;
+        return NULL;
+}
+
+static char *parcel_name(struct parcel *p, char *name)
+{
+        p->names = grow_array(p->names, p->n_names + 1, sizeof(*p->names));
+        p->names[p->n_names++] = name;
+        return name;
+}
+
+static struct container_mount *parcel_mount(struct parcel *p, struct container_mount m)
+{
+        p->mounts = grow_array(p->mounts, p->n_mounts + 1, sizeof(*p->mounts));
+        p->mounts[p->n_mounts] = m;
+        return &p->mounts[p->n_mounts++];
+}
+
+/* --- sources --- */
+
+static uint64_t propagation_of(enum mount_propagation propagation)
+{
+        return propagation == MOUNT_SLAVE ? MS_SLAVE : propagation == MOUNT_SHARED ? MS_SHARED : MS_PRIVATE;
+}
+
+static struct error *source_prepare(int fd, const struct container_mount *m)
+{
+        uint64_t plain = (m->nosuid ? MOUNT_ATTR_NOSUID : 0U) | (m->nodev ? MOUNT_ATTR_NODEV : 0U) |
+                         (m->noexec ? MOUNT_ATTR_NOEXEC : 0U) | (m->readonly ? MOUNT_ATTR_RDONLY : 0U);
+        /* A clone is a member of the peer group of what it was cloned from. */
+        TRY(mount_attributes(fd, 0, 0, propagation_of(m->propagation), true));
+        if (plain)
+                TRY(mount_attributes(fd, plain, 0, 0, false));
+        if (m->recursive_readonly)
+                TRY(mount_attributes(fd, MOUNT_ATTR_RDONLY, 0, 0, true));
+        return NULL;
+}
+
+/* The host's file or directory as a detached mount, with all that is mounted below it. */
+static struct error *source_open(const struct container_mount *m, int *out_fd)
+{
+        struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
+        _cleanup_(closep) int fd = (int) syscall(SYS_openat2, AT_FDCWD, m->host_path, &how, sizeof(how));
+        if (fd < 0)
+                return error_errno(errno, "open");
+        return mount_clone(fd, "", true, out_fd);
+}
+
+static struct error *bind_add(struct parcel *p, const struct container_mount *m)
+{
+        int fd = -1;
+        uint32_t index;
+        if (m->source_fd >= 0 && !m->host_path) {
+                TRY(source_prepare(m->source_fd, m));
+                TRY(parcel_add(p, m->source_fd, false, &index));
+        } else {
+                TRY(source_open(m, &fd));
+                TRY(parcel_add(p, fd, true, &index));
+                TRY(source_prepare(fd, m));
+        }
+        struct container_mount sent = *m;
+        sent.source_fd = (int) index;
+        (void) parcel_mount(p, sent);
+        return NULL;
+}
+
+/* --- /sys/fs/cgroup --- */
+
+static struct error *view_mount(struct parcel *p, struct cgroup_view *view, const struct container_mount *m)
+{
+        uint32_t index;
+        char *target = parcel_name(p, format_string("%s%s%s", m->target, *view->name ? "/" : "", view->name));
+        if (m->readonly)
+                TRY(mount_attributes(view->fd, MOUNT_ATTR_RDONLY, 0, 0, false));
+        TRY(parcel_add(p, TAKE_FD(view->fd), true, &index));
+        (void) parcel_mount(p, (struct container_mount){ .kind = MOUNT_BIND,
+                                                         .target = target,
+                                                         .source_fd = (int) index });
+        /* "cpu,cpuacct" is found as cpu and as cpuacct too. */
+        _cleanup_(freep) char *parts = dup_string(strchr(view->name, ',') ? view->name : NULL);
+        char *rest = parts, *whole = parts ? parcel_name(p, dup_string(view->name)) : NULL;
+        for (char *part; rest && (part = strsep(&rest, ","));)
+                (void) parcel_mount(p, (struct container_mount){
+                                               .kind = (enum mount_kind) WIRE_MOUNT_LINK,
+                                               .target = parcel_name(p, format_string("%s/%s", m->target, part)),
+                                               .data = whole,
+                                               .source_fd = -1 });
+        return NULL;
+}
+
+static struct error *cgroup_add(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec,
+                                const struct container_mount *m)
+{
+        _cleanup_(cgroup_views_done) struct cgroup_views views = { .n = 0 };
+        bool v2 = cgroups_is_v2(cgroups);
+        struct container_mount sent = *m;
+        sent.source_fd = -1;
+        if (!spec->cgroup_path)
+                return error_new(ERROR_INVALID_ARGUMENT, "a cgroup mount without a cgroup");
+        if (v2 && spec->private_cgroup_namespace) {
+                (void) parcel_mount(p, sent);
+                return NULL;
+        }
+        TRY(cgroup_views_open(cgroups, spec->cgroup_path, v2, &views));
+        if (!v2) {
+                sent.kind = MOUNT_TMPFS;
+                sent.data = (char *) (uintptr_t) "mode=755,size=64k";
+                sent.readonly = false; /* until the mount points are in it */
+                sent.nosuid = sent.nodev = sent.noexec = true;
+                (void) parcel_mount(p, sent);
+        }
+        for (size_t i = 0; i < views.n; i++)
+                TRY(view_mount(p, &views.views[i], m));
+        if (!v2 && m->readonly) {
+                sent.kind = (enum mount_kind) WIRE_MOUNT_READONLY;
+                (void) parcel_mount(p, sent);
+        }
+        return NULL;
+}
+
+static struct error *mounts_add(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec)
+{
+        for (size_t i = 0; i < spec->n_mounts; i++) {
+                const struct container_mount *m = &spec->mounts[i];
+                if (m->kind == MOUNT_BIND) {
+                        TRY_WRAP(bind_add(p, m), "mount %s at %s", m->host_path ? m->host_path : "a source",
+                                 m->target);
+                } else if (m->kind == MOUNT_CGROUP) {
+                        TRY_WRAP(cgroup_add(p, cgroups, spec, m), "mount cgroups at %s", m->target);
+                } else {
+                        struct container_mount sent = *m;
+                        sent.source_fd = -1;
+                        (void) parcel_mount(p, sent);
+                }
+        }
+        return NULL;
+}
+
+/* --- the cgroup's descriptors --- */
+
+static struct error *entries_add(struct parcel *p, struct cgroup_entry *entry, struct container_message *m)
+{
+        for (size_t i = 0; i < entry->n; i++)
+                TRY(parcel_add(p, TAKE_FD(entry->fds[i]), true, &m->entries[m->n_entries++]));
+        m->entry_is_v2_directory = entry->is_v2_directory;
+        return NULL;
+}
+
+/* A host without the memory controller has no such counter: then nothing is reported as killed for want of memory. */
+static struct error *oom_add(struct parcel *p, struct cgroups *cgroups, const char *path,
+                             struct container_message *m)
+{
+        int oom_fd = -1, event_fd = -1;
+        struct error *e = cgroup_oom_open(cgroups, path, &oom_fd);
+        if (e) {
+                error_ignore(e);
+                return NULL;
+        }
+        TRY(parcel_add(p, oom_fd, true, &m->oom));
+        m->oom_event = m->oom;
+        if (cgroups_is_v2(cgroups))
+                return NULL;
+        TRY(cgroup_oom_event(cgroups, path, oom_fd, &event_fd));
+        return parcel_add(p, event_fd, true, &m->oom_event);
+}
+
+static struct error *cgroup_fds_add(struct parcel *p, struct cgroups *cgroups, const char *path,
+                                    struct container_message *m)
+{
+        _cleanup_(cgroup_entry_done) struct cgroup_entry entry = { .n = 0 };
+        int tree_fd = -1;
+        if (!path)
+                return NULL;
+        TRY(cgroup_entry_open(cgroups, path, &entry));
+        TRY(entries_add(p, &entry, m));
+        TRY(cgroup_tree_open(cgroups, path, &tree_fd));
+        TRY(parcel_add(p, tree_fd, true, &m->tree));
+        return oom_add(p, cgroups, path, m);
+}
+
+static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec,
+                                 const struct runtime_start *start, struct container_message *m)
+{
+        *m = (struct container_message){ .spec = *spec,
+                                         .log = PROTOCOL_NO_FD,
+                                         .oom = PROTOCOL_NO_FD,
+                                         .oom_event = PROTOCOL_NO_FD,
+                                         .tree = PROTOCOL_NO_FD,
+                                         .log_line_max_bytes = start->log_line_max_bytes };
+        TRY(parcel_add(p, start->rootfs_fd, false, &m->rootfs));
+        if (start->log_fd >= 0)
+                TRY(parcel_add(p, start->log_fd, false, &m->log));
+        TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
+        TRY(mounts_add(p, cgroups, spec));
+        m->spec.mounts = p->mounts;
+        m->spec.n_mounts = p->n_mounts;
+        if (spec->seccomp)
+                m->seccomp = *spec->seccomp;
+        return NULL;
+}
+
+/* --- the request --- */
+
+static struct error *start_send(int fd, const struct parcel *p, const struct container_message *m,
+                                const struct wait *wait)
+{
+        struct wire_writer w;
+        _cleanup_(closep) int memfd = -1;
+        wire_begin(&w, PROTOCOL_SPEC_MAX);
+        container_message_put(&w, m);
+        uint64_t len_bytes = w.bytes.len_bytes;
+        struct error *e = wire_end(&w);
+        if (!e)
+                e = call_memfd(&w.bytes, &memfd);
+        wire_done(&w);
+        TRY_WRAP(e, "container spec");
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_CONTAINER_START);
+        wire_put_u32(&w, (uint32_t) p->n);
+        wire_put_u64(&w, len_bytes);
+        TRY(call_send(fd, &w, &memfd, 1, wait));
+        for (size_t at = 0; at < p->n; at += PROTOCOL_FDS_BATCH) {
+                size_t n = p->n - at < PROTOCOL_FDS_BATCH ? p->n - at : PROTOCOL_FDS_BATCH;
+                wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+                wire_put_u32(&w, MESSAGE_FDS);
+                TRY(call_send(fd, &w, p->fds + at, n, wait));
+        }
+        return NULL;
+}
+
+static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait, pid_t *pid,
+                                  int64_t *started_wall_ns)
+{
+        struct call_answer answer;
+        struct child_report report;
+        struct error *e = NULL;
+        TRY(call_receive(fd, &answer, wait));
+        if (answer.type == MESSAGE_STARTED && answer.n_fds == 1) {
+                *started_wall_ns = (int64_t) wire_get_u64(&answer.reader);
+                *pid = call_pid_of(answer.fds[0]);
+        } else if (answer.type == 0) {
+                e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
+        } else {
+                call_report(&answer, &report);
+                e = stage_error(&report, &m->spec, &m->spec.process);
+        }
+        call_answer_done(&answer);
+        return e;
+}
+
+struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
+                                      const struct runtime_start *start, const struct wait *wait, pid_t *pid,
+                                      int64_t *started_wall_ns)
+{
+        _cleanup_(parcel_done) struct parcel parcel = { .n = 0 };
+        _cleanup_(closep) int fd = -1;
+        struct container_message message;
+        if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
+                return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
+        TRY(call_open(pod, wait, &fd));
+        TRY(parcel_fill(&parcel, pod->runtime->cgroups, spec, start, &message));
+        TRY(start_send(fd, &parcel, &message, wait));
+        return start_answer(fd, &message, wait, pid, started_wall_ns);
+}
+
+/* --- what is asked of one that runs --- */
+
+static struct error *signal_send(struct runtime_pod *pod, const char *id, int signal, uint32_t all,
+                                 const struct wait *wait)
+{
+        struct wire_writer w;
+        _cleanup_(closep) int fd = -1;
+        struct error *e = call_open(pod, wait, &fd);
+        if (e && error_code_of(e) == ERROR_FAILED_PRECONDITION) {
+                error_free(e); /* with the supervisor all that it ran is gone */
+                return NULL;
+        }
+        TRY(e);
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_SIGNAL);
+        wire_put_text(&w, id);
+        wire_put_u32(&w, (uint32_t) signal);
+        wire_put_u32(&w, all);
+        TRY(call_send(fd, &w, NULL, 0, wait));
+        return call_finish(fd, wait);
+}
+
+struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, int signal,
+                                       const struct wait *wait)
+{
+        return signal_send(pod, id, signal, 0, wait);
+}
+
+struct error *runtime_container_signal_all(struct runtime_pod *pod, const char *id, int signal,
+                                           const struct wait *wait)
+{
+        return signal_send(pod, id, signal, 1, wait);
+}
+
+struct error *runtime_container_reopen_log(struct runtime_pod *pod, const char *id, int log_fd,
+                                           const struct wait *wait)
+{
+        struct wire_writer w;
+        _cleanup_(closep) int fd = -1;
+        TRY(call_open(pod, wait, &fd));
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_REOPEN_LOG);
+        wire_put_text(&w, id);
+        TRY(call_send(fd, &w, &log_fd, 1, wait));
+        return call_finish(fd, wait);
+}

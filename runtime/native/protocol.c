@@ -1,0 +1,329 @@
+#include "runtime/native/protocol.h"
+#include <string.h>
+
+/* The least that one element takes on the wire: bounds a count before memory is taken for it. */
+enum { TEXT_LEAST = 9, MOUNT_LEAST = 30, DEVICE_LEAST = 33, RLIMIT_LEAST = 20 };
+
+void pod_start_put(struct wire_writer *w, const struct pod_start *start)
+{
+        wire_put_u32(w, start->flags);
+        wire_put_u64(w, start->shm_size_bytes);
+        wire_put_u32(w, start->set_oom_score_adj);
+        wire_put_u32(w, (uint32_t) start->oom_score_adj);
+        wire_put_text(w, start->hostname);
+        wire_put_texts(w, start->sysctls);
+}
+
+void pod_start_get(struct wire_reader *r, struct pod_start *out)
+{
+        out->flags = wire_get_u32(r);
+        out->shm_size_bytes = wire_get_u64(r);
+        out->set_oom_score_adj = wire_get_u32(r) != 0;
+        out->oom_score_adj = (int32_t) wire_get_u32(r);
+        out->hostname = wire_get_text(r);
+        out->sysctls = wire_get_texts(r);
+}
+
+void snapshot_put(struct wire_writer *w, const struct protocol_snapshot *snapshot)
+{
+        wire_put_u32(w, snapshot->version);
+        wire_put_u32(w, snapshot->flags);
+        wire_put_u32(w, snapshot->infra_alive);
+        wire_put_u32(w, snapshot->has_netns);
+        wire_put_text(w, snapshot->notice);
+        wire_put_u32(w, (uint32_t) snapshot->n_running);
+        for (size_t i = 0; i < snapshot->n_running; i++) {
+                wire_put_text(w, snapshot->running[i].id);
+                wire_put_u64(w, (uint64_t) snapshot->running[i].started_wall_ns);
+        }
+}
+
+void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out)
+{
+        *out = (struct protocol_snapshot){ .version = wire_get_u32(r), .flags = wire_get_u32(r) };
+        out->infra_alive = wire_get_u32(r) != 0;
+        out->has_netns = wire_get_u32(r) != 0;
+        out->notice = wire_get_text(r);
+        size_t n = wire_get_count(r, TEXT_LEAST + sizeof(uint64_t));
+        out->running = calloc(n + 1, sizeof(*out->running));
+        if (!out->running) {
+                r->bad = true;
+                return;
+        }
+        out->n_running = n;
+        for (size_t i = 0; i < n; i++) {
+                const char *id = wire_get_text(r);
+                if (strlen(id) > PROTOCOL_ID_MAX)
+                        r->bad = true;
+                (void) snprintf(out->running[i].id, sizeof(out->running[i].id), "%s", id);
+                out->running[i].started_wall_ns = (int64_t) wire_get_u64(r);
+        }
+}
+
+/* --- a process --- */
+
+static void process_put(struct wire_writer *w, const struct process_spec *p)
+{
+        wire_put_texts(w, p->argv);
+        wire_put_texts(w, p->env);
+        wire_put_text(w, p->cwd);
+        const uint32_t numbers[] = { p->uid, p->gid, p->umask, p->no_new_privs, p->set_oom_score_adj,
+                                     (uint32_t) p->oom_score_adj };
+        for (size_t i = 0; i < LENGTH(numbers); i++)
+                wire_put_u32(w, numbers[i]);
+        const struct capability_sets *c = &p->capabilities;
+        const uint64_t sets[] = { c->bounding, c->effective, c->permitted, c->ambient };
+        for (size_t i = 0; i < LENGTH(sets); i++)
+                wire_put_u64(w, sets[i]);
+        wire_put_u32(w, (uint32_t) p->n_groups);
+        for (size_t i = 0; i < p->n_groups; i++)
+                wire_put_u32(w, p->groups[i]);
+        wire_put_u32(w, (uint32_t) p->n_rlimits);
+        for (size_t i = 0; i < p->n_rlimits; i++) {
+                wire_put_u32(w, (uint32_t) p->rlimits[i].resource);
+                wire_put_u64(w, p->rlimits[i].soft);
+                wire_put_u64(w, p->rlimits[i].hard);
+        }
+}
+
+/* An array for n elements, never NULL while r is good. */
+static void *array_of(struct wire_reader *r, size_t n, size_t size_bytes)
+{
+        void *array = r->bad ? NULL : calloc(n + 1, size_bytes);
+        if (!array)
+                r->bad = true;
+        return array;
+}
+
+static char *get_text(struct wire_reader *r)
+{
+        return (char *) (uintptr_t) wire_get_text(r); /* borrowed: container_message_done frees no text */
+}
+
+static void process_numbers_get(struct wire_reader *r, struct process_spec *p)
+{
+        p->uid = wire_get_u32(r);
+        p->gid = wire_get_u32(r);
+        p->umask = wire_get_u32(r);
+        p->no_new_privs = wire_get_u32(r) != 0;
+        p->set_oom_score_adj = wire_get_u32(r) != 0;
+        p->oom_score_adj = (int32_t) wire_get_u32(r);
+        p->capabilities.bounding = wire_get_u64(r);
+        p->capabilities.effective = wire_get_u64(r);
+        p->capabilities.permitted = wire_get_u64(r);
+        p->capabilities.ambient = wire_get_u64(r);
+}
+
+static void process_get(struct wire_reader *r, struct process_spec *p)
+{
+        p->argv = wire_get_texts(r);
+        p->env = wire_get_texts(r);
+        p->cwd = get_text(r);
+        process_numbers_get(r, p);
+        size_t n = wire_get_count(r, sizeof(uint32_t));
+        p->groups = array_of(r, n, sizeof(*p->groups));
+        for (size_t i = 0; !r->bad && i < n; i++)
+                p->groups[p->n_groups++] = wire_get_u32(r);
+        n = wire_get_count(r, RLIMIT_LEAST);
+        p->rlimits = array_of(r, n, sizeof(*p->rlimits));
+        for (size_t i = 0; !r->bad && i < n; i++) {
+                p->rlimits[i].resource = (int) wire_get_u32(r);
+                p->rlimits[i].soft = wire_get_u64(r);
+                p->rlimits[i].hard = wire_get_u64(r);
+                p->n_rlimits++;
+        }
+        if (!r->bad && (!p->argv[0] || p->cwd[0] != '/'))
+                r->bad = true;
+}
+
+static void process_done(struct process_spec *p)
+{
+        free(p->argv);
+        free(p->env);
+        free(p->groups);
+        free(p->rlimits);
+}
+
+/* A program is a whole number of instructions, and the kernel takes at most 4096. */
+static void seccomp_get(struct wire_reader *r, struct seccomp_program *out)
+{
+        enum { INSTRUCTION_BYTES = 8, INSTRUCTIONS_MAX = 4096 };
+        out->bpf = wire_get_bytes(r, &out->len_bytes);
+        if (out->len_bytes % INSTRUCTION_BYTES || out->len_bytes > INSTRUCTION_BYTES * INSTRUCTIONS_MAX)
+                r->bad = true;
+}
+
+void exec_message_put(struct wire_writer *w, const struct process_spec *process,
+                      const struct seccomp_program *seccomp)
+{
+        process_put(w, process);
+        wire_put_bytes(w, seccomp ? seccomp->bpf : NULL, seccomp ? seccomp->len_bytes : 0);
+}
+
+struct error *exec_message_get(const void *bytes, size_t len_bytes, struct exec_message *out)
+{
+        struct wire_reader r;
+        *out = (struct exec_message){ 0 };
+        wire_open(&r, bytes, len_bytes);
+        process_get(&r, &out->process);
+        seccomp_get(&r, &out->seccomp);
+        struct error *e = wire_close(&r, "exec request");
+        if (e)
+                exec_message_done(out);
+        return e;
+}
+
+void exec_message_done(struct exec_message *m)
+{
+        process_done(&m->process);
+        *m = (struct exec_message){ 0 };
+}
+
+/* --- a container --- */
+
+static void mount_put(struct wire_writer *w, const struct container_mount *m)
+{
+        wire_put_u32(w, (uint32_t) m->kind);
+        wire_put_text(w, m->target);
+        wire_put_text(w, m->data);
+        wire_put_u32(w, (uint32_t) m->readonly | (uint32_t) m->nosuid << 1 | (uint32_t) m->nodev << 2 |
+                                (uint32_t) m->noexec << 3);
+        wire_put_u32(w, (uint32_t) m->source_fd);
+}
+
+static void mount_get(struct wire_reader *r, size_t n_fds, struct container_mount *m)
+{
+        m->kind = (enum mount_kind) wire_get_u32(r);
+        m->target = get_text(r);
+        m->data = get_text(r);
+        uint32_t flags = wire_get_u32(r), source = wire_get_u32(r);
+        m->readonly = flags & 1, m->nosuid = flags & 2, m->nodev = flags & 4, m->noexec = flags & 8;
+        if (source != PROTOCOL_NO_FD && source >= n_fds)
+                r->bad = true;
+        if (m->kind == MOUNT_BIND && source == PROTOCOL_NO_FD)
+                r->bad = true;
+        m->source_fd = (int) source;
+}
+
+static void device_put(struct wire_writer *w, const struct container_device *d)
+{
+        wire_put_text(w, d->path);
+        const uint32_t numbers[] = { (uint32_t) d->type, d->major, d->minor, d->mode, d->uid, d->gid };
+        for (size_t i = 0; i < LENGTH(numbers); i++)
+                wire_put_u32(w, numbers[i]);
+}
+
+static void device_get(struct wire_reader *r, struct container_device *d)
+{
+        d->path = get_text(r);
+        d->type = (char) wire_get_u32(r);
+        d->major = wire_get_u32(r);
+        d->minor = wire_get_u32(r);
+        d->mode = wire_get_u32(r);
+        d->uid = wire_get_u32(r);
+        d->gid = wire_get_u32(r);
+}
+
+void container_message_put(struct wire_writer *w, const struct container_message *m)
+{
+        const struct container_spec *s = &m->spec;
+        wire_put_text(w, s->id);
+        process_put(w, &s->process);
+        wire_put_u32(w, (uint32_t) s->pid_mode);
+        wire_put_text(w, s->pid_target);
+        wire_put_u32(w, (uint32_t) s->private_cgroup_namespace | (uint32_t) s->readonly_rootfs << 1 |
+                                (uint32_t) s->stdin_open << 2 | (uint32_t) m->entry_is_v2_directory << 3);
+        wire_put_u32(w, (uint32_t) s->n_mounts);
+        for (size_t i = 0; i < s->n_mounts; i++)
+                mount_put(w, &s->mounts[i]);
+        wire_put_texts(w, s->masked_paths);
+        wire_put_texts(w, s->readonly_paths);
+        wire_put_u32(w, (uint32_t) s->n_devices);
+        for (size_t i = 0; i < s->n_devices; i++)
+                device_put(w, &s->devices[i]);
+        const uint32_t fds[] = { m->rootfs, m->log, m->oom, m->oom_event, m->tree };
+        for (size_t i = 0; i < LENGTH(fds); i++)
+                wire_put_u32(w, fds[i]);
+        wire_put_u32(w, (uint32_t) m->n_entries);
+        for (size_t i = 0; i < m->n_entries; i++)
+                wire_put_u32(w, m->entries[i]);
+        wire_put_u64(w, m->log_line_max_bytes);
+        wire_put_bytes(w, m->seccomp.bpf, m->seccomp.len_bytes);
+}
+
+static uint32_t fd_get(struct wire_reader *r, size_t n_fds, bool needed)
+{
+        uint32_t index = wire_get_u32(r);
+        if (index == PROTOCOL_NO_FD ? needed : index >= n_fds)
+                r->bad = true;
+        return index;
+}
+
+static void fds_get(struct wire_reader *r, size_t n_fds, struct container_message *m)
+{
+        m->rootfs = fd_get(r, n_fds, true);
+        m->log = fd_get(r, n_fds, false);
+        m->oom = fd_get(r, n_fds, false);
+        m->oom_event = fd_get(r, n_fds, false);
+        m->tree = fd_get(r, n_fds, false);
+        size_t n = wire_get_count(r, sizeof(uint32_t));
+        if (n > CGROUP_ENTRY_MAX)
+                r->bad = true;
+        for (size_t i = 0; !r->bad && i < n; i++)
+                m->entries[m->n_entries++] = fd_get(r, n_fds, true);
+        if (m->entry_is_v2_directory && m->n_entries != 1)
+                r->bad = true;
+}
+
+static void lists_get(struct wire_reader *r, size_t n_fds, struct container_spec *s)
+{
+        size_t n = wire_get_count(r, MOUNT_LEAST);
+        s->mounts = array_of(r, n, sizeof(*s->mounts));
+        for (; !r->bad && s->n_mounts < n; s->n_mounts++)
+                mount_get(r, n_fds, &s->mounts[s->n_mounts]);
+        s->masked_paths = wire_get_texts(r);
+        s->readonly_paths = wire_get_texts(r);
+        n = wire_get_count(r, DEVICE_LEAST);
+        s->devices = array_of(r, n, sizeof(*s->devices));
+        for (; !r->bad && s->n_devices < n; s->n_devices++)
+                device_get(r, &s->devices[s->n_devices]);
+}
+
+struct error *container_message_get(const void *bytes, size_t len_bytes, size_t n_fds,
+                                    struct container_message *out)
+{
+        struct wire_reader r;
+        struct container_spec *s = &out->spec;
+        *out = (struct container_message){ 0 };
+        wire_open(&r, bytes, len_bytes);
+        s->id = get_text(&r);
+        process_get(&r, &s->process);
+        s->pid_mode = (enum pid_mode) wire_get_u32(&r);
+        s->pid_target = get_text(&r);
+        uint32_t flags = wire_get_u32(&r);
+        s->private_cgroup_namespace = flags & 1, s->readonly_rootfs = flags & 2, s->stdin_open = flags & 4;
+        out->entry_is_v2_directory = flags & 8;
+        lists_get(&r, n_fds, s);
+        fds_get(&r, n_fds, out);
+        out->log_line_max_bytes = wire_get_u64(&r);
+        seccomp_get(&r, &out->seccomp);
+        if (out->seccomp.len_bytes)
+                s->seccomp = &out->seccomp;
+        if (!*s->id || strlen(s->id) > PROTOCOL_ID_MAX || s->pid_mode > PID_MODE_TARGET ||
+            out->log_line_max_bytes > PROTOCOL_SPEC_MAX)
+                r.bad = true;
+        struct error *e = wire_close(&r, "container spec");
+        if (e)
+                container_message_done(out);
+        return e;
+}
+
+void container_message_done(struct container_message *m)
+{
+        process_done(&m->spec.process);
+        free(m->spec.mounts);
+        free(m->spec.masked_paths);
+        free(m->spec.readonly_paths);
+        free(m->spec.devices);
+        *m = (struct container_message){ 0 };
+}

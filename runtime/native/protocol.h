@@ -1,0 +1,170 @@
+/* protocol.h - the messages between skiffd and skiff-pod.
+ *
+ * Every request has a SOCK_SEQPACKET connection of its own to STATE/pods/ID/sock; closing it cancels what only it was
+ * for. A message is flat bytes (wire.h) that begin with its type, at most PROTOCOL_MESSAGE_MAX of them, with the
+ * descriptors that its comment names. Both sides check every length, count and index; what is malformed ends the
+ * connection.
+ *
+ *     skiffd                                    skiff-pod
+ *     POD_START (on an inherited socket)   ->                     the first connection; it must COMMIT, or skiff-pod ends
+ *     ATTACH                               ->                     later ones
+ *                                          <-   SNAPSHOT          then events: EXIT, OOM, INFRA_EXIT
+ *     CONTAINER_START, FDS...              ->
+ *                                          <-   STARTED or FAILED
+ *     EXEC                                 ->
+ *                                          <-   FAILED, or EXEC_EXIT; EXEC_TIMED_OUT when the deadline came first
+ *     SIGNAL, REOPEN_LOG, STOP             ->
+ *                                          <-   OK or FAILED
+ *
+ * What is too long for a message (a container's spec: environments of 2 MiB happen) is a sealed memfd, which skiff-pod
+ * maps; its descriptors come in batches, and the spec names them by index. A newer skiffd speaks every older version. */
+#pragma once
+#include "runtime/container_spec.h"
+#include "runtime/handler.h"
+#include "runtime/native/wire.h"
+#include "runtime/seccomp.h"
+
+#define PROTOCOL_VERSION 1
+#define PROTOCOL_MESSAGE_MAX 65536
+#define PROTOCOL_FDS_BATCH 128
+#define PROTOCOL_FDS_MAX 1024
+#define PROTOCOL_SPEC_MAX (16U << 20)
+#define PROTOCOL_RUNNING_MAX 200 /* containers of one pod: their pidfds go in one message */
+#define PROTOCOL_NO_FD UINT32_MAX
+#define PROTOCOL_ID_MAX 64
+
+enum message_type {
+        MESSAGE_POD_START = 1,   /* version, struct pod_start; descriptor: the host's /dev/shm with host_ipc */
+        MESSAGE_ATTACH,          /* version */
+        MESSAGE_COMMIT,          /* on the first connection; not answered */
+        MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec; descriptor: memfd */
+        MESSAGE_FDS,             /* descriptors */
+        MESSAGE_SIGNAL,          /* id, u32 signal, u32 all */
+        MESSAGE_REOPEN_LOG,      /* id; descriptor: the new log */
+        MESSAGE_EXEC,            /* id, u64 bytes of spec, u64 timeout_ms; descriptors: memfd, stdout, stderr */
+        MESSAGE_EXEC_KILL,       /* on an exec's connection: its tree dies even when its first process has ended */
+        MESSAGE_STOP,            /* kills all containers and infra */
+
+        MESSAGE_OK = 100,
+        MESSAGE_FAILED,         /* struct protocol_failure */
+        MESSAGE_SNAPSHOT,       /* struct protocol_snapshot; descriptors: pidfds of self, infra, netns, containers */
+        MESSAGE_STARTED,        /* u64 started_wall_ns; descriptor: its pidfd */
+        MESSAGE_EXIT,           /* struct runtime_exit as bytes */
+        MESSAGE_INFRA_EXIT,     /* nothing */
+        MESSAGE_OOM,            /* id */
+        MESSAGE_EXEC_EXIT,      /* u32 exit code */
+        MESSAGE_EXEC_TIMED_OUT, /* nothing; the connection ends when all that it started is dead */
+};
+
+/* What a process was doing when it failed. Between clone and exec it can only send this, errno and an index (of the
+ * mount, the device, ...); stage_error in native/stage.c makes the sentence. */
+enum stage {
+        STAGE_NONE,
+        STAGE_CGROUP,
+        STAGE_NAMESPACES,
+        STAGE_CGROUP_NAMESPACE,
+        STAGE_SUPERVISOR_MOUNTS,
+        STAGE_ROOTFS,
+        STAGE_MOUNT_TARGET,
+        STAGE_MOUNT,
+        STAGE_MOUNT_FALSE, /* /proc or /sys is not what it must be */
+        STAGE_DEVICE,
+        STAGE_MASKED_PATH,
+        STAGE_READONLY_PATH,
+        STAGE_READONLY_ROOTFS,
+        STAGE_STDIO,
+        STAGE_RLIMIT,
+        STAGE_SECCOMP,
+        STAGE_NO_NEW_PRIVS,
+        STAGE_GROUPS,
+        STAGE_USER,
+        STAGE_CAPABILITIES,
+        STAGE_CWD,
+        STAGE_CWD_OUTSIDE,
+        STAGE_EXEC_NOT_FOUND, /* searched in $PATH */
+        STAGE_EXEC,
+        STAGE_HOSTNAME,
+        STAGE_SYSCTL,
+        STAGE_CLONE,
+        STAGE_PID_NAMESPACE,
+        STAGE_NO_CONTAINER,
+        STAGE_RUNNING_ALREADY,
+        STAGE_NO_INFRA,
+        STAGE_TOO_MANY,
+        STAGE_MESSAGE,
+        STAGE_ROOT,
+        STAGE_SHM,
+        STAGE_PIPE,
+        STAGE_MEMORY,
+        STAGE_LAST = STAGE_MEMORY,
+};
+
+/* As the child writes it into its report pipe. */
+struct child_report {
+        uint32_t stage;
+        int32_t errnum;
+        uint32_t index;
+};
+
+/* Kinds beyond enum mount_kind, made by skiffd when it sends a spec: what stands at the target becomes read-only, and
+ * a symbolic link (data) at the target. */
+#define WIRE_MOUNT_READONLY 100
+#define WIRE_MOUNT_LINK 101
+
+#define POD_HOST_NETWORK 1U
+#define POD_HOST_IPC 2U
+#define POD_HOST_PID 4U
+#define POD_SHARE_PID 8U
+
+struct pod_start {
+        uint32_t flags;
+        uint64_t shm_size_bytes;
+        bool set_oom_score_adj;
+        int32_t oom_score_adj;
+        const char *hostname; /* "": the host's */
+        char **sysctls;       /* name, value, ...; the array is the reader's to free */
+};
+void pod_start_put(struct wire_writer *w, const struct pod_start *start);
+void pod_start_get(struct wire_reader *r, struct pod_start *out);
+
+struct protocol_snapshot {
+        uint32_t version, flags;
+        bool infra_alive, has_netns;
+        const char *notice; /* "" for none */
+        struct runtime_container *running; /* the reader's to free */
+        size_t n_running;
+};
+void snapshot_put(struct wire_writer *w, const struct protocol_snapshot *snapshot);
+void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out);
+
+/* A container as it is sent: the spec, and where its descriptors are in the list that came with it. As a reader gives
+ * it, strings point into the bytes and arrays are freed by container_message_done. */
+struct container_message {
+        struct container_spec spec; /* source_fd: an index until the caller resolves it */
+        uint32_t rootfs, log, oom, oom_event, tree;
+        bool entry_is_v2_directory;
+        uint32_t entries[CGROUP_ENTRY_MAX];
+        size_t n_entries;
+        uint64_t log_line_max_bytes;
+        struct seccomp_program seccomp; /* spec.seccomp points here when there is one */
+};
+void container_message_put(struct wire_writer *w, const struct container_message *m);
+
+/* Decodes and checks everything, indexes against n_fds too. Errors: INVALID_ARGUMENT. */
+MUST_CHECK struct error *container_message_get(const void *bytes, size_t len_bytes, size_t n_fds,
+                                               struct container_message *out);
+void container_message_done(struct container_message *m);
+
+struct exec_message {
+        struct process_spec process;
+        struct seccomp_program seccomp; /* len_bytes 0: none */
+};
+void exec_message_put(struct wire_writer *w, const struct process_spec *process,
+                      const struct seccomp_program *seccomp);
+MUST_CHECK struct error *exec_message_get(const void *bytes, size_t len_bytes, struct exec_message *out);
+void exec_message_done(struct exec_message *m);
+
+/* The sentence for a stage and errno, as users of other runtimes know it. spec may be NULL where none is concerned;
+ * process is what was to be run. Code: FAILED_PRECONDITION. */
+MUST_CHECK struct error *stage_error(const struct child_report *report, const struct container_spec *spec,
+                                     const struct process_spec *process);

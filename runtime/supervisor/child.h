@@ -1,0 +1,42 @@
+/* child.h - what runs between clone and exec: system calls on what was prepared before, by descriptors.
+ *
+ * The first thing that fails is written to the report pipe as stage, errno and index, and the child ends. Source: runc's
+ * published advisories (facts of past escapes) for the order of things; capabilities(7), mount_setattr(2), openat2(2). */
+#pragma once
+#include "runtime/supervisor/pod.h"
+
+struct child {
+        const struct pod *pod;
+        const struct container_message *message;  /* a container; NULL for an exec */
+        const struct process_spec *process;
+        const struct seccomp_program *seccomp;    /* NULL: none */
+        const int *fds;                           /* what the message's indexes name */
+        int container_fd;                         /* an exec: the pidfd whose namespaces it enters */
+        const int *enter_fds;                     /* v1 `tasks` files to write "0" into */
+        size_t n_enter_fds;
+        int report_fd, stdin_fd, stdout_fd, stderr_fd;
+};
+
+_Noreturn void child_run(const struct child *child);
+
+/* Writes the report and ends. */
+_Noreturn void child_fail(const struct child *child, enum stage stage, size_t index);
+
+/* --- child_mounts.c --- */
+
+/* Enters the rootfs and mounts everything in it. */
+void child_mounts(const struct child *child);
+
+/* Opens path below "/" (O_PATH), never through a magic link; missing parts are made, the last as a directory or an empty
+ * file. -1 and errno. */
+int child_target_open(const char *path, int want_file, mode_t mode);
+
+/* --- child_devices.c --- */
+
+/* The usual devices and links in the /dev that is mounted now, and those of the spec that lie below it; later all
+ * others. */
+void child_dev_fill(const struct child *child);
+void child_devices_elsewhere(const struct child *child);
+
+/* --- child_identity.c: limits, user, capabilities, seccomp --- */
+void child_identity(const struct child *child);

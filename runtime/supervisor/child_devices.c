@@ -1,0 +1,84 @@
+#include "runtime/supervisor/child.h"
+#include "runtime/supervisor/sys.h"
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static const struct container_device usual[] = {
+        { .path = (char *) "/dev/null", .type = 'c', .major = 1, .minor = 3, .mode = 0666 },
+        { .path = (char *) "/dev/zero", .type = 'c', .major = 1, .minor = 5, .mode = 0666 },
+        { .path = (char *) "/dev/full", .type = 'c', .major = 1, .minor = 7, .mode = 0666 },
+        { .path = (char *) "/dev/random", .type = 'c', .major = 1, .minor = 8, .mode = 0666 },
+        { .path = (char *) "/dev/urandom", .type = 'c', .major = 1, .minor = 9, .mode = 0666 },
+        { .path = (char *) "/dev/tty", .type = 'c', .major = 5, .minor = 0, .mode = 0666 },
+};
+
+static const char *const links[][2] = {
+        { "/proc/self/fd", "fd" },      { "/proc/self/fd/0", "stdin" }, { "/proc/self/fd/1", "stdout" },
+        { "/proc/self/fd/2", "stderr" }, { "/proc/kcore", "core" },      { "pts/ptmx", "ptmx" },
+};
+
+/* The directory that holds path, made where absent; *name is its last part. */
+static int parent_open(const char *path, const char **name)
+{
+        char dir[4096];
+        const char *slash = strrchr(path, '/');
+        size_t len_bytes = slash ? (size_t) (slash - path) : 0;
+        if (!slash || len_bytes >= sizeof(dir) || !slash[1]) {
+                errno = EINVAL;
+                return -1;
+        }
+        memcpy(dir, path, len_bytes);
+        dir[len_bytes] = '\0';
+        *name = slash + 1;
+        return child_target_open(*dir ? dir : "/", 0, 0755);
+}
+
+static int device_make(const struct container_device *d)
+{
+        const char *name;
+        int dir_fd = parent_open(d->path, &name);
+        if (dir_fd < 0)
+                return -1;
+        mode_t type = d->type == 'b' ? S_IFBLK : S_IFCHR;
+        int rc = mknodat(dir_fd, name, type | (d->mode & 07777), makedev(d->major, d->minor));
+        if (rc < 0 && errno == EEXIST)
+                rc = 0; /* the usual ones are there before those of the spec */
+        else if (rc == 0 && (d->uid || d->gid))
+                rc = fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW);
+        int saved = errno;
+        (void) close(dir_fd);
+        errno = saved;
+        return rc;
+}
+
+static bool is_in_dev(const struct container_device *d)
+{
+        return strncmp(d->path, "/dev/", 5) == 0;
+}
+
+void child_dev_fill(const struct child *child)
+{
+        const struct container_spec *spec = &child->message->spec;
+        for (size_t i = 0; i < LENGTH(usual); i++)
+                if (device_make(&usual[i]) < 0)
+                        child_fail(child, STAGE_DEVICE, UINT32_MAX);
+        int dev_fd = sys_openat2(AT_FDCWD, "/dev", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+        if (dev_fd < 0)
+                child_fail(child, STAGE_DEVICE, UINT32_MAX);
+        for (size_t i = 0; i < LENGTH(links); i++)
+                if (symlinkat(links[i][0], dev_fd, links[i][1]) < 0 && errno != EEXIST)
+                        child_fail(child, STAGE_DEVICE, UINT32_MAX);
+        (void) close(dev_fd);
+        for (size_t i = 0; i < spec->n_devices; i++)
+                if (is_in_dev(&spec->devices[i]) && device_make(&spec->devices[i]) < 0)
+                        child_fail(child, STAGE_DEVICE, i);
+}
+
+void child_devices_elsewhere(const struct child *child)
+{
+        const struct container_spec *spec = &child->message->spec;
+        for (size_t i = 0; i < spec->n_devices; i++)
+                if (!is_in_dev(&spec->devices[i]) && device_make(&spec->devices[i]) < 0)
+                        child_fail(child, STAGE_DEVICE, i);
+}

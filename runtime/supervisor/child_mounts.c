@@ -1,0 +1,296 @@
+#include "runtime/supervisor/child.h"
+#include "runtime/supervisor/sys.h"
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#define PATH_MAX_BYTES 4096
+#define OPTION_MAX_BYTES 256
+#define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+#ifndef CGROUP2_SUPER_MAGIC
+#define CGROUP2_SUPER_MAGIC 0x63677270
+#endif
+
+/* Makes `name` in the directory at_fd where it is missing, and opens it. A link that stands there is not followed: all
+ * that exists was resolved before, so it dangles. at_fd is closed. */
+static int step_into(int at_fd, const char *name, int want_file, mode_t mode)
+{
+        int made = want_file ? mknodat(at_fd, name, S_IFREG | 0644, 0) : mkdirat(at_fd, name, mode);
+        int fd = -1;
+        if (made == 0 || errno == EEXIST)
+                fd = openat(at_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        int saved = errno;
+        (void) close(at_fd);
+        errno = saved;
+        return fd;
+}
+
+/* The longest part of path (whose length is *len_bytes then) that exists, opened. */
+static int existing_part(char *path, size_t *len_bytes)
+{
+        for (;;) {
+                int fd = sys_openat2(AT_FDCWD, *path ? path : "/", O_PATH, IN_ROOT);
+                if (fd >= 0 || errno != ENOENT || *len_bytes == 0)
+                        return fd;
+                while (*len_bytes > 0 && path[*len_bytes - 1] != '/')
+                        (*len_bytes)--;
+                while (*len_bytes > 0 && path[*len_bytes - 1] == '/')
+                        (*len_bytes)--;
+                path[*len_bytes] = '\0';
+        }
+}
+
+int child_target_open(const char *path, int want_file, mode_t mode)
+{
+        char part[PATH_MAX_BYTES];
+        size_t len_bytes = strlen(path);
+        if (len_bytes >= sizeof(part)) {
+                errno = ENAMETOOLONG;
+                return -1;
+        }
+        memcpy(part, path, len_bytes + 1);
+        int fd = existing_part(part, &len_bytes);
+        const char *rest = path + len_bytes;
+        while (fd >= 0) {
+                rest += strspn(rest, "/");
+                size_t name_bytes = strcspn(rest, "/");
+                if (name_bytes == 0)
+                        return fd;
+                memcpy(part, rest, name_bytes);
+                part[name_bytes] = '\0';
+                rest += name_bytes;
+                if (strcmp(part, ".") == 0)
+                        continue;
+                if (strcmp(part, "..") == 0) { /* below what does not exist there is nothing to go up from */
+                        (void) close(fd);
+                        errno = ENOENT;
+                        return -1;
+                }
+                fd = step_into(fd, part, want_file && !rest[strspn(rest, "/")], mode);
+        }
+        return fd;
+}
+
+static uint64_t attributes_of(const struct container_mount *m)
+{
+        return (m->readonly ? MOUNT_ATTR_RDONLY : 0U) | (m->nosuid ? MOUNT_ATTR_NOSUID : 0U) |
+               (m->nodev ? MOUNT_ATTR_NODEV : 0U) | (m->noexec ? MOUNT_ATTR_NOEXEC : 0U);
+}
+
+/* Hands "mode=755,size=64k" to the filesystem's context one by one. */
+static int options_set(int fs_fd, const char *data)
+{
+        while (*data) {
+                char option[OPTION_MAX_BYTES];
+                size_t len_bytes = strcspn(data, ",");
+                if (len_bytes >= sizeof(option)) {
+                        errno = EINVAL;
+                        return -1;
+                }
+                memcpy(option, data, len_bytes);
+                option[len_bytes] = '\0';
+                data += len_bytes + (data[len_bytes] == ',');
+                char *value = strchr(option, '=');
+                if (value)
+                        *value++ = '\0';
+                unsigned command = value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG;
+                if (*option && sys_fsconfig(fs_fd, command, option, value) < 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static int new_filesystem(const char *type, const char *data, uint64_t attributes)
+{
+        int fs_fd = sys_fsopen(type);
+        if (fs_fd < 0 || options_set(fs_fd, data) < 0 || sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+                return -1;
+        int fd = sys_fsmount(fs_fd, attributes);
+        (void) close(fs_fd);
+        return fd;
+}
+
+/* /proc and /sys must be what they say, at the name itself: a link there, or a file of the image under a mount that
+ * failed, would make the masks below meaningless (CVE-2019-19921, CVE-2023-27561). */
+static void check_magic(const struct child *child, size_t i, long magic)
+{
+        struct statfs fs;
+        int fd = sys_openat2(AT_FDCWD, child->message->spec.mounts[i].target, O_PATH, RESOLVE_NO_SYMLINKS);
+        if (fd < 0 || fstatfs(fd, &fs) < 0 || (long) fs.f_type != magic)
+                child_fail(child, STAGE_MOUNT_FALSE, i);
+        (void) close(fd);
+}
+
+static int is_directory(int fd)
+{
+        struct stat st;
+        return fstat(fd, &st) < 0 || S_ISDIR(st.st_mode);
+}
+
+static void attach(const struct child *child, size_t i, int mount_fd)
+{
+        const struct container_mount *m = &child->message->spec.mounts[i];
+        if (mount_fd < 0)
+                child_fail(child, STAGE_MOUNT, i);
+        int target_fd = child_target_open(m->target, !is_directory(mount_fd), 0755);
+        if (target_fd < 0)
+                child_fail(child, STAGE_MOUNT_TARGET, i);
+        if (sys_attach(mount_fd, target_fd) < 0)
+                child_fail(child, STAGE_MOUNT, i);
+        (void) close(target_fd);
+        (void) close(mount_fd);
+}
+
+static void make_link(const struct child *child, size_t i)
+{
+        const struct container_mount *m = &child->message->spec.mounts[i];
+        if (symlinkat(m->data, AT_FDCWD, m->target) < 0 && errno != EEXIST)
+                child_fail(child, STAGE_MOUNT, i);
+}
+
+static int make_readonly(const char *path)
+{
+        int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, IN_ROOT);
+        if (fd < 0 || sys_mount_setattr(fd, 0, MOUNT_ATTR_RDONLY, 0) < 0)
+                return -1;
+        (void) close(fd);
+        return 0;
+}
+
+/* What was taken from the supervisor's namespace before it is left behind. */
+struct taken {
+        int shm_fd, null_fd;
+};
+
+static void mount_one(const struct child *child, size_t i, const struct taken *taken)
+{
+        const struct container_mount *m = &child->message->spec.mounts[i];
+        uint64_t attributes = attributes_of(m);
+        switch ((unsigned) m->kind) {
+        case MOUNT_BIND: /* its attributes were set by who opened it */
+                attach(child, i, child->fds[m->source_fd]);
+                break;
+        case MOUNT_PROC:
+                attach(child, i, new_filesystem("proc", "", attributes));
+                check_magic(child, i, PROC_SUPER_MAGIC);
+                break;
+        case MOUNT_SYSFS:
+                attach(child, i, new_filesystem("sysfs", "", attributes));
+                check_magic(child, i, SYSFS_MAGIC);
+                break;
+        case MOUNT_TMPFS:
+                attach(child, i, new_filesystem("tmpfs", m->data, attributes));
+                if (strcmp(m->target, "/dev") == 0)
+                        child_dev_fill(child);
+                break;
+        case MOUNT_DEVPTS:
+                attach(child, i, new_filesystem("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5", attributes));
+                break;
+        case MOUNT_MQUEUE:
+                attach(child, i, new_filesystem("mqueue", "", attributes));
+                break;
+        case MOUNT_SHM:
+                if (sys_mount_setattr(taken->shm_fd, 0, attributes, 0) < 0)
+                        child_fail(child, STAGE_MOUNT, i);
+                attach(child, i, taken->shm_fd);
+                break;
+        case MOUNT_CGROUP: /* v2: the cgroup namespace decides what is its root */
+                attach(child, i, new_filesystem("cgroup2", "", attributes));
+                check_magic(child, i, CGROUP2_SUPER_MAGIC);
+                break;
+        case WIRE_MOUNT_LINK:
+                make_link(child, i);
+                break;
+        case WIRE_MOUNT_READONLY:
+                if (make_readonly(m->target) < 0)
+                        child_fail(child, STAGE_MOUNT, i);
+                break;
+        default:
+                errno = EINVAL;
+                child_fail(child, STAGE_MOUNT, i);
+        }
+}
+
+static void rootfs_enter(const struct child *child, struct taken *taken)
+{
+        int rootfs_fd = child->fds[child->message->rootfs];
+        taken->shm_fd = sys_open_tree(AT_FDCWD, "/shm", OPEN_TREE_CLONE);
+        taken->null_fd = sys_open_tree(AT_FDCWD, "/null", OPEN_TREE_CLONE);
+        int at_fd = open("/rootfs", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (taken->shm_fd < 0 || taken->null_fd < 0 || at_fd < 0)
+                child_fail(child, STAGE_SUPERVISOR_MOUNTS, 0);
+        if (sys_attach(rootfs_fd, at_fd) < 0 || fchdir(rootfs_fd) < 0 || sys_pivot_root(".", ".") < 0 ||
+            sys_umount(".", SYS_UMOUNT_DETACH) < 0 || chdir("/") < 0)
+                child_fail(child, STAGE_ROOTFS, 0);
+        (void) close(at_fd);
+        (void) close(rootfs_fd);
+}
+
+/* Covers fd with a copy of the mount. The first use attaches the mount itself; from then on it can be copied, since it
+ * is in our own namespace (copies of detached mounts need kernel 6.15). */
+static int cover(int fd, int *mount_fd, int *used)
+{
+        int copy = *used ? sys_open_tree(*mount_fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH) : *mount_fd;
+        if (copy < 0 || sys_attach(copy, fd) < 0)
+                return -1;
+        if (*used)
+                (void) close(copy);
+        *used = 1;
+        return 0;
+}
+
+/* Masks: a file gets /dev/null (the supervisor's own node, which no container ever touched: CVE-2025-31133), a
+ * directory an empty read-only tmpfs. What is not there needs no mask. */
+static void paths_mask(const struct child *child, int null_fd)
+{
+        char *const *paths = child->message->spec.masked_paths;
+        int empty_fd = -1, empty_used = 0, null_used = 0;
+        for (size_t i = 0; paths[i]; i++) {
+                int fd = sys_openat2(AT_FDCWD, paths[i], O_PATH, IN_ROOT);
+                if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+                        continue;
+                if (fd < 0)
+                        child_fail(child, STAGE_MASKED_PATH, i);
+                int directory = is_directory(fd);
+                if (directory && empty_fd < 0)
+                        empty_fd = new_filesystem("tmpfs", "size=0,nr_inodes=1,mode=755",
+                                                  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                                                          MOUNT_ATTR_NOEXEC);
+                if ((directory ? cover(fd, &empty_fd, &empty_used) : cover(fd, &null_fd, &null_used)) < 0)
+                        child_fail(child, STAGE_MASKED_PATH, i);
+                (void) close(fd);
+        }
+}
+
+static void paths_protect(const struct child *child)
+{
+        char *const *paths = child->message->spec.readonly_paths;
+        for (size_t i = 0; paths[i]; i++) {
+                int fd = sys_openat2(AT_FDCWD, paths[i], O_PATH, IN_ROOT);
+                if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+                        continue;
+                int copy = fd < 0 ? -1 : sys_open_tree(fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | 0x8000);
+                if (copy < 0 || sys_mount_setattr(copy, 1, MOUNT_ATTR_RDONLY, 0) < 0 || sys_attach(copy, fd) < 0)
+                        child_fail(child, STAGE_READONLY_PATH, i);
+                (void) close(copy);
+                (void) close(fd);
+        }
+}
+
+void child_mounts(const struct child *child)
+{
+        const struct container_spec *spec = &child->message->spec;
+        struct taken taken;
+        rootfs_enter(child, &taken);
+        for (size_t i = 0; i < spec->n_mounts; i++)
+                mount_one(child, i, &taken);
+        child_devices_elsewhere(child);
+        paths_protect(child);
+        paths_mask(child, taken.null_fd);
+        int cwd_fd = child_target_open(spec->process.cwd, 0, 0755); /* made when absent, as Docker does */
+        if (cwd_fd >= 0)
+                (void) close(cwd_fd);
+        if (spec->readonly_rootfs && make_readonly("/") < 0)
+                child_fail(child, STAGE_READONLY_ROOTFS, 0);
+}

@@ -1,0 +1,370 @@
+#include "base/clock.h"
+#include "runtime/supervisor/child.h"
+#include "runtime/supervisor/spawn.h"
+#include "runtime/supervisor/stdio.h"
+#include "runtime/supervisor/sys.h"
+#include "runtime/cgroup/tree.h"
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#define OOM_LOOK_NS 20000000
+#define LINGER_NS 250000000 /* how long a process that outlived the container may hold its pipes */
+
+struct container *container_find(struct pod *pod, const char *id)
+{
+        for (struct container *c = pod->containers; c; c = c->next)
+                if (c->running && !c->ended && strcmp(c->id, id) == 0)
+                        return c;
+        return NULL;
+}
+
+static struct container *container_named(struct pod *pod, const char *id)
+{
+        for (struct container *c = pod->containers; c; c = c->next)
+                if (strcmp(c->id, id) == 0)
+                        return c;
+        return NULL;
+}
+
+static void container_free(struct container *c)
+{
+        struct pod *pod = c->pod;
+        for (struct container **at = &pod->containers; *at; at = &(*at)->next) {
+                if (*at == c) {
+                        *at = c->next;
+                        break;
+                }
+        }
+        struct source *sources[] = { &c->exit, &c->report, &c->oom_event };
+        for (size_t i = 0; i < LENGTH(sources); i++) {
+                loop_remove(&pod->loop, sources[i]);
+                if (sources[i]->fd != c->oom_fd) /* on v2 they are one */
+                        closep(&sources[i]->fd);
+        }
+        stdio_close(c);
+        timer_stop(&pod->loop, &c->linger);
+        timer_stop(&pod->loop, &c->oom_look);
+        for (size_t i = 0; i < c->n_entries; i++)
+                closep(&c->entries[i]);
+        closep(&c->tree_fd);
+        closep(&c->oom_fd);
+        closep(&c->stdin_fd);
+        closep(&c->log.fd);
+        free(c);
+}
+
+/* --- out of memory --- */
+
+/* The number behind "oom_kill " in v1's memory.oom_control and v2's memory.events. */
+static uint64_t oom_kills(const struct container *c)
+{
+        char text[512];
+        ssize_t n_bytes = c->oom_fd < 0 ? 0 : pread(c->oom_fd, text, sizeof(text) - 1, 0);
+        if (n_bytes <= 0)
+                return 0;
+        text[n_bytes] = '\0';
+        const char *at = strncmp(text, "oom_kill ", 9) == 0 ? text : strstr(text, "\noom_kill ");
+        return at ? strtoull(strchr(at, ' '), NULL, 10) : 0;
+}
+
+static void oom_look(struct timer *timer)
+{
+        struct container *c = CONTAINER_OF(timer, struct container, oom_look);
+        struct wire_writer w;
+        uint64_t kills = oom_kills(c);
+        if (kills <= c->oom_kills_told || !c->running || c->ended)
+                return;
+        c->oom_kills_told = kills;
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_OOM);
+        wire_put_text(&w, c->id);
+        events_send(c->pod, &w);
+        wire_done(&w);
+}
+
+/* v1 says so before it kills, so the counter is looked at a moment later. */
+static void oom_event_ready(struct source *source, uint32_t events)
+{
+        struct container *c = CONTAINER_OF(source, struct container, oom_event);
+        uint64_t times;
+        bool gone = events & EPOLLHUP;
+        if (source->fd == c->oom_fd)
+                (void) oom_kills(c); /* v2: reading it is what makes the next change an event again */
+        else if (read(source->fd, &times, sizeof(times)) != (ssize_t) sizeof(times))
+                gone = true;
+        if (gone)
+                loop_remove(&c->pod->loop, source);
+        c->oom_look.fire = oom_look;
+        timer_arm(&c->pod->loop, &c->oom_look, clock_monotonic_ns() + OOM_LOOK_NS);
+}
+
+/* --- its end --- */
+
+static void container_finish(struct container *c)
+{
+        struct runtime_exit record;
+        memset(&record, 0, sizeof(record)); /* padding goes to the file too */
+        memcpy(record.container_id, c->id, sizeof(record.container_id));
+        stdio_finish(c);
+        record.exit_code = c->status;
+        record.signal = c->signal;
+        record.finished_wall_ns = c->finished_wall_ns;
+        record.oom_killed = oom_kills(c) > c->oom_kills_before;
+        exit_record(c->pod, &record);
+        container_free(c);
+}
+
+static void linger_over(struct timer *timer)
+{
+        container_finish(CONTAINER_OF(timer, struct container, linger));
+}
+
+void container_stream_ended(struct container *c)
+{
+        if (c->ended && c->out.source.fd < 0 && c->err.source.fd < 0)
+                container_finish(c);
+}
+
+/* Failed before exec, or nobody waits any more: nothing is left of it. */
+static void container_forget(struct container *c)
+{
+        struct connection *starter = c->starter;
+        struct child_report failure = c->failure;
+        if (failure.stage == STAGE_NONE)
+                failure = (struct child_report){ .stage = STAGE_CLONE, .errnum = ECHILD };
+        if (starter)
+                starter->container = NULL;
+        tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+        container_free(c);
+        if (starter)
+                connection_fail(starter, &failure);
+}
+
+static void report_read(struct container *c)
+{
+        struct child_report report;
+        if (c->report.fd < 0)
+                return;
+        ssize_t n_bytes = read(c->report.fd, &report, sizeof(report));
+        if (n_bytes < 0 && errno == EAGAIN)
+                return;
+        loop_remove(&c->pod->loop, &c->report);
+        closep(&c->report.fd);
+        if (n_bytes == (ssize_t) sizeof(report)) {
+                c->failure = report;
+                return;
+        }
+        /* The end of the pipe is the exec, or a death before it (for want of memory, say): an exit like any other. */
+        c->running = !c->cancelled;
+        if (!c->running || !c->starter)
+                return;
+        struct wire_writer w;
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_STARTED);
+        wire_put_u64(&w, (uint64_t) c->started_wall_ns);
+        connection_send(c->starter, &w, &c->exit.fd, 1);
+        wire_done(&w);
+        c->starter->container = NULL;
+        c->starter = NULL;
+}
+
+static void report_ready(struct source *source, uint32_t events)
+{
+        (void) events;
+        report_read(CONTAINER_OF(source, struct container, report));
+}
+
+static void exit_ready(struct source *source, uint32_t events)
+{
+        (void) events;
+        struct container *c = CONTAINER_OF(source, struct container, exit);
+        siginfo_t info = { 0 };
+        report_read(c);
+        if (waitid(P_PIDFD, (id_t) source->fd, &info, WEXITED | WNOHANG | __WALL) < 0 || !info.si_pid)
+                return;
+        loop_remove(&c->pod->loop, source);
+        if (!c->running) {
+                container_forget(c);
+                return;
+        }
+        c->finished_wall_ns = clock_wall_ns();
+        c->ended = true;
+        c->signal = info.si_code == CLD_EXITED ? 0 : info.si_status;
+        c->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+        /* With a pid namespace of its own all its processes are dead already; else they must not outlive it. */
+        if (c->pid_mode != PID_MODE_CONTAINER)
+                tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+        stdio_drain(c);
+        if (c->out.source.fd < 0 && c->err.source.fd < 0) {
+                container_finish(c);
+                return;
+        }
+        c->linger.fire = linger_over;
+        timer_arm(&c->pod->loop, &c->linger, clock_monotonic_ns() + LINGER_NS);
+}
+
+/* --- its start --- */
+
+static int take(int *fds, uint32_t index)
+{
+        return index == PROTOCOL_NO_FD ? -1 : TAKE_FD(fds[index]);
+}
+
+static struct container *container_new(struct pod *pod, const struct container_message *m, int *fds)
+{
+        struct container *c = calloc(1, sizeof(*c));
+        if (!c)
+                return NULL;
+        *c = (struct container){ .pod = pod,
+                                 .pid_mode = m->spec.pid_mode,
+                                 .exit = { .fd = -1, .ready = exit_ready },
+                                 .report = { .fd = -1, .ready = report_ready },
+                                 .oom_event = { .fd = -1, .ready = oom_event_ready },
+                                 .entry_is_v2_directory = m->entry_is_v2_directory,
+                                 .tree_fd = take(fds, m->tree),
+                                 .oom_fd = take(fds, m->oom),
+                                 .stdin_fd = -1,
+                                 .log.fd = take(fds, m->log) };
+        memcpy(c->id, m->spec.id, strlen(m->spec.id) + 1);
+        for (size_t i = 0; i < m->n_entries; i++)
+                c->entries[c->n_entries++] = take(fds, m->entries[i]);
+        c->oom_event.fd = m->oom_event == PROTOCOL_NO_FD ? -1
+                          : m->oom_event == m->oom       ? c->oom_fd
+                                                         : take(fds, m->oom_event);
+        stdio_init(c, m->log_line_max_bytes);
+        c->next = pod->containers;
+        pod->containers = c;
+        return c;
+}
+
+/* Whose pid namespace it is born into. -1: ours. *ok is false where there is none to be had. */
+static int pid_namespace_of(struct pod *pod, const struct container_spec *spec, bool *ok)
+{
+        *ok = true;
+        if (spec->pid_mode == PID_MODE_POD && pod->flags & POD_SHARE_PID)
+                return pod->infra.exit.fd;
+        if (spec->pid_mode == PID_MODE_TARGET) {
+                struct container *target = container_find(pod, spec->pid_target);
+                *ok = target != NULL;
+                return target ? target->exit.fd : -1;
+        }
+        /* Never skiff-pod's own: it would be the pid 1 that the container sees. */
+        *ok = spec->pid_mode == PID_MODE_CONTAINER || pod->flags & POD_HOST_PID;
+        return -1;
+}
+
+static void fail(struct child_report *report, enum stage stage, int errnum)
+{
+        *report = (struct child_report){ .stage = stage, .errnum = errnum };
+}
+
+static void container_watch(struct container *c)
+{
+        struct pod *pod = c->pod;
+        error_ignore(loop_add(&pod->loop, &c->exit, EPOLLIN)); /* fails for want of memory only: killed below */
+        error_ignore(loop_add(&pod->loop, &c->report, EPOLLIN));
+        if (c->oom_event.fd >= 0)
+                error_ignore(loop_add(&pod->loop, &c->oom_event, /* without it an OOM is told at the end */
+                                      c->oom_event.fd == c->oom_fd ? EPOLLPRI : EPOLLIN));
+        stdio_watch(c);
+}
+
+static void container_spawn(struct container *c, const struct container_message *m, int *fds,
+                            struct child_report *report)
+{
+        _cleanup_(closep) int report_fd = -1, out_fd = -1, err_fd = -1, in_fd = -1;
+        bool ok;
+        struct spawn spawn = { .flags = CLONE_NEWNS,
+                               .pid_namespace = pid_namespace_of(c->pod, &m->spec, &ok),
+                               .cgroup_fd = c->entry_is_v2_directory ? c->entries[0] : -1 };
+        if (m->spec.pid_mode == PID_MODE_CONTAINER)
+                spawn.flags |= CLONE_NEWPID;
+        if (!ok) {
+                fail(report, STAGE_NO_CONTAINER, 0);
+                return;
+        }
+        if (report_pipe(&c->report.fd, &report_fd) < 0 ||
+            stdio_pipes(c, m->spec.stdin_open, &in_fd, &out_fd, &err_fd) < 0) {
+                fail(report, STAGE_PIPE, errno);
+                return;
+        }
+        c->oom_kills_before = c->oom_kills_told = oom_kills(c);
+        struct child child = { .pod = c->pod,
+                               .message = m,
+                               .process = &m->spec.process,
+                               .seccomp = m->spec.seccomp,
+                               .fds = fds,
+                               .container_fd = -1,
+                               .enter_fds = c->entries,
+                               .n_enter_fds = c->entry_is_v2_directory ? 0 : c->n_entries,
+                               .report_fd = report_fd,
+                               .stdin_fd = in_fd < 0 ? 0 : in_fd,
+                               .stdout_fd = out_fd < 0 ? 0 : out_fd,
+                               .stderr_fd = err_fd < 0 ? 0 : err_fd };
+        c->pid = spawn_clone(c->pod, &spawn, &c->exit.fd, report);
+        if (c->pid == 0)
+                child_run(&child);
+}
+
+void container_start(struct pod *pod, struct connection *connection, const struct container_message *m, int *fds,
+                     size_t n_fds, struct child_report *report)
+{
+        (void) n_fds; /* the decoder has checked every index */
+        if (container_named(pod, m->spec.id)) {
+                fail(report, STAGE_RUNNING_ALREADY, 0);
+                return;
+        }
+        if (pod->infra.exit.fd < 0) {
+                fail(report, STAGE_NO_INFRA, 0);
+                return;
+        }
+        struct container *c = container_new(pod, m, fds);
+        if (!c) {
+                fail(report, STAGE_MEMORY, ENOMEM);
+                return;
+        }
+        c->started_wall_ns = clock_wall_ns();
+        container_spawn(c, m, fds, report);
+        if (report->stage != STAGE_NONE) {
+                container_free(c);
+                return;
+        }
+        c->starter = connection;
+        connection->container = c;
+        container_watch(c);
+}
+
+void container_cancel(struct container *c)
+{
+        c->starter = NULL;
+        c->cancelled = true;
+        (void) sys_pidfd_signal(c->exit.fd, SIGKILL);
+        tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+}
+
+/* --- what is asked of one that runs --- */
+
+void container_signal(struct container *c, int signal, bool all)
+{
+        if (all)
+                tree_signal(c->tree_fd, c->entry_is_v2_directory, signal);
+        if (!all || signal == SIGKILL)
+                (void) sys_pidfd_signal(c->exit.fd, signal);
+}
+
+void container_reopen_log(struct container *c, int log_fd)
+{
+        closep(&c->log.fd);
+        c->log.fd = log_fd;
+}
+
+void container_kill_all(struct pod *pod)
+{
+        for (struct container *c = pod->containers; c; c = c->next)
+                container_signal(c, SIGKILL, true);
+        if (pod->infra.exit.fd >= 0)
+                (void) sys_pidfd_signal(pod->infra.exit.fd, SIGKILL);
+}

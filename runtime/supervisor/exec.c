@@ -1,0 +1,209 @@
+#include "base/clock.h"
+#include "runtime/supervisor/child.h"
+#include "runtime/supervisor/spawn.h"
+#include "runtime/supervisor/sys.h"
+#include "runtime/cgroup/tree.h"
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define KILL_RETRY_NS 2000000
+#define KILL_ROUNDS_MAX 1000
+
+/* The exec's own cgroup goes with its last process. False while there is one. */
+static bool tree_gone(struct exec *x)
+{
+        if (x->parent_fd < 0 || x->tree_fd < 0)
+                return true;
+        if (unlinkat(x->parent_fd, x->tree_name, AT_REMOVEDIR) < 0 && errno == EBUSY)
+                return false;
+        closep(&x->tree_fd);
+        return true;
+}
+
+static void exec_free(struct exec *x)
+{
+        struct pod *pod = x->pod;
+        for (struct exec **at = &pod->execs; *at; at = &(*at)->next) {
+                if (*at == x) {
+                        *at = x->next;
+                        break;
+                }
+        }
+        struct source *sources[] = { &x->exit, &x->report };
+        for (size_t i = 0; i < LENGTH(sources); i++) {
+                loop_remove(&pod->loop, sources[i]);
+                closep(&sources[i]->fd);
+        }
+        timer_stop(&pod->loop, &x->timer);
+        (void) tree_gone(x); /* what stays in the background keeps it, until the container's cgroup is removed */
+        closep(&x->tree_fd);
+        closep(&x->parent_fd);
+        if (x->connection)
+                x->connection->exec = NULL;
+        free(x);
+}
+
+static void kill_round(struct timer *timer)
+{
+        struct exec *x = CONTAINER_OF(timer, struct exec, timer);
+        tree_signal(x->tree_fd, x->is_v2, SIGKILL);
+        if (!x->ended)
+                (void) sys_pidfd_signal(x->exit.fd, SIGKILL);
+        /* A dying process leaves its cgroup without an event on v1; SIGKILL bounds how long that takes, but for one
+         * in an uninterruptible wait, which we do not wait for. */
+        bool gone = x->ended && tree_gone(x);
+        if (!gone && ++x->kill_rounds < KILL_ROUNDS_MAX) {
+                timer_arm(&x->pod->loop, timer, clock_monotonic_ns() + KILL_RETRY_NS);
+                return;
+        }
+        if (x->connection) /* its end says that all are dead */
+                (void) shutdown(x->connection->source.fd, SHUT_RDWR);
+        if (x->ended)
+                exec_free(x);
+}
+
+void exec_kill(struct exec *x)
+{
+        if (x->killing)
+                return;
+        x->killing = true;
+        x->timer.fire = kill_round;
+        kill_round(&x->timer);
+}
+
+static void deadline_fire(struct timer *timer)
+{
+        struct exec *x = CONTAINER_OF(timer, struct exec, timer);
+        x->timed_out = true;
+        /* Before the kill, which ends the pipes: else skiffd would take their end for a normal one. */
+        if (x->connection)
+                connection_answer(x->connection, MESSAGE_EXEC_TIMED_OUT);
+        exec_kill(x);
+}
+
+void exec_closed(struct exec *x)
+{
+        x->connection = NULL;
+        /* After a normal end whoever it left in the background may stay, as after an exec by hand. */
+        if (x->ended && !x->killing)
+                exec_free(x);
+        else
+                exec_kill(x);
+}
+
+static void answer(struct exec *x)
+{
+        struct wire_writer w;
+        if (!x->connection || x->timed_out)
+                return;
+        if (x->failure.stage != STAGE_NONE) {
+                connection_fail(x->connection, &x->failure);
+                return;
+        }
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_EXEC_EXIT);
+        wire_put_u32(&w, (uint32_t) x->status);
+        connection_send(x->connection, &w, NULL, 0);
+        wire_done(&w);
+}
+
+static void report_read(struct exec *x)
+{
+        /* All or nothing: it is far shorter than what a pipe writes whole. */
+        ssize_t n_bytes = x->report.fd < 0 ? -1 : read(x->report.fd, &x->failure, sizeof(x->failure));
+        if (n_bytes < 0)
+                return;
+        loop_remove(&x->pod->loop, &x->report);
+        closep(&x->report.fd);
+}
+
+static void report_ready(struct source *source, uint32_t events)
+{
+        (void) events;
+        report_read(CONTAINER_OF(source, struct exec, report));
+}
+
+static void exit_ready(struct source *source, uint32_t events)
+{
+        (void) events;
+        struct exec *x = CONTAINER_OF(source, struct exec, exit);
+        siginfo_t info = { 0 };
+        report_read(x);
+        if (waitid(P_PIDFD, (id_t) source->fd, &info, WEXITED | WNOHANG | __WALL) < 0 || !info.si_pid)
+                return;
+        loop_remove(&x->pod->loop, source);
+        closep(&source->fd);
+        x->ended = true;
+        x->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+        if (!x->killing)
+                (void) tree_gone(x); /* else the deadline, or the container's end, sees to the rest */
+        answer(x);
+        if (x->killing ? !x->timer.armed : !x->connection)
+                exec_free(x);
+}
+
+static int exec_spawn(struct exec *x, struct container *container, const struct exec_message *m, int out_fd,
+                      int err_fd, struct child_report *report)
+{
+        _cleanup_(closep) int report_fd = -1, tasks_fd = -1;
+        int enter_fds[CGROUP_ENTRY_MAX];
+        size_t n = 0;
+        if (report_pipe(&x->report.fd, &report_fd) < 0) {
+                *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = errno };
+                return -1;
+        }
+        if (x->parent_fd >= 0 && tree_make(x->parent_fd, x->tree_name, x->is_v2, &x->tree_fd, &tasks_fd) < 0) {
+                *report = (struct child_report){ .stage = STAGE_CGROUP, .errnum = errno };
+                return -1;
+        }
+        /* On v1 the first entry is in the hierarchy of the tree: the exec's own cgroup stands for it. */
+        for (size_t i = 0; !x->is_v2 && i < container->n_entries; i++)
+                enter_fds[n++] = i == 0 && tasks_fd >= 0 ? tasks_fd : container->entries[i];
+        struct child child = { .pod = x->pod,
+                               .process = &m->process,
+                               .seccomp = &m->seccomp,
+                               .container_fd = container->exit.fd,
+                               .enter_fds = enter_fds,
+                               .n_enter_fds = n,
+                               .report_fd = report_fd,
+                               .stdin_fd = 0,
+                               .stdout_fd = out_fd,
+                               .stderr_fd = err_fd };
+        struct spawn spawn = { .pid_namespace = container->exit.fd, .cgroup_fd = x->is_v2 ? x->tree_fd : -1 };
+        x->pid = spawn_clone(x->pod, &spawn, &x->exit.fd, report);
+        if (x->pid == 0)
+                child_run(&child);
+        return x->pid < 0 ? -1 : 0;
+}
+
+void exec_start(struct pod *pod, struct connection *c, struct container *container, const struct exec_message *m,
+                int out_fd, int err_fd, int64_t timeout_ms, struct child_report *report)
+{
+        struct exec *x = calloc(1, sizeof(*x));
+        if (!x) {
+                *report = (struct child_report){ .stage = STAGE_MEMORY, .errnum = ENOMEM };
+                return;
+        }
+        *x = (struct exec){ .pod = pod,
+                            .exit = { .fd = -1, .ready = exit_ready },
+                            .report = { .fd = -1, .ready = report_ready },
+                            .tree_fd = -1,
+                            .is_v2 = container->entry_is_v2_directory,
+                            .next = pod->execs };
+        x->parent_fd = container->tree_fd < 0 ? -1 : fcntl(container->tree_fd, F_DUPFD_CLOEXEC, 3);
+        (void) snprintf(x->tree_name, sizeof(x->tree_name), "exec.%u", ++container->n_execs);
+        pod->execs = x;
+        if (exec_spawn(x, container, m, out_fd, err_fd, report) < 0) {
+                exec_free(x);
+                return;
+        }
+        x->connection = c;
+        c->exec = x;
+        error_ignore(loop_add(&pod->loop, &x->exit, EPOLLIN));
+        error_ignore(loop_add(&pod->loop, &x->report, EPOLLIN));
+        x->timer.fire = deadline_fire;
+        if (timeout_ms > 0)
+                timer_arm(&pod->loop, &x->timer, clock_monotonic_ns() + timeout_ms * 1000000);
+}

@@ -1,0 +1,159 @@
+#include "runtime/supervisor/spawn.h"
+#include "runtime/supervisor/sys.h"
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#if defined(__x86_64__)
+#define OUR_ARCH AUDIT_ARCH_X86_64
+#define WAIT_CALL __NR_pause
+#elif defined(__aarch64__)
+#define OUR_ARCH AUDIT_ARCH_AARCH64
+#define WAIT_CALL __NR_ppoll
+#else
+#error "infra's seccomp program is not written for this architecture"
+#endif
+
+/* In infra. */
+_Noreturn static void infra_fail(int report_fd, enum stage stage, size_t index)
+{
+        struct child_report report = { .stage = stage, .errnum = errno, .index = (uint32_t) index };
+        ssize_t ignored = write(report_fd, &report, sizeof(report));
+        (void) ignored;
+        _exit(1);
+}
+
+/* "net.ipv4.ip_forward" to "sys/net/ipv4/ip_forward". As sysctl(8) does, a name whose first separator is a slash is
+ * taken as it is, for interface names with dots in them. */
+static int sysctl_set(const struct pod *pod, const char *name, const char *value)
+{
+        char path[256] = "sys/";
+        size_t len_bytes = strlen(name);
+        if (len_bytes + 5 > sizeof(path)) {
+                errno = ENAMETOOLONG;
+                return -1;
+        }
+        memcpy(path + 4, name, len_bytes + 1);
+        if (path[4 + strcspn(path + 4, "./")] == '.')
+                for (char *at = path + 4; *at; at++)
+                        *at = *at == '.' ? '/' : *at == '/' ? '.' : *at;
+        /* Through our own procfs: nothing that a container mounted can stand in the way (CVE-2025-52881). */
+        int fd = sys_openat2(pod->proc_fd, path, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+        if (fd < 0)
+                return -1;
+        size_t value_bytes = strlen(value);
+        return write(fd, value, value_bytes) == (ssize_t) value_bytes ? 0 : -1;
+}
+
+static int seccomp_lock(void)
+{
+        struct sock_filter filter[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, WAIT_CALL, 4, 0),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_restart_syscall, 3, 0),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_exit, 2, 0),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_exit_group, 1, 0),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = { .len = LENGTH(filter), .filter = filter };
+        return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0
+                       ? -1
+                       : (int) syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+}
+
+/* Nothing is left to it but to exist. Children that are given to it as pid 1 of a shared pid namespace are reaped by
+ * the kernel, since it ignores SIGCHLD. */
+_Noreturn static void infra_run(const struct pod *pod, const struct pod_start *start, int report_fd)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct none[2] = { { 0 } };
+        if (*start->hostname && sethostname(start->hostname, strlen(start->hostname)) < 0)
+                infra_fail(report_fd, STAGE_HOSTNAME, 0);
+        for (size_t i = 0; start->sysctls[i] && start->sysctls[i + 1]; i += 2)
+                if (sysctl_set(pod, start->sysctls[i], start->sysctls[i + 1]) < 0)
+                        infra_fail(report_fd, STAGE_SYSCTL, i / 2);
+        (void) prctl(PR_SET_NAME, "skiff-infra");
+        (void) signal(SIGCHLD, SIG_IGN);
+        (void) setsid();
+        if (prctl(PR_SET_DUMPABLE, 0) < 0 || syscall(__NR_capset, &header, none) < 0)
+                infra_fail(report_fd, STAGE_CAPABILITIES, 0);
+        (void) sys_close_range(0, 0);
+        if (seccomp_lock() < 0)
+                _exit(1);
+        for (;;) {
+#if defined(__x86_64__)
+                (void) syscall(__NR_pause);
+#else
+                (void) syscall(__NR_ppoll, NULL, 0, NULL, NULL, 0);
+#endif
+        }
+}
+
+/* infra has ended: the pod has lost its namespaces' keeper. skiffd decides what that means. */
+static void infra_ended(struct source *source, uint32_t events)
+{
+        (void) events;
+        struct pod *pod = CONTAINER_OF(CONTAINER_OF(source, struct infra, exit), struct pod, infra);
+        struct wire_writer w;
+        siginfo_t info;
+        (void) waitid(P_PIDFD, (id_t) source->fd, &info, WEXITED | WNOHANG | __WALL);
+        loop_remove(&pod->loop, source);
+        closep(&source->fd);
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_INFRA_EXIT);
+        events_send(pod, &w);
+        wire_done(&w);
+}
+
+static void netns_open(struct pod *pod, struct child_report *report)
+{
+        char path[48];
+        if (pod->flags & POD_HOST_NETWORK)
+                return;
+        (void) snprintf(path, sizeof(path), "%d/ns/net", pod->infra.pid);
+        pod->infra.netns_fd = openat(pod->proc_fd, path, O_RDONLY | O_CLOEXEC);
+        if (pod->infra.netns_fd < 0)
+                *report = (struct child_report){ .stage = STAGE_NAMESPACES, .errnum = errno };
+}
+
+void infra_start(struct pod *pod, const struct pod_start *start, struct child_report *report)
+{
+        _cleanup_(closep) int read_fd = -1, write_fd = -1;
+        struct spawn spawn = { .pid_namespace = -1, .cgroup_fd = -1 };
+        if (!(pod->flags & POD_HOST_NETWORK))
+                spawn.flags |= CLONE_NEWNET | CLONE_NEWUTS;
+        if (!(pod->flags & POD_HOST_IPC))
+                spawn.flags |= CLONE_NEWIPC;
+        if (pod->flags & POD_SHARE_PID)
+                spawn.flags |= CLONE_NEWPID;
+        if (report_pipe(&read_fd, &write_fd) < 0) {
+                *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = errno };
+                return;
+        }
+        pod->infra.pid = spawn_clone(pod, &spawn, &pod->infra.exit.fd, report);
+        if (pod->infra.pid == 0)
+                infra_run(pod, start, write_fd);
+        if (pod->infra.pid < 0)
+                return;
+        closep(&write_fd);
+        /* A few system calls long: the one place where we wait for a child. */
+        (void) fcntl(read_fd, F_SETFL, 0);
+        ssize_t n_bytes = read(read_fd, report, sizeof(*report));
+        if (n_bytes != 0 && n_bytes != (ssize_t) sizeof(*report))
+                *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = EIO };
+        if (report->stage == STAGE_NONE)
+                netns_open(pod, report);
+        pod->infra.exit.ready = infra_ended;
+        error_ignore(loop_add(&pod->loop, &pod->infra.exit, EPOLLIN)); /* it would be seen at the next attach */
+}

@@ -1,0 +1,152 @@
+/* pod.h - what skiff-pod keeps: its pod, containers, execs and connections.
+ *
+ * One thread, one loop. A container or an exec is made by a request, answered when its process has been exec'ed (or
+ * could not be), and freed when its process has ended and its output is drained. */
+#pragma once
+#include "runtime/native/protocol.h"
+#include "runtime/supervisor/log.h"
+#include "runtime/supervisor/loop.h"
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Descriptors that skiffd hands over at the start. */
+enum { FD_LISTENER = 3, FD_EXITS = 4, FD_FIRST = 5 };
+
+struct infra {
+        pid_t pid;
+        struct source exit; /* its pidfd; -1 once it has ended */
+        int netns_fd;       /* -1 with the host's network */
+};
+
+struct unwritten_exit { /* a record that found the disk full: tried again with the next */
+        struct runtime_exit record;
+        struct unwritten_exit *next;
+};
+
+struct pod {
+        struct loop loop;
+        struct source listener;
+        int exits_fd;
+        int proc_fd; /* detached procfs of our pid namespace */
+        int self_fd; /* pidfd of our own */
+        uint32_t flags;
+        bool committed, started;
+        char notice[128];
+        struct infra infra;
+        struct connection *connections;
+        struct container *containers;
+        struct exec *execs;
+        struct unwritten_exit *unwritten;
+};
+
+/* --- main.c --- */
+
+/* Does what POD_START asks: shm, oom score, infra. shm_fd: the host's /dev/shm, borrowed, or -1. */
+void pod_start(struct pod *pod, const struct pod_start *start, int shm_fd, struct child_report *report);
+
+/* --- connection.c --- */
+
+enum connection_kind { CONNECTION_NEW, CONNECTION_EVENTS, CONNECTION_START, CONNECTION_EXEC };
+
+struct connection {
+        struct source source;
+        struct pod *pod;
+        struct connection *next;
+        enum connection_kind kind;
+        bool is_first;
+        /* START: what has come so far */
+        int memfd;
+        uint64_t spec_bytes;
+        int *fds;
+        size_t n_fds, want_fds;
+        struct container *container; /* START: whose start it waits for */
+        struct exec *exec;           /* EXEC */
+};
+
+MUST_CHECK struct error *connection_open(struct pod *pod, int fd, bool is_first);
+void connection_close(struct connection *c);
+
+/* Sends; a peer that does not read loses its connection. c may be NULL: nobody waits for the answer. */
+void connection_send(struct connection *c, struct wire_writer *w, const int *fds, size_t n_fds);
+void connection_answer(struct connection *c, enum message_type type);
+void connection_fail(struct connection *c, const struct child_report *report);
+
+/* To every event connection. */
+void events_send(struct pod *pod, struct wire_writer *w);
+
+/* --- infra.c --- */
+
+/* Makes infra in the namespaces that flags ask for. *report says where it failed (stage not NONE). */
+void infra_start(struct pod *pod, const struct pod_start *start, struct child_report *report);
+
+/* --- container.c --- */
+
+struct stream {
+        struct source source; /* our end of the pipe; -1 at its end */
+        struct log_stream log;
+        struct container *container;
+};
+
+struct container {
+        struct container *next;
+        struct pod *pod;
+        char id[PROTOCOL_ID_MAX + 1];
+        enum pid_mode pid_mode;
+        pid_t pid;
+        struct source exit, report; /* pidfd; pipe that ends at exec */
+        struct child_report failure;
+        struct connection *starter; /* NULL once answered, or gone */
+        bool running, ended, cancelled;
+        int status; /* as waitid gives it: exit code, or 128 + signal with `signal` set */
+        int signal;
+        int64_t started_wall_ns, finished_wall_ns;
+        int entries[CGROUP_ENTRY_MAX];
+        size_t n_entries;
+        bool entry_is_v2_directory;
+        int tree_fd, oom_fd, stdin_fd; /* cgroup directory that holds its processes; -1 where there is none */
+        struct source oom_event;
+        uint64_t oom_kills_before, oom_kills_told;
+        struct log_file log;
+        struct stream out, err;
+        struct timer flush, linger, oom_look;
+        uint32_t n_execs;
+};
+
+struct container *container_find(struct pod *pod, const char *id); /* one that runs; else NULL */
+
+/* Starts what m says, with descriptors fds (which become ours). On failure *report says where. */
+void container_start(struct pod *pod, struct connection *c, const struct container_message *m, int *fds,
+                     size_t n_fds, struct child_report *report);
+void container_cancel(struct container *container); /* its start's connection has closed */
+void container_signal(struct container *container, int signal, bool all);
+void container_reopen_log(struct container *container, int log_fd);
+void container_kill_all(struct pod *pod);
+
+/* --- exec.c --- */
+
+struct exec {
+        struct exec *next;
+        struct pod *pod;
+        struct connection *connection; /* NULL once it has closed */
+        pid_t pid;
+        struct source exit, report;
+        struct child_report failure;
+        struct timer timer; /* the deadline, then the retries of killing */
+        bool started, ended, killing, timed_out;
+        int status;
+        int parent_fd, tree_fd; /* cgroup: the container's, and its own below; -1 */
+        bool is_v2;
+        char tree_name[24];
+        unsigned kill_rounds;
+};
+
+void exec_start(struct pod *pod, struct connection *c, struct container *container,
+                const struct exec_message *m, int out_fd, int err_fd, int64_t timeout_ms,
+                struct child_report *report);
+void exec_closed(struct exec *exec); /* its connection has closed */
+void exec_kill(struct exec *exec);
+
+/* --- exits.c --- */
+
+/* Appends the record to the exits file and tells the event connections. */
+void exit_record(struct pod *pod, const struct runtime_exit *record);

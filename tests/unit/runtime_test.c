@@ -1,0 +1,419 @@
+/* skiff-pod and its client on the real kernel, as root: containers in every pid mode, logs, exits, execs, limits, what a
+ * container sees, what happens when either side dies, and that nothing is left over. */
+#include "tests/unit/runtime_fixture.h"
+#include "base/clock.h"
+#include "runtime/capabilities.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+static const struct pod_spec own_network = { .hostname = "skiff-pod-test" };
+
+static void a_container_runs_logs_and_exits(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(freep) char *log = NULL;
+        pod_up(f, own_network);
+        assert_true(runtime_pod_infra_alive(f->pod));
+        assert_true(runtime_pod_netns(f->pod) >= 0);
+        _cleanup_(container_spec_freep) struct container_spec *spec =
+                spec_of(f, "c1", "echo hello; hostname; echo oops >&2; exit 7");
+        struct runtime_exit exit = container_run(f, spec, &log);
+        assert_int_equal(exit.exit_code, 7);
+        assert_int_equal(exit.signal, 0);
+        assert_false(exit.oom_killed);
+        assert_non_null(strstr(log, "stdout F hello\n"));
+        assert_non_null(strstr(log, "stdout F skiff-pod-test\n"));
+        assert_non_null(strstr(log, "stderr F oops\n"));
+        struct runtime_exit *exits = NULL;
+        size_t n = 0;
+        assert_ok(runtime_exits_read(f->dir_fd, &exits, &n));
+        assert_int_equal(n, 1);
+        assert_string_equal(exits[0].container_id, "c1");
+        assert_int_equal(exits[0].exit_code, 7);
+        free(exits);
+}
+
+
+static void a_container_sees_what_it_should(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(freep) char *log = NULL;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(
+                f, "c1",
+                "echo pid $$; grep -E '^(Cap|NoNew|Seccomp:|Groups)' /proc/self/status | tr -s '\\t ' ' ';"
+                "wc -c < /proc/kcore; ls -A /sys/firmware | wc -l; echo x > /proc/sys/kernel/hostname;"
+                "ls -l /dev/null | cut -c1-10; readlink /dev/fd; ls /dev/shm /dev/mqueue /dev/pts >/dev/null && echo devs;"
+                "mkdir /sys/fs/cgroup/pids/x; cat /sys/fs/cgroup/pids/tasks | head -1 >/dev/null && echo pidscg;"
+                "ulimit -n; id -u; pwd; ls -l /proc/self/fd | grep -c -E ' [3-9] ->'; mount | grep -c skiff-runtime;"
+                "ls -d /proc/[0-9]* | wc -l");
+        spec->process.no_new_privs = true;
+        spec->process.groups = NEW_ARRAY(uint32_t, 2);
+        spec->process.groups[0] = 5, spec->process.groups[1] = 1234;
+        spec->process.n_groups = 2;
+        free(spec->process.cwd);
+        spec->process.cwd = dup_string("/made/for/it");
+        struct runtime_exit exit = container_run(f, spec, &log);
+        assert_int_equal(exit.exit_code, 0);
+        print_message("%s", log);
+        assert_non_null(strstr(log, "F pid 1\n"));
+        assert_non_null(strstr(log, "CapInh: 0000000000000000\n"));
+        assert_non_null(strstr(log, "CapEff: 00000000a80425fb\n"));
+        assert_non_null(strstr(log, "CapBnd: 00000000a80425fb\n"));
+        assert_non_null(strstr(log, "NoNewPrivs: 1\n"));
+        assert_non_null(strstr(log, "Groups: 5 1234"));
+        assert_non_null(strstr(log, "hostname: Read-only file system"));
+        assert_non_null(strstr(log, "F crw-rw-rw-\n"));
+        assert_non_null(strstr(log, "F /proc/self/fd\n"));
+        assert_non_null(strstr(log, "F devs\n"));
+        assert_non_null(strstr(log, "F pidscg\n"));
+        assert_non_null(strstr(log, "x': Read-only file system"));
+        assert_non_null(strstr(log, "F 1024\n"));
+        assert_non_null(strstr(log, "F /made/for/it\n"));
+}
+
+static void pid_modes_share_what_they_say(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(freep) char *shared = NULL, *target = NULL;
+        pod_up(f, (struct pod_spec){ .hostname = "p", .share_pid = true });
+        _cleanup_(container_spec_freep) struct container_spec *own = spec_of(f, "c1", "exec sleep 1000");
+        container_up(f, own);
+        _cleanup_(container_spec_freep) struct container_spec *pod =
+                spec_of(f, "c2", "echo me $$; cat /proc/1/comm; ls -l /proc/1/root 2>&1 | grep -c -i denied; "
+                                 "(setsid sleep 1000 &) ; exit 3");
+        pod->pid_mode = PID_MODE_POD;
+        assert_int_equal(container_run(f, pod, &shared).exit_code, 3);
+        assert_null(strstr(shared, "me 1\n"));
+        assert_non_null(strstr(shared, "F skiff-infra\n"));
+        assert_non_null(strstr(shared, "F 1\n"));
+        _cleanup_(container_spec_freep) struct container_spec *same =
+                spec_of(f, "c3", "cat /proc/1/cmdline | tr '\\0' ' '; echo; echo me $$");
+        same->pid_mode = PID_MODE_TARGET;
+        same->pid_target = dup_string("c1");
+        assert_int_equal(container_run(f, same, &target).exit_code, 0);
+        assert_non_null(strstr(target, "sleep 1000"));
+        assert_null(strstr(target, "me 1\n"));
+        assert_ok(runtime_container_signal(f->pod, "c1", SIGKILL, &f->wait));
+        struct runtime_exit exit = container_wait(f, "c1");
+        assert_int_equal(exit.exit_code, 137);
+        assert_int_equal(exit.signal, SIGKILL);
+}
+
+static void a_pod_on_the_hosts_namespaces_ends_too(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(freep) char *log = NULL;
+        pod_up(f, (struct pod_spec){ .host_network = true, .host_ipc = true, .host_pid = true });
+        assert_int_equal(runtime_pod_netns(f->pod), -1);
+        _cleanup_(container_spec_freep) struct container_spec *spec =
+                spec_of(f, "c1", "readlink /proc/self/ns/net; readlink /proc/self/ns/pid; hostname");
+        spec->pid_mode = PID_MODE_NODE;
+        assert_int_equal(container_run(f, spec, &log).exit_code, 0);
+        char net[64] = "", pid[64] = "";
+        assert_true(readlink("/proc/self/ns/net", net, sizeof(net) - 1) > 0);
+        assert_true(readlink("/proc/self/ns/pid", pid, sizeof(pid) - 1) > 0);
+        assert_non_null(strstr(log, net));
+        assert_non_null(strstr(log, pid));
+        _cleanup_(container_spec_freep) struct container_spec *stays =
+                spec_of(f, "c2", "setsid sleep 1000 & exec sleep 1000");
+        stays->pid_mode = PID_MODE_NODE;
+        container_up(f, stays);
+}
+
+static void failures_are_told_as_users_know_them(void **state)
+{
+        struct fixture *f = *state;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "true");
+        spec_argv(spec, "no-such-program", NULL);
+        assert_fails(ERROR_FAILED_PRECONDITION, "exec: \"no-such-program\": executable file not found in $PATH",
+                     container_try(f, spec));
+        spec_argv(spec, "/no/such", NULL);
+        assert_fails(ERROR_FAILED_PRECONDITION, "exec: \"/no/such\": stat /no/such: no such file or directory",
+                     container_try(f, spec));
+        spec_argv(spec, "/etc", NULL);
+        assert_fails(ERROR_FAILED_PRECONDITION, "exec: \"/etc\": permission denied", container_try(f, spec));
+        spec_argv(spec, "true", NULL);
+        free(spec->process.cwd);
+        spec->process.cwd = dup_string("/bin/busybox/x");
+        assert_fails(ERROR_FAILED_PRECONDITION, "chdir to cwd (\"/bin/busybox/x\") set in config.json failed: not a directory",
+                     container_try(f, spec));
+        free(spec->process.cwd);
+        spec->process.cwd = dup_string("/proc/self/fd/3");
+        assert_fails(ERROR_FAILED_PRECONDITION, "cwd", container_try(f, spec));
+        free(spec->process.cwd);
+        spec->process.cwd = dup_string("/");
+        assert_int_equal(container_run(f, spec, NULL).exit_code, 0);
+}
+
+static void output_without_newline_comes_within_a_second(void **state)
+{
+        struct fixture *f = *state;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec =
+                spec_of(f, "c1", "printf prompt; sleep 1.5; echo ' done'; head -c 40000 /dev/zero | tr '\\0' x; echo; printf end");
+        container_up(f, spec);
+        struct wait nap = wait_of_ms(1200);
+        assert_fails(ERROR_DEADLINE_EXCEEDED, "", wait_fd(&nap, runtime_pod_event_fd(f->pod), 0x001, "nap"));
+        _cleanup_(freep) char *early = log_of(f, "c1");
+        assert_string_equal(early, "stdout P prompt\n");
+        assert_int_equal(container_wait(f, "c1").exit_code, 0);
+        _cleanup_(freep) char *late = log_of(f, "c1");
+        assert_non_null(strstr(late, "stdout P prompt\nstdout F  done\nstdout P xxx"));
+        assert_non_null(strstr(late, "stdout F end\n"));
+        size_t xs = 0;
+        for (const char *at = late; *at; at++)
+                xs += *at == 'x';
+        assert_int_equal(xs, 40000);
+}
+
+static void a_reopened_log_loses_no_line(void **state)
+{
+        struct fixture *f = *state;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec =
+                spec_of(f, "c1", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done");
+        container_up(f, spec);
+        _cleanup_(closep) int second = openat(f->dir_fd, "second", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        assert_ok(runtime_container_reopen_log(f->pod, "c1", second, &f->wait));
+        assert_int_equal(container_wait(f, "c1").exit_code, 0);
+        _cleanup_(freep) char *one = log_of(f, "c1"), *two = log_of(f, "second");
+        _cleanup_(freep) char *both = format_string("%s%s", one, two);
+        const char *at = both;
+        for (int i = 0; i < 3000; i++) {
+                char want[40];
+                int n = snprintf(want, sizeof(want), "stdout F line %d\n", i);
+                assert_memory_equal(at, want, (size_t) n);
+                at += n;
+        }
+        assert_string_equal(at, "");
+}
+
+static void an_exec_gives_outputs_and_code(void **state)
+{
+        struct fixture *f = *state;
+        struct exec_result r = { 0 };
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        container_up(f, spec);
+        assert_ok(exec_try(f, "c1", "echo out; echo err >&2; echo $$; hostname; exit 5", 0, &r));
+        assert_int_equal(r.exit_code, 5);
+        assert_non_null(strstr(r.out, "out\n"));
+        assert_non_null(strstr(r.out, "skiff-pod-test\n"));
+        assert_string_equal(r.err, "err\n");
+        exec_result_done(&r);
+        assert_ok(exec_try(f, "c1", "head -c 3000000 /dev/zero; echo still here >&2", 0, &r));
+        assert_true(r.truncated);
+        assert_int_equal(r.out_bytes, 1 << 20);
+        exec_result_done(&r);
+        _cleanup_(container_spec_freep) struct container_spec *wrong = spec_of(f, "c1", "x");
+        spec_argv(wrong, "nothing-here", NULL);
+        assert_ok(runtime_exec_sync(f->pod, "c1", &wrong->process, NULL, 0, 1000, &f->wait, &r));
+        assert_int_equal(r.exit_code, 127);
+        assert_non_null(strstr(r.err, "executable file not found in $PATH"));
+        exec_result_done(&r);
+        assert_fails(ERROR_FAILED_PRECONDITION, "not running", exec_try(f, "c2", "true", 0, &r));
+        assert_ok(runtime_container_signal(f->pod, "c1", SIGKILL, &f->wait));
+        (void) container_wait(f, "c1");
+        assert_fails(ERROR_FAILED_PRECONDITION, "not running", exec_try(f, "c1", "true", 0, &r));
+}
+
+static size_t sleepers(struct fixture *f, const char *id)
+{
+        struct exec_result r = { 0 };
+        assert_ok(exec_try(f, id, "ps | grep -c 'sleep 77[7]'", 0, &r));
+        size_t n = strtoul(r.out, NULL, 10);
+        exec_result_done(&r);
+        return n;
+}
+
+static void a_timed_out_exec_is_killed_with_all_that_it_made(void **state)
+{
+        struct fixture *f = *state;
+        struct exec_result r = { 0 };
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        container_up(f, spec);
+        int64_t before = clock_monotonic_ns();
+        /* The command itself ends; daemons that left its session hold the pipes. */
+        assert_fails(ERROR_DEADLINE_EXCEEDED, "timed out",
+                     exec_try(f, "c1", "(setsid sh -c '(sleep 777 &) ; sleep 777' &); sleep 777 & exit 0", 300, &r));
+        assert_true(clock_monotonic_ns() - before < 3000000000);
+        assert_int_equal(sleepers(f, "c1"), 0);
+        assert_fails(ERROR_DEADLINE_EXCEEDED, "timed out", exec_try(f, "c1", "setsid sleep 777 & sleep 777", 200, &r));
+        assert_int_equal(sleepers(f, "c1"), 0);
+        /* What a finished command leaves in the background without holding the pipes stays. */
+        assert_ok(exec_try(f, "c1", "setsid sleep 777 >/dev/null 2>&1 </dev/null &", 5000, &r));
+        exec_result_done(&r);
+        assert_int_equal(sleepers(f, "c1"), 1);
+        /* Cancelled by the caller's own deadline. */
+        f->wait = wait_of_ms(200);
+        assert_fails(ERROR_DEADLINE_EXCEEDED, "", exec_try(f, "c1", "setsid sleep 777 & sleep 777", 0, &r));
+        f->wait = wait_of_ms(60000);
+        struct wait nap = wait_of_ms(300);
+        assert_fails(ERROR_DEADLINE_EXCEEDED, "", wait_fd(&nap, runtime_pod_event_fd(f->pod), 0x001, "nap"));
+        assert_int_equal(sleepers(f, "c1"), 1);
+}
+
+static void out_of_memory_is_seen(void **state)
+{
+        struct fixture *f = *state;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec =
+                spec_of(f, "c1", "head -c 100m /dev/zero | tail >/dev/null; sleep 0.5; exit 0");
+        spec->limits.memory_limit_bytes = 16 << 20;
+        spec->limits.memory_swap_limit_bytes = 16 << 20;
+        container_up(f, spec);
+        struct runtime_event event = event_wait(f, RUNTIME_EVENT_OOM);
+        assert_string_equal(event.exit.container_id, "c1");
+        struct runtime_exit exit = container_wait(f, "c1");
+        assert_int_equal(exit.exit_code, 0);
+        assert_true(exit.oom_killed);
+        _cleanup_(container_spec_freep) struct container_spec *whole =
+                spec_of(f, "c2", "exec tail -c 100m /dev/zero");
+        whole->limits.memory_limit_bytes = 16 << 20;
+        exit = container_run(f, whole, NULL);
+        assert_int_equal(exit.exit_code, 137);
+        assert_true(exit.oom_killed);
+}
+
+static void a_pod_goes_on_without_its_daemon(void **state)
+{
+        struct fixture *f = *state;
+        struct exec_result r = { 0 };
+        const struct runtime_container *running = NULL;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "sleep 0.3; echo late; exit 4"),
+                                                              *stays = spec_of(f, "c2", "exec sleep 1000");
+        container_up(f, spec);
+        container_up(f, stays);
+        runtime_pod_free(TAKE(f->pod)); /* as its death would close everything */
+        struct wait nap = wait_of_ms(800);
+        error_ignore(wait_delay(&nap, 700, "nap"));
+        assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &f->pod));
+        assert_non_null(f->pod);
+        assert_true(runtime_pod_infra_alive(f->pod));
+        assert_true(runtime_pod_netns(f->pod) >= 0);
+        assert_int_equal(runtime_pod_running(f->pod, &running), 1);
+        assert_string_equal(running[0].id, "c2");
+        assert_true(running[0].pid > 0 && running[0].started_wall_ns > 0);
+        _cleanup_(freep) char *log = log_of(f, "c1");
+        assert_string_equal(log, "stdout F late\n");
+        struct runtime_exit *exits = NULL;
+        size_t n = 0;
+        assert_ok(runtime_exits_read(f->dir_fd, &exits, &n));
+        assert_int_equal(n, 1);
+        assert_int_equal(exits[0].exit_code, 4);
+        free(exits);
+        assert_ok(exec_try(f, "c2", "echo again", 0, &r));
+        assert_string_equal(r.out, "again\n");
+        exec_result_done(&r);
+}
+
+static void everything_dies_with_the_supervisor(void **state)
+{
+        struct fixture *f = *state;
+        const struct runtime_container *running = NULL;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "setsid sleep 1000 & exec sleep 1000");
+        container_up(f, spec);
+        pid_t supervisor = runtime_pod_supervisor_pid(f->pod), infra = runtime_pod_infra_pid(f->pod);
+        assert_true(supervisor > 0 && infra > 0);
+        assert_int_equal(kill(supervisor, SIGKILL), 0);
+        struct wait wait = wait_of_ms(5000);
+        struct runtime_event event = { 0 };
+        bool got = false;
+        while (!got) {
+                assert_ok(wait_fd(&wait, runtime_pod_event_fd(f->pod), 0x001, "the end"));
+                assert_ok(runtime_pod_next_event(f->pod, &event, &got));
+        }
+        assert_int_equal(event.kind, RUNTIME_EVENT_LOST);
+        assert_ok(runtime_pod_stop(f->pod, &f->wait));
+        assert_int_equal(kill(infra, 0), -1);
+        _cleanup_(freep) char *path = format_string("%s/c1", f->parent);
+        struct wait little = wait_of_ms(2000);
+        assert_ok(cgroup_remove(f->cgroups, path, &little)); /* so nothing is in it */
+        struct runtime_pod *none = NULL;
+        assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &none));
+        assert_null(none);
+        (void) running;
+}
+
+static void the_end_of_infra_is_told(void **state)
+{
+        struct fixture *f = *state;
+        pod_up(f, own_network);
+        assert_int_equal(kill(runtime_pod_infra_pid(f->pod), SIGKILL), 0);
+        (void) event_wait(f, RUNTIME_EVENT_INFRA_EXIT);
+        assert_false(runtime_pod_infra_alive(f->pod));
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "true");
+        assert_fails(ERROR_FAILED_PRECONDITION, "infra", container_try(f, spec));
+}
+
+static void a_supervisor_without_commit_is_an_orphan_that_ends(void **state)
+{
+        struct fixture *f = *state;
+        struct pod_spec spec = { .id = "pod", .dir_fd = f->dir_fd, .hostname = "p" };
+        assert_ok(runtime_pod_start(f->runtime, &spec, &f->wait, &f->pod));
+        pid_t infra = runtime_pod_infra_pid(f->pod);
+        runtime_pod_free(TAKE(f->pod));
+        for (int i = 0; i < 200 && kill(infra, 0) == 0; i++) {
+                struct wait nap = wait_of_ms(100);
+                error_ignore(wait_delay(&nap, 10, "nap"));
+        }
+        assert_int_equal(kill(infra, 0), -1);
+}
+
+static void host_directories_are_mounted_as_asked(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(freep) char *log = NULL, *path = format_string("%s/volume", f->dir);
+        assert_int_equal(mkdir(path, 0755), 0);
+        _cleanup_(freep) char *file = format_string("%s/volume/file", f->dir);
+        _cleanup_(closep) int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec =
+                spec_of(f, "c1", "touch /v/rw/a && echo rw; touch /v/ro/b || echo ro; ls /v/file; touch /x || echo rootro;"
+                                 "mknod /dev/evil b 254 0 && head -c 1 /dev/evil || echo denied; echo > /dev/null && echo null");
+        spec->mounts = grow_array(spec->mounts, spec->n_mounts + 3, sizeof(*spec->mounts));
+        const char *const targets[] = { "/v/rw", "/v/ro", "/v/file" };
+        for (size_t i = 0; i < 3; i++)
+                spec->mounts[spec->n_mounts++] = (struct container_mount){ .kind = MOUNT_BIND,
+                                                                           .target = dup_string(targets[i]),
+                                                                           .host_path = dup_string(i == 2 ? file : path),
+                                                                           .readonly = i == 1,
+                                                                           .source_fd = -1 };
+        spec->readonly_rootfs = true;
+        assert_int_equal(container_run(f, spec, &log).exit_code, 0);
+        assert_non_null(strstr(log, "F rw\n"));
+        assert_non_null(strstr(log, "F ro\n"));
+        assert_non_null(strstr(log, "F /v/file\n"));
+        assert_non_null(strstr(log, "F rootro\n"));
+        assert_non_null(strstr(log, "F denied\n"));
+        assert_non_null(strstr(log, "F null\n"));
+}
+
+static void sysctls_are_set_in_the_pod(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(freep) char *log = NULL;
+        const struct sysctl sysctls[] = { { "net.ipv4.ip_unprivileged_port_start", "79" },
+                                          { "kernel.shm_rmid_forced", "1" } };
+        pod_up(f, (struct pod_spec){ .hostname = "p", .sysctls = sysctls, .n_sysctls = 2, .shm_size_bytes = 1 << 20 });
+        _cleanup_(container_spec_freep) struct container_spec *spec =
+                spec_of(f, "c1", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; df -k /dev/shm | tail -1");
+        assert_int_equal(container_run(f, spec, &log).exit_code, 0);
+        assert_non_null(strstr(log, "F 79\n"));
+        assert_non_null(strstr(log, "1024"));
+}
+
+UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_what_it_should),
+          WITH_POD(pid_modes_share_what_they_say), WITH_POD(a_pod_on_the_hosts_namespaces_ends_too),
+          WITH_POD(failures_are_told_as_users_know_them), WITH_POD(output_without_newline_comes_within_a_second),
+          WITH_POD(a_reopened_log_loses_no_line), WITH_POD(an_exec_gives_outputs_and_code),
+          WITH_POD(a_timed_out_exec_is_killed_with_all_that_it_made), WITH_POD(out_of_memory_is_seen),
+          WITH_POD(a_pod_goes_on_without_its_daemon), WITH_POD(everything_dies_with_the_supervisor),
+          WITH_POD(the_end_of_infra_is_told), WITH_POD(a_supervisor_without_commit_is_an_orphan_that_ends),
+          WITH_POD(host_directories_are_mounted_as_asked), WITH_POD(sysctls_are_set_in_the_pod))
