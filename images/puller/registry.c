@@ -14,6 +14,7 @@ static const char manifest_types[] =
 struct endpoint {
         char *base; /* "https://host/v2", no slash at the end */
         bool can_resolve, can_pull, skip_verify;
+        bool gets_credentials; /* it is the registry itself: a mirror must not learn its password */
         char *ca_pem;
         pthread_mutex_t lock;
         char *authorization; /* what the last challenge was answered with, or NULL */
@@ -24,6 +25,7 @@ struct registry_source {
         char *path;
         char *texts[PULL_TEXTS_REGISTRY];
         struct credentials credentials;
+        const char *host; /* of the registry, with its port: who may have the credentials */
         struct endpoint endpoints[PULL_ENDPOINTS_MAX];
         size_t n;
         bool is_default; /* the one endpoint was not configured */
@@ -62,7 +64,9 @@ static struct error *run_authorized(struct registry_source *source, struct endpo
                 return e;
         char *answer = NULL;
         error_free(e); /* the answer to the challenge tells, or the second try */
-        TRY(auth_answer(&source->credentials, fetch->challenge, fetch, &answer));
+        static const struct credentials none = { "", "", "", "", "" };
+        const struct credentials *credentials = endpoint->gets_credentials ? &source->credentials : &none;
+        TRY(auth_answer(credentials, fetch->challenge, fetch, &answer));
         authorization_set(endpoint, dup_string(answer));
         free(authorization);
         authorization = answer;
@@ -130,6 +134,15 @@ static struct error *registry_fetch(struct source *face, enum pull_type type, co
 
 static const struct source_ops registry_ops = { .fetch = registry_fetch };
 
+/* Whether the URL's host and port are host. */
+static bool is_host_of(const char *url, const char *host)
+{
+        const char *from = strstr(url, "://");
+        from = from ? from + 3 : url;
+        size_t n = strcspn(from, "/?#");
+        return n == strlen(host) && strncasecmp(from, host, n) == 0;
+}
+
 static void endpoint_put(struct registry_source *source, const char *url, unsigned flags, const char *ca_pem)
 {
         struct endpoint *endpoint = &source->endpoints[source->n++];
@@ -141,6 +154,7 @@ static void endpoint_put(struct registry_source *source, const char *url, unsign
                                        .can_resolve = flags & PULL_ENDPOINT_RESOLVE,
                                        .can_pull = flags & PULL_ENDPOINT_PULL,
                                        .skip_verify = flags & PULL_ENDPOINT_SKIP_VERIFY,
+                                       .gets_credentials = is_host_of(url, source->host),
                                        .ca_pem = dup_string(ca_pem) };
         (void) pthread_mutex_init(&endpoint->lock, NULL);
 }
@@ -182,9 +196,9 @@ struct error *registry_source_open(const char *const texts[PULL_TEXTS_REGISTRY],
                 .registry_token = source->texts[PULL_TEXT_REGISTRY_TOKEN],
         };
         const char *domain = source->texts[PULL_TEXT_DOMAIN];
-        bool is_hub = strcmp(domain, "docker.io") == 0;
-        _cleanup_(freep) char *url = format_string("%s://%s", is_loopback(domain) ? "http" : "https",
-                                                   is_hub ? "registry-1.docker.io" : domain);
+        source->host = strcmp(domain, "docker.io") == 0 ? "registry-1.docker.io" : domain;
+        _cleanup_(freep) char *url =
+                format_string("%s://%s", is_loopback(domain) ? "http" : "https", source->host);
         endpoint_put(source, url, PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL, "");
         source->is_default = true;
         *out = &source->face;
