@@ -42,10 +42,11 @@ static struct error *pipe_make(int *read_fd, int *write_fd)
         return NULL;
 }
 
-/* Which of the two tells why: a sender that failed cut the stream; a reader that refused made the sender fail. */
-static struct error *verdict(struct error *unpacked, bool was_cut, int reply_fd, const struct wait *wait)
+/* Which of the two tells why: a sender that failed cut the stream; a reader that refused made the sender fail. The sender
+ * is asked when the stream has ended, so it answers at once. */
+static struct error *verdict(struct error *unpacked, bool at_end, int reply_fd, const struct wait *wait)
 {
-        if (!unpacked || !was_cut)
+        if (!unpacked || !at_end)
                 return unpacked;
         struct error *sent = puller_stream_end(reply_fd, wait);
         if (!sent || error_code_of(sent) == ERROR_ABORTED) {
@@ -68,15 +69,15 @@ static struct error *unpack_into(struct team *team, const struct install_layer *
                 .max_tar_bytes = max_tar_bytes,
                 .max_entries = MAX_ENTRIES,
         };
-        bool was_cut = false;
+        bool at_end = false;
         TRY(digest_parse(from->diff_id, &job.diff));
         TRY(pipe_make(&read_fd, &write_fd));
         TRY(unpacker_start(team->images->unpack_path, layer_fd, read_fd, &job, &team->wait, &unpacker));
         closep(&read_fd); /* only skiff-unpack reads: when it ends, the sender learns of it */
         TRY(puller_stream(team->puller, team->type, from->name, write_fd, &team->wait, &reply_fd));
         closep(&write_fd);
-        struct error *e = unpacker_wait(unpacker, &team->wait, bytes, inodes, &was_cut);
-        TRY(verdict(e, was_cut, reply_fd, &team->wait));
+        struct error *e = unpacker_wait(unpacker, &team->wait, bytes, inodes, &at_end);
+        TRY(verdict(e, at_end, reply_fd, &team->wait));
         return fault_point("layer.unpacked");
 }
 

@@ -5,6 +5,7 @@
 #include "images/reference.h"
 #include "images/strings.h"
 #include <string.h>
+#include <strings.h>
 
 struct pull {
         struct images *images;
@@ -120,11 +121,29 @@ static struct error *fetch_layers(struct pull *pull)
         return e;
 }
 
+/* Credentials that name a server are for that one alone ("https://index.docker.io/v1/" is docker.io's). */
+static bool auth_is_for(const struct image_auth *auth, const char *domain)
+{
+        const char *server = auth && auth->server_address ? auth->server_address : "";
+        const char *scheme = strstr(server, "://"), *host = scheme ? scheme + 3 : server;
+        size_t n = strcspn(host, "/");
+        if (n == 0)
+                return true;
+        bool is_hub = strcmp(domain, "docker.io") == 0;
+        return (n == strlen(domain) && strncasecmp(host, domain, n) == 0) ||
+               (is_hub &&
+                (strncmp(host, "index.docker.io", n) == 0 || strncmp(host, "registry-1.docker.io", n) == 0));
+}
+
 static struct error *run(struct pull *pull, const struct image_auth *auth)
 {
         char config_name[DIGEST_TEXT_SIZE];
-        TRY(puller_start_registry(pull->images->pull_path, pull->images->pull_uid, pull->reference->domain,
-                                  pull->reference->path, auth, pull->wait, &pull->puller));
+        const char *domain = pull->reference->domain;
+        _cleanup_(hosts_done) struct hosts hosts = { NULL, 0 };
+        TRY(hosts_load(pull->images->registry_dirs, domain, &hosts));
+        TRY(puller_start_registry(pull->images->pull_path, pull->images->pull_uid, domain,
+                                  pull->reference->path, auth_is_for(auth, domain) ? auth : NULL, &hosts,
+                                  pull->wait, &pull->puller));
         TRY(resolve(pull));
         digest_format(&pull->manifest->config.digest, config_name);
         TRY(install_config(pull->puller, PULL_READ_BLOB, config_name, &pull->manifest->config.digest,

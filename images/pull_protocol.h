@@ -24,11 +24,12 @@ enum {
 enum pull_type {
         PULL_START_ARCHIVE = 1, /* descriptor: the archive, seekable */
         PULL_START_REGISTRY,    /* texts: PULL_TEXT_* */
-        PULL_READ_FILE,         /* text: a name in the archive; size: the most that it may have */
-        PULL_READ_MANIFEST,     /* text: a tag or digest; size likewise */
-        PULL_READ_BLOB,         /* text: a digest; size likewise */
-        PULL_STREAM_FILE,       /* text: a name */
-        PULL_STREAM_BLOB,       /* text: a digest */
+        PULL_ENDPOINT, /* texts: URL, CA certificates or ""; code: PULL_ENDPOINT_* bits. In order, after the start */
+        PULL_READ_FILE,     /* text: a name in the archive; size: the most that it may have */
+        PULL_READ_MANIFEST, /* text: a tag or digest; size likewise */
+        PULL_READ_BLOB,     /* text: a digest; size likewise */
+        PULL_STREAM_FILE,   /* text: a name */
+        PULL_STREAM_BLOB,   /* text: a digest */
         PULL_DATA = 100,
         PULL_END,    /* text: the media type, or "" */
         PULL_FAILED, /* code, text: the message */
@@ -44,6 +45,14 @@ enum {
         PULL_TEXT_IDENTITY_TOKEN,
         PULL_TEXT_REGISTRY_TOKEN,
         PULL_TEXTS_REGISTRY
+};
+
+enum { PULL_ENDPOINTS_MAX = 32 };
+enum {
+        PULL_ENDPOINT_RESOLVE = 1,
+        PULL_ENDPOINT_PULL = 2,
+        PULL_ENDPOINT_SKIP_VERIFY = 4,
+        PULL_ENDPOINT_OVERRIDE_PATH = 8, /* no /v2 is added */
 };
 
 struct pull_message {

@@ -55,10 +55,10 @@ static const char *or_empty(const char *text)
 
 struct error *puller_start_registry(const char *path, uint32_t uid, const char *domain,
                                     const char *repository, const struct image_auth *auth,
-                                    const struct wait *wait, struct puller **out)
+                                    const struct hosts *hosts, const struct wait *wait, struct puller **out)
 {
         _cleanup_(puller_freep) struct puller *puller = NULL;
-        const struct image_auth none = { NULL };
+        const struct image_auth none = { .username = NULL };
         const struct image_auth *a = auth ? auth : &none;
         const char *const texts[PULL_TEXTS_REGISTRY] = {
                 [PULL_TEXT_DOMAIN] = domain,
@@ -72,6 +72,14 @@ struct error *puller_start_registry(const char *path, uint32_t uid, const char *
         const struct pull_message message = { .type = PULL_START_REGISTRY, .n_texts = PULL_TEXTS_REGISTRY };
         TRY(start(path, uid, &puller));
         TRY(pull_send(puller->socket_fd, &message, texts, NULL, 0, NULL, 0, wait));
+        for (size_t i = 0; i < hosts->n; i++) {
+                const struct host_endpoint *endpoint = &hosts->endpoints[i];
+                const char *const parts[] = { endpoint->url, endpoint->ca_pem };
+                const struct pull_message add = { .type = PULL_ENDPOINT,
+                                                  .code = endpoint->flags,
+                                                  .n_texts = LENGTH(parts) };
+                TRY(pull_send(puller->socket_fd, &add, parts, NULL, 0, NULL, 0, wait));
+        }
         *out = TAKE(puller);
         return NULL;
 }

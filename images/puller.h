@@ -3,6 +3,7 @@
  * Threads: reads and streams from any, at once; start and free from one. */
 #pragma once
 #include "base/buf.h"
+#include "images/hosts.h"
 #include "images/images.h"
 #include "images/pull_protocol.h"
 
@@ -13,7 +14,8 @@ MUST_CHECK struct error *puller_start_archive(const char *path, uint32_t uid, in
                                               const struct wait *wait, struct puller **out);
 MUST_CHECK struct error *puller_start_registry(const char *path, uint32_t uid, const char *domain,
                                                const char *repository, const struct image_auth *auth,
-                                               const struct wait *wait, struct puller **out);
+                                               const struct hosts *hosts, const struct wait *wait,
+                                               struct puller **out);
 void puller_free(struct puller *puller); /* kills it: that is how a pull is cancelled */
 DEFINE_FREEP(struct puller, puller_free)
 

@@ -25,8 +25,8 @@ enum unpack_reply_type { UNPACK_OPAQUE = 1, UNPACK_DONE, UNPACK_ERROR };
 
 struct unpack_reply {
         uint32_t type;
-        uint32_t code;    /* enum error_code, of an error */
-        uint32_t was_cut; /* of an error: the stream ended too early, so its sender knows the reason */
+        uint32_t code;   /* enum error_code, of an error */
+        uint32_t at_end; /* of an error: the stream has ended, so its sender may know the reason */
         uint32_t reserved;
         uint64_t bytes; /* on the disk, in blocks of 4096 */
         uint64_t inodes;

@@ -101,15 +101,15 @@ static struct error *next_reply(struct unpacker *unpacker, const struct wait *wa
 }
 
 struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait, uint64_t *bytes,
-                            uint64_t *inodes, bool *was_cut)
+                            uint64_t *inodes, bool *at_end)
 {
         struct unpack_reply reply;
-        *was_cut = false;
+        *at_end = false;
         do {
                 TRY(next_reply(unpacker, wait, &reply));
         } while (reply.type == UNPACK_OPAQUE);
         if (reply.type == UNPACK_ERROR && reply.code <= ERROR_UNAUTHENTICATED) {
-                *was_cut = reply.was_cut;
+                *at_end = reply.at_end;
                 return error_new(reply.code, "%s", reply.message);
         }
         if (reply.type != UNPACK_DONE)

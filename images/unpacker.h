@@ -14,7 +14,6 @@ MUST_CHECK struct error *unpacker_start(const char *path, int layer_fd, int stre
 void unpacker_free(struct unpacker *unpacker); /* kills it */
 DEFINE_FREEP(struct unpacker, unpacker_free)
 
-/* Marks the opaque directories that it names and waits for its verdict. *was_cut: it failed because the stream ended
- * early. Errors: as skiff-unpack has them; INTERNAL when it died. */
+/* Marks the opaque directories that it names and waits for its verdict. *at_end: it failed after the stream had ended. Errors: as skiff-unpack has them; INTERNAL when it died. */
 MUST_CHECK struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait, uint64_t *bytes,
-                                       uint64_t *inodes, bool *was_cut);
+                                       uint64_t *inodes, bool *at_end);

@@ -181,6 +181,13 @@ static struct error *run(uid_t uid)
                 TRY(pull_receive(PULL_FD_SOCKET, received, &for_ever));
                 if (received->len_bytes == 0)
                         return NULL;
+                if (received->message.type == PULL_ENDPOINT && received->message.n_texts == 2) {
+                        e = registry_source_endpoint(source, received->texts[0], received->message.code,
+                                                     received->texts[1]);
+                        if (e)
+                                source = source_failed(e);
+                        continue;
+                }
                 TRY(request_start(source, TAKE(received)));
         }
 }

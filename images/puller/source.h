@@ -25,6 +25,10 @@ struct source {
 /* Reads the archive's table of contents. archive_fd is taken. Errors: INVALID_ARGUMENT for what is no tar. */
 MUST_CHECK struct error *archive_source_open(int archive_fd, struct source **out);
 
-/* texts: as PULL_START_REGISTRY has them. */
+/* texts: as PULL_START_REGISTRY has them. It serves from the registry itself until endpoints are added. */
 MUST_CHECK struct error *registry_source_open(const char *const texts[PULL_TEXTS_REGISTRY],
                                               struct source **out);
+
+/* As PULL_ENDPOINT has it; before the first fetch. Errors: INVALID_ARGUMENT. */
+MUST_CHECK struct error *registry_source_endpoint(struct source *source, const char *url, unsigned flags,
+                                                  const char *ca_pem);

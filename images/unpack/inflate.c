@@ -14,7 +14,7 @@ struct inflate {
         enum format format;
         bool at_end;    /* of the source */
         bool in_member; /* between a member's (frame's) first byte and its end */
-        bool was_cut, ended;
+        bool ended;
         struct inflate_state gzip;
         struct isal_gzip_header gzip_header;
         ZSTD_DStream *zstd;
@@ -96,9 +96,9 @@ void inflate_free(struct inflate *inflate)
         free(inflate);
 }
 
-bool inflate_was_cut(const struct inflate *inflate)
+bool inflate_at_end(const struct inflate *inflate)
 {
-        return inflate->was_cut;
+        return inflate->at_end;
 }
 
 static struct error *plain_some(struct inflate *inflate, size_t *len_bytes)
@@ -174,11 +174,9 @@ static struct error *fill_out(struct inflate *inflate, size_t *len_bytes)
                         return NULL;
                 size_t had_bytes = *len_bytes;
                 TRY(some(inflate, len_bytes));
-                if (starved && inflate->in_member && *len_bytes == had_bytes) {
-                        inflate->was_cut = true;
+                if (starved && inflate->in_member && *len_bytes == had_bytes)
                         return error_new(ERROR_DATA_LOSS, "the stream ends early, after %llu bytes",
                                          (unsigned long long) inflate->in_bytes);
-                }
         }
         return NULL;
 }

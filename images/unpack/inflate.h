@@ -24,12 +24,12 @@ void inflate_free(struct inflate *inflate);
 DEFINE_FREEP(struct inflate, inflate_free)
 
 /* The next bytes, borrowed until the next call; *len_bytes is 0 at the end. All but the last chunk are of one size, a
- * multiple of 512. Errors: DATA_LOSS for a broken stream (inflate_was_cut tells one that just ended);
+ * multiple of 512. Errors: DATA_LOSS for a broken stream (inflate_at_end tells one that just ended);
  * RESOURCE_EXHAUSTED past a limit. */
 MUST_CHECK struct error *inflate_next(struct inflate *inflate, const void **bytes, size_t *len_bytes);
 
-/* Whether the source ended before the stream did. */
-bool inflate_was_cut(const struct inflate *inflate);
+/* Whether the source has ended: whoever wrote to it may know why it was so little. */
+bool inflate_at_end(const struct inflate *inflate);
 
 struct inflate_result {
         struct digest in, out;

@@ -73,11 +73,11 @@ static struct error *unpack(const struct unpack_job *job, struct inflate **infla
         return NULL;
 }
 
-static void fill_error(struct error *e, bool was_cut, struct unpack_reply *reply)
+static void fill_error(struct error *e, bool at_end, struct unpack_reply *reply)
 {
         reply->type = UNPACK_ERROR;
         reply->code = error_code_of(e);
-        reply->was_cut = was_cut;
+        reply->at_end = at_end;
         (void) snprintf(reply->message, sizeof(reply->message), "%s", error_message(e));
         error_free(e);
 }
@@ -99,7 +99,7 @@ int main(void)
         struct inflate *inflate = NULL;
         struct error *e = run(&reply, &inflate);
         if (e)
-                fill_error(e, inflate && inflate_was_cut(inflate), &reply);
+                fill_error(e, inflate && inflate_at_end(inflate), &reply);
         e = socket_send(UNPACK_FD_SOCKET, &reply, sizeof(reply), NULL, 0, &for_ever);
         _exit(e ? 1 : 0); /* nobody to tell, and nothing to free that the kernel does not */
 }
