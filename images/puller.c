@@ -58,7 +58,7 @@ struct error *puller_start_registry(const char *path, uint32_t uid, const char *
                                     const struct hosts *hosts, const struct wait *wait, struct puller **out)
 {
         _cleanup_(puller_freep) struct puller *puller = NULL;
-        const struct image_auth none = { NULL };
+        const struct image_auth none = { .username = NULL };
         const struct image_auth *a = auth ? auth : &none;
         const char *const texts[PULL_TEXTS_REGISTRY] = {
                 [PULL_TEXT_DOMAIN] = domain,

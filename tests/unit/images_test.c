@@ -473,6 +473,26 @@ static void sigkill_at_any_point_leaves_a_clean_store(void **dir)
 #endif
 }
 
+/* Whatever fails, the store is whole, nothing hangs and the same import works next time. */
+static void every_way_out_of_an_import_is_clean(void **dir)
+{
+        struct buf base, top;
+        BUF(archive);
+        make_base(&base);
+        make_top(&top);
+        const struct made_layer layers[] = { { &base, MADE_GZIP, NULL, 0 }, { &top, MADE_PLAIN, NULL, 0 } };
+        make_oci_archive(&archive, "w:1", layers, 2);
+        struct images *images = open_store(*dir);
+        WALK_FAILURES(import_bytes(images, &archive, NULL, NULL));
+        assert_ok(images_remove(images, "w:1"));
+        assert_store_is_empty(images, *dir);
+        assert_ok(import_bytes(images, &archive, NULL, NULL));
+        images_free(images);
+        buf_done(&base);
+        buf_done(&top);
+        buf_done(&archive);
+}
+
 static void a_lost_layer_costs_its_image_not_the_store(void **dir)
 {
         struct buf base;
@@ -500,5 +520,6 @@ UNIT_MAIN(IN_TMPDIR(an_imported_image_runs_as_a_rootfs_until_it_is_removed),
           IN_TMPDIR(layers_are_shared_and_names_move), IN_TMPDIR(many_imports_at_once_unpack_a_layer_once),
           IN_TMPDIR(broken_archives_leave_nothing), IN_TMPDIR(a_cancelled_import_leaves_nothing),
           IN_TMPDIR(sigkill_at_any_point_leaves_a_clean_store),
+          IN_TMPDIR(every_way_out_of_an_import_is_clean),
           IN_TMPDIR(a_lost_layer_costs_its_image_not_the_store),
           IN_TMPDIR(a_full_disk_is_said_and_leaves_nothing))
