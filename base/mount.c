@@ -3,6 +3,7 @@
 #include <linux/mount.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -35,6 +36,8 @@ static struct error *fs_open(const char *type, int *out_fd)
         int fd = (int) syscall(__NR_fsopen, type, FSOPEN_CLOEXEC);
         if (fd < 0)
                 return error_errno(errno, "fsopen %s", type);
+        /* What mount tables show as the device: tools know "overlay" and "proc", not "none". */
+        (void) sys_fsconfig(fd, FSCONFIG_SET_STRING, "source", type, 0);
         *out_fd = fd;
         return NULL;
 }
@@ -156,43 +159,88 @@ static struct error *overlay_set_old(int fs_fd, const struct overlay *o, const c
 }
 
 /* mount(2) takes a page of options where fsconfig takes 255 bytes, but mounts into a namespace: so a child that
- * shares memory and descriptors, in a mount namespace of its own, mounts and clones it detached. */
+ * shares memory and descriptors, in a mount namespace of its own, mounts and clones it detached. Before 6.15 overlay
+ * takes only directories of the caller's own namespace, so the child opens them anew, by the names that they have, and
+ * checks that they are the same. */
 struct old_mount {
-        const char *options;
+        const struct overlay *overlay;
+        char *options; /* PAGE_BYTES */
+        int *opened;   /* the descriptors are shared: what it opened it closes */
+        size_t n_opened;
         int fd, errnum;
 };
+
+enum { PAGE_BYTES = 4096, STACK_BYTES = 65536 };
+
+/* The directory of fd in this process's mount namespace; -1 and errno. */
+static int open_again(int fd)
+{
+        char link[32], path[PAGE_BYTES];
+        struct stat was, is;
+        (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t len_bytes = readlink(link, path, sizeof(path) - 1);
+        if (len_bytes < 0)
+                return -1;
+        path[len_bytes] = '\0';
+        int again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (again < 0)
+                return -1;
+        if (fstat(fd, &was) == 0 && fstat(again, &is) == 0 && was.st_dev == is.st_dev && was.st_ino == is.st_ino)
+                return again;
+        (void) close(again);
+        errno = ESTALE;
+        return -1;
+}
+
+/* Appends "KEYfd" for the directory opened anew; false and errno. */
+static bool put_again(struct old_mount *m, size_t *len_bytes, const char *key, int fd)
+{
+        int again = open_again(fd);
+        if (again < 0)
+                return false;
+        m->opened[m->n_opened++] = again;
+        *len_bytes += (size_t) snprintf(m->options + *len_bytes, PAGE_BYTES - *len_bytes, "%s/proc/self/fd/%d", key,
+                                        again);
+        if (*len_bytes < PAGE_BYTES - sizeof(",volatile"))
+                return true;
+        errno = E2BIG;
+        return false;
+}
+
+static bool old_mount_options(struct old_mount *m)
+{
+        const struct overlay *o = m->overlay;
+        size_t len_bytes = 0;
+        for (size_t i = 0; i < o->n; i++)
+                if (!put_again(m, &len_bytes, i ? ":" : "lowerdir=", o->lower_fds[i]))
+                        return false;
+        if (o->upper_fd >= 0 && (!put_again(m, &len_bytes, ",upperdir=", o->upper_fd) ||
+                                 !put_again(m, &len_bytes, ",workdir=", o->work_fd)))
+                return false;
+        if (o->is_volatile)
+                (void) snprintf(m->options + len_bytes, PAGE_BYTES - len_bytes, ",volatile");
+        return true;
+}
 
 static int old_mount_child(void *argument)
 {
         struct old_mount *m = argument;
-        m->fd = -1;
-        if (syscall(__NR_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+        if (syscall(__NR_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && old_mount_options(m) &&
             syscall(__NR_mount, "overlay", "/proc", "overlay", 0, m->options) == 0)
                 m->fd = (int) syscall(__NR_open_tree, AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         m->errnum = errno;
+        for (size_t i = 0; i < m->n_opened; i++)
+                (void) close(m->opened[i]);
         return 0;
 }
 
 static struct error *overlay_mount_old(const struct overlay *o, int *out_fd)
 {
-        enum { PAGE_BYTES = 4096, STACK_BYTES = 65536 };
-        _cleanup_(freep) char *options = malloc(PAGE_BYTES), *stack = malloc(STACK_BYTES),
-                              *lower = malloc(PAGE_BYTES);
-        if (!options || !stack || !lower)
+        _cleanup_(freep) char *options = malloc(PAGE_BYTES), *stack = malloc(STACK_BYTES);
+        _cleanup_(freep) int *opened = calloc(o->n + 2, sizeof(*opened));
+        if (!options || !stack || !opened)
                 return error_errno(ENOMEM, "overlay options");
-        if (!lower_names(o, lower, PAGE_BYTES))
-                return error_new(ERROR_RESOURCE_EXHAUSTED, "%zu layers do not fit into a page of options",
-                                 o->n);
-        char upper[96] = "";
-        if (o->upper_fd >= 0)
-                (void) snprintf(upper, sizeof(upper), ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d",
-                                o->upper_fd, o->work_fd);
-        int n = snprintf(options, PAGE_BYTES, "lowerdir=%s%s%s", lower, upper,
-                         o->is_volatile ? ",volatile" : "");
-        if (n >= PAGE_BYTES)
-                return error_new(ERROR_RESOURCE_EXHAUSTED, "%zu layers do not fit into a page of options",
-                                 o->n);
-        struct old_mount m = { .options = options, .fd = -1 };
+        struct old_mount m = { .overlay = o, .options = options, .opened = opened, .fd = -1 };
         /* An exit signal of 0: no SIGCHLD for whoever waits for children by signal. */
         pid_t child = clone(old_mount_child, stack + STACK_BYTES,
                             CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS, &m);

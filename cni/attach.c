@@ -230,12 +230,11 @@ static struct error *take_result(const struct buf *printed, const char *type, st
         if (e)
                 return error_wrap(error_as(e, ERROR_INTERNAL), "plugin %s: ADD: bad result", type);
         e = json_write(json, &compact);
-        if (e) {
+        if (!e && !(out->json = buf_take_text(&compact)))
+                e = error_errno(ENOMEM, "keep the result");
+        if (e)
                 cni_result_done(out);
-                return e;
-        }
-        out->json = buf_take_text(&compact);
-        return NULL;
+        return e;
 }
 
 static struct error *add_all(struct cni *cni, const struct json *list,

@@ -120,7 +120,10 @@ struct error *conf_wrap(const char *text, size_t len_bytes, char **out)
         TRY(buf_append_text(&list, "\"plugins\":["));
         TRY(json_write(plugin, &list));
         TRY(buf_append_text(&list, "]}"));
-        *out = buf_take_text(&list);
+        char *wrapped = buf_take_text(&list);
+        if (!wrapped)
+                return error_errno(ENOMEM, "wrap it into a list");
+        *out = wrapped;
         return NULL;
 }
 
@@ -216,15 +219,6 @@ static struct error *load_first(int dir_fd, const struct names *names, const cha
                           "no valid network configuration in %s", path);
 }
 
-static struct error *dir_open(const char *path, DIR **out)
-{
-        *out = opendir(path);
-        if (!*out)
-                return error_new(ERROR_FAILED_PRECONDITION, "no network configuration in %s: %s", path,
-                                 strerror(errno));
-        return NULL;
-}
-
 /* With the lock held. Reads again where the directory is not as it was. */
 static struct error *refresh(struct conf_dir *dir)
 {
@@ -232,7 +226,10 @@ static struct error *refresh(struct conf_dir *dir)
         _cleanup_(names_done) struct names names = { .n = 0 };
         _cleanup_(buf_done) struct buf now;
         buf_init(&now, 1 << 20);
-        TRY(dir_open(dir->path, &open_dir));
+        open_dir = opendir(dir->path);
+        if (!open_dir)
+                return error_new(ERROR_FAILED_PRECONDITION, "no network configuration in %s: %s", dir->path,
+                                 strerror(errno));
         TRY_WRAP(list_names(open_dir, &names), "%s", dir->path);
         TRY(fingerprint(dirfd(open_dir), &names, &now));
         if (dir->fingerprint && strcmp(dir->fingerprint, now.bytes ? now.bytes : "") == 0)

@@ -16,9 +16,9 @@
 #define DEADLINE_MAX_SECONDS 1000000000LL   /* more would overflow nanoseconds */
 #define ARENA_MAX_BYTES ((size_t) 96 << 20) /* 16 MiB of honest elements fit */
 
-static void call_unref(struct rpc_call *call)
+static void call_drop(struct rpc_call *call, int references)
 {
-        if (atomic_fetch_sub(&call->references, 1) != 1)
+        if (atomic_fetch_sub(&call->references, references) != references)
                 return;
         struct server *server = call->server;
         bool counted = call->counted;
@@ -45,6 +45,11 @@ static void call_unref(struct rpc_call *call)
         (void) pthread_mutex_unlock(&server->lock);
 }
 
+static void call_unref(struct rpc_call *call)
+{
+        call_drop(call, 1);
+}
+
 /* Starts a batch that ends with the tag; it holds a reference until then. False when gRPC refuses it, which only a
  * mistake of ours can cause. */
 static bool start_batch(struct rpc_call *call, const grpc_op *ops, size_t n, struct tag *tag)
@@ -55,7 +60,7 @@ static bool start_batch(struct rpc_call *call, const grpc_op *ops, size_t n, str
         if (e == GRPC_CALL_OK)
                 return true;
         log_event(LOG_LEVEL_ERROR, "grpc refused a batch", "reason", grpc_call_error_to_string(e), NULL);
-        call_unref(call);
+        (void) atomic_fetch_sub(&call->references, 1); /* never the last: the caller has one too */
         return false;
 }
 
@@ -284,11 +289,10 @@ static void on_arrived(struct rpc_call *call, bool ok)
         (void) start_batch(call, &closed, 1, &call->closed);
         atomic_fetch_add(&call->references, 1); /* run_call's, where it comes to that */
         struct error *e = call_refuse(call);
-        if (e) {
+        bool refused = e != NULL;
+        if (refused)
                 call_finish(call, e);
-                call_unref(call);
-        }
-        call_unref(call);
+        call_drop(call, refused ? 2 : 1);
 }
 
 static void on_sent(struct rpc_call *call, bool ok)

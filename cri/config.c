@@ -306,7 +306,7 @@ static struct error *load(const struct flags *flags, struct skiff_config *config
 struct error *config_load(int argc, char *const *argv, struct skiff_config *out)
 {
         struct flags flags = { 0 };
-        _cleanup_(config_done) struct skiff_config config = { 0 };
+        _cleanup_(skiff_config_done) struct skiff_config config = { 0 };
         TRY(flags_read(argc, argv, &flags, &config.action));
         if (config.action == CONFIG_RUN)
                 TRY(load(&flags, &config));
@@ -315,7 +315,7 @@ struct error *config_load(int argc, char *const *argv, struct skiff_config *out)
         return NULL;
 }
 
-void config_done(struct skiff_config *config)
+void skiff_config_done(struct skiff_config *config)
 {
         free(config->config);
         for (size_t i = 0; i < LENGTH(options); i++) {

@@ -32,7 +32,7 @@ struct skiff_config {
 /* Reads argv and the file. Errors: INVALID_ARGUMENT for flags (EX_USAGE); FAILED_PRECONDITION for the file, with its
  * name and line (EX_CONFIG). */
 MUST_CHECK struct error *config_load(int argc, char *const *argv, struct skiff_config *out);
-void config_done(struct skiff_config *config);
+void skiff_config_done(struct skiff_config *config);
 
 void config_print_help(FILE *to); /* every flag, what it is, its default */
 

@@ -204,7 +204,7 @@ static void stop(struct skiffd *d)
         instance_free(d->root_claim);
         free(d->rpcs);
         free(d->program_dir);
-        config_done(&d->config);
+        skiff_config_done(&d->config);
 }
 
 /* Waits for a signal to end; meanwhile does what is to be done now and then. */

@@ -89,7 +89,7 @@ static struct error *check_bytes(struct walk *walk, const ProtobufCFieldDescript
 static struct error *check_field(struct walk *walk, const ProtobufCFieldDescriptor *field,
                                  enum wire_type type, struct cursor *c, unsigned depth)
 {
-        uint64_t value;
+        uint64_t value = 0;
         switch (type) {
         case WIRE_VARINT:
                 return read_varint(c, &value);
@@ -117,7 +117,7 @@ static struct error *check_message(struct walk *walk, const ProtobufCMessageDesc
         if (depth > WIRE_DEPTH_MAX)
                 return error_new(ERROR_INVALID_ARGUMENT, "nested deeper than %d", WIRE_DEPTH_MAX);
         while (c.at < c.end) {
-                uint64_t key;
+                uint64_t key = 0;
                 TRY(read_varint(&c, &key));
                 if (key >> 3 == 0 || key >> 3 > 0x1fffffff)
                         return malformed("a field number out of range");

@@ -350,6 +350,22 @@ static void start_failed(struct container *c, struct error *e)
         error_ignore(record_container_progress(c->pod->node->db, c)); /* STARTING is settled by recovery too */
 }
 
+/* The container whose pid namespace is wanted must run in the same pod. */
+static struct error *check_pid_target(struct container *c)
+{
+        if (c->spec->pid_mode != PID_MODE_TARGET)
+                return NULL;
+        _cleanup_(container_unrefp) struct container *target = table_find_container(c->pod->node, c->spec->pid_target);
+        lock(c);
+        bool runs = target && target->pod == c->pod && target->state == CONTAINER_RUNNING;
+        unlock(c);
+        if (!runs)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "namespace_options.target_id: %s is no running container of this pod",
+                                 c->spec->pid_target);
+        return NULL;
+}
+
 static struct error *start_held(struct container *c, const struct wait *caller)
 {
         struct start start = { .c = c, .log_fd = -1, .rootfs_fd = -1 };
@@ -358,6 +374,7 @@ static struct error *start_held(struct container *c, const struct wait *caller)
         TRY(check_startable(c));
         TRY(check_pod_ready(c->pod));
         TRY(spec_ensure(c->pod->node, c));
+        TRY(check_pid_target(c));
         TRY(operation_wait(&c->operation, &c->pod->node->lock, caller, &wait));
         lock(c);
         c->state = CONTAINER_STARTING;

@@ -39,9 +39,7 @@ static struct error *exec_sync(void *context, struct rpc_call *call)
         (void) context;
         const Cri__ExecSyncRequest *request = (const void *) rpc_request(call);
         size_t len_bytes = (size_t) request->timeout;
-        _cleanup_(freep) uint8_t *bytes = malloc(len_bytes + 1);
-        if (!bytes)
-                return error_errno(ENOMEM, "output");
+        _cleanup_(freep) uint8_t *bytes = NEW_ARRAY(uint8_t, len_bytes + 1);
         memset(bytes, 'x', len_bytes);
         Cri__ExecSyncResponse answer = CRI__EXEC_SYNC_RESPONSE__INIT;
         answer.stdout = (ProtobufCBinaryData){ len_bytes, bytes };

@@ -220,8 +220,10 @@ static void rootfs_enter(const struct child *child, struct taken *taken)
         int at_fd = open("/rootfs", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (taken->shm_fd < 0 || taken->null_fd < 0 || at_fd < 0)
                 child_fail(child, STAGE_SUPERVISOR_MOUNTS, 0);
-        if (sys_attach(rootfs_fd, at_fd) < 0 || fchdir(rootfs_fd) < 0 || sys_pivot_root(".", ".") < 0 ||
-            sys_umount(".", SYS_UMOUNT_DETACH) < 0 || chdir("/") < 0)
+        /* Private: a clone of something on a shared mount is shared itself, and pivot_root(2) refuses that. */
+        if (sys_attach(rootfs_fd, at_fd) < 0 || sys_mount_setattr(rootfs_fd, 0, 0, MS_PRIVATE) < 0 ||
+            fchdir(rootfs_fd) < 0 || sys_pivot_root(".", ".") < 0 || sys_umount(".", SYS_UMOUNT_DETACH) < 0 ||
+            chdir("/") < 0)
                 child_fail(child, STAGE_ROOTFS, 0);
         (void) close(at_fd);
         (void) close(rootfs_fd);

@@ -134,11 +134,13 @@ static struct error *pod_open(struct pod *pod)
 int main(void)
 {
         static struct pod pod;
+        uintptr_t heap_start = ((uintptr_t) syscall(__NR_brk, 0) + 4095) & ~(uintptr_t) 4095;
         (void) setsid();
         (void) umask(0);
         (void) signal(SIGPIPE, SIG_IGN);
         (void) prctl(PR_SET_DUMPABLE, 0);
         struct error *e = pod_open(&pod);
+        pod.heap_start = heap_start;
         while (!e)
                 e = loop_once(&pod.loop);
         /* Read by who debugs with descriptor 2 set; skiffd sees the connection end. */

@@ -32,6 +32,7 @@ struct pod {
         uint32_t flags;
         bool committed, started;
         char notice[128];
+        uintptr_t heap_start; /* the program break before the first malloc */
         struct infra infra;
         struct connection *connections;
         struct container *containers;

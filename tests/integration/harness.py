@@ -59,21 +59,26 @@ def wait_for(check, what, seconds=10):
         time.sleep(0.005)
 
 
-def processes():
-    """pid -> command line of every process but kernel threads."""
+def read_proc(pid, name):
+    with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def processes(parent_cgroup=None, daemon=None):
+    """pid -> command line of every process but kernel threads; with arguments only of a daemon's: in its cgroups, or its
+    children, or plugins in this network namespace."""
     found = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
+    for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                line = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-            with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                state = file.read().rsplit(")", 1)[1].split()[0]
+            line = read_proc(pid, "cmdline").replace("\0", " ").strip()
+            state, ppid = read_proc(pid, "stat").rsplit(")", 1)[1].split()[:2]
+            ours = parent_cgroup is None or parent_cgroup in read_proc(pid, "cgroup") or ppid == str(daemon)
+            if "/usr/lib/cni/" in line:
+                ours = os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
         except OSError:
             continue
-        if line and state != "Z":
-            found[int(entry)] = line
+        if line and state != "Z" and ours:
+            found[int(pid)] = line
     return found
 
 
@@ -320,9 +325,7 @@ class Skiff:
             "leases": leases(),
             "cgroups": cgroups(self.cgroup_parent),
             "files": self.files(),
-            "processes": sorted(
-                line for line in processes().values() if any(word in line for word in ("skiff-", "/usr/lib/cni/"))
-            ),
+            "processes": sorted(processes(self.cgroup_parent, self.process.pid).values()),
         }
 
     def assert_nothing_left(self, before, seconds=5):

@@ -120,13 +120,13 @@ def test_a_read_only_root(skiff, pod):
 def test_what_a_container_may_not_do(skiff, pod):
     script = (
         "grep -E 'CapEff|CapBnd|CapInh|NoNewPrivs|Seccomp:' /proc/self/status; mknod /tmp/d b 254 0 && cat /tmp/d;"
-        "cat /proc/kcore; echo x > /proc/sysrq-trigger; mount -t tmpfs t /tmp; ls /dev; ls /proc/self/fd"
+        "cat /proc/kcore; echo x > /proc/sys/kernel/panic; mount -t tmpfs t /tmp; ls /dev; ls /proc/self/fd"
     )
     _, text = skiff.output_of(pod, ["sh", "-c", script], security={"no_new_privs": True})
     assert "CapEff:\t00000000a80425fb" in text and "CapInh:\t0000000000000000" in text
     assert "NoNewPrivs:\t1" in text and "Seccomp:\t2" in text
     assert "can't open '/tmp/d': Operation not permitted" in text
-    assert "sysrq-trigger: Read-only file system" in text
+    assert "panic: Read-only file system" in text
     assert "permission denied" in text.lower() or "operation not permitted" in text.lower()
 
 

@@ -83,7 +83,8 @@ def test_a_cancelled_run_undoes_what_it_did(skiff):
 def test_containers_of_a_pod_share_its_namespaces(skiff):
     pod = skiff.run_pod(name="shared")
     script = "for n in net ipc uts pid mnt; do readlink /proc/self/ns/$n; done; hostname"
-    outputs = [skiff.output_of(pod, ["sh", "-c", script])[1].split() for _ in range(2)]
+    containers = [skiff.run(pod, ["sleep", "1000"]) for _ in range(2)]
+    outputs = [skiff.exec(container, ["sh", "-c", script]).stdout.decode().split() for container in containers]
     assert outputs[0][:3] == outputs[1][:3] and outputs[0][3] != outputs[1][3] and outputs[0][4] != outputs[1][4]
     assert outputs[0][5] == "shared"
 

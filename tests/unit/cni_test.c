@@ -310,6 +310,7 @@ static void plugins_inherit_the_holder_and_nothing_else(void **state)
         struct cni_config config = { .conf_dir = *state, .bin_dirs = net.bin_dirs, .holder_fd = holder };
         assert_ok(cni_open(&config, &net.cni));
         assert_ok(add(&net, 20000));
+        assert_true(leak >= 0);
         const char *fds = file_text(*state, "fds.out");
         assert_non_null(strstr(fds, "3 -> "));
         assert_non_null(strstr(fds, "/holder"));

@@ -24,7 +24,7 @@ static char *write_file(const char *dir, const char *text)
 
 static void without_anything_the_defaults_hold(void **state)
 {
-        _cleanup_(config_done) struct skiff_config config = { 0 };
+        _cleanup_(skiff_config_done) struct skiff_config config = { 0 };
         _cleanup_(freep) char *path = write_file(*state, "");
         assert_ok(LOAD(&config, "--config", path));
         assert_int_equal(config.action, CONFIG_RUN);
@@ -39,7 +39,7 @@ static void without_anything_the_defaults_hold(void **state)
 
 static void flags_win_over_the_file(void **state)
 {
-        _cleanup_(config_done) struct skiff_config config = { 0 };
+        _cleanup_(skiff_config_done) struct skiff_config config = { 0 };
         _cleanup_(freep) char *path =
                 write_file(*state, "root = \"/from/file\"\nstate = \"/file/state/\"\npull_uid = 7\n"
                                    "pinned_images = [\"a\", \"b\"]\nlog_level = \"warn\"\n");
@@ -116,7 +116,7 @@ static void help_names_every_flag(void **state)
 /* deploy/skiff.toml shows every option with its default. */
 static void the_example_file_has_every_key_at_its_default(void **state)
 {
-        _cleanup_(config_done) struct skiff_config shown = { 0 }, standard = { 0 };
+        _cleanup_(skiff_config_done) struct skiff_config shown = { 0 }, standard = { 0 };
         _cleanup_(toml_freep) struct toml_value *root = NULL;
         _cleanup_(freep) char *text = NULL, *empty = write_file(*state, "");
         size_t len_bytes = 0;
@@ -143,7 +143,7 @@ static void the_example_file_has_every_key_at_its_default(void **state)
 
 static struct error *load_and_drop(const char *path)
 {
-        _cleanup_(config_done) struct skiff_config config = { 0 };
+        _cleanup_(skiff_config_done) struct skiff_config config = { 0 };
         return LOAD(&config, "--config", path, "--root", "/y");
 }
 

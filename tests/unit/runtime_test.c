@@ -3,8 +3,11 @@
 #include "tests/unit/runtime_fixture.h"
 #include "base/clock.h"
 #include "runtime/capabilities.h"
+#include "runtime/seccomp.h"
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 static const struct pod_spec own_network = { .hostname = "skiff-pod-test" };
@@ -45,7 +48,7 @@ static void a_container_sees_what_it_should(void **state)
                 "echo pid $$; grep -E '^(Cap|NoNew|Seccomp:|Groups)' /proc/self/status | tr -s '\\t ' ' ';"
                 "wc -c < /proc/kcore; ls -A /sys/firmware | wc -l; echo x > /proc/sys/kernel/hostname;"
                 "ls -l /dev/null | cut -c1-10; readlink /dev/fd; ls /dev/shm /dev/mqueue /dev/pts >/dev/null && echo devs;"
-                "mkdir /sys/fs/cgroup/pids/x; cat /sys/fs/cgroup/pids/tasks | head -1 >/dev/null && echo pidscg;"
+                "C=/sys/fs/cgroup; [ -d $C/pids ] && C=$C/pids; mkdir $C/x; grep -q . $C/cgroup.procs && echo pidscg;"
                 "ulimit -n; id -u; pwd; ls -l /proc/self/fd | grep -c -E ' [3-9] ->'; mount | grep -c skiff-runtime;"
                 "ls -d /proc/[0-9]* | wc -l");
         spec->process.no_new_privs = true;
@@ -315,7 +318,6 @@ static void a_pod_goes_on_without_its_daemon(void **state)
 static void everything_dies_with_the_supervisor(void **state)
 {
         struct fixture *f = *state;
-        const struct runtime_container *running = NULL;
         pod_up(f, own_network);
         _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "setsid sleep 1000 & exec sleep 1000");
         container_up(f, spec);
@@ -338,7 +340,6 @@ static void everything_dies_with_the_supervisor(void **state)
         struct runtime_pod *none = NULL;
         assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &none));
         assert_null(none);
-        (void) running;
 }
 
 static void the_end_of_infra_is_told(void **state)
@@ -409,6 +410,162 @@ static void sysctls_are_set_in_the_pod(void **state)
         assert_non_null(strstr(log, "1024"));
 }
 
+
+static void seccomp_holds_in_the_container_and_its_execs(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(seccomp_cache_freep) struct seccomp_cache *cache = NULL;
+        const struct seccomp_program *program = NULL;
+        struct exec_result r = { 0 };
+        assert_ok(seccomp_cache_open(&cache));
+        assert_ok(seccomp_default(cache, capabilities_default(), &program));
+        pod_up(f, own_network);
+        for (int no_new_privs = 0; no_new_privs < 2; no_new_privs++) {
+                _cleanup_(freep) char *log = NULL;
+                const char *id = no_new_privs ? "c1" : "c2";
+                _cleanup_(container_spec_freep) struct container_spec *spec =
+                        spec_of(f, id, "grep -E '^(Seccomp|Uid|CapEff|CapBnd)' /proc/self/status | tr -s '\\t ' ' ';"
+                                       "unshare -U true || echo refused");
+                spec->seccomp = program;
+                spec->process.no_new_privs = no_new_privs;
+                spec->process.uid = 1000;
+                spec->process.gid = 1000;
+                assert_int_equal(container_run(f, spec, &log).exit_code, 0);
+                assert_non_null(strstr(log, "Seccomp: 2\n"));
+                assert_non_null(strstr(log, "Uid: 1000 1000 1000 1000\n"));
+                assert_non_null(strstr(log, "CapEff: 0000000000000000\n"));
+                assert_non_null(strstr(log, "F refused\n"));
+        }
+        _cleanup_(container_spec_freep) struct container_spec *stays = spec_of(f, "c3", "exec sleep 1000");
+        container_up(f, stays);
+        _cleanup_(container_spec_freep) struct container_spec *like = spec_of(f, "c3", "grep ^Seccomp: /proc/self/status");
+        assert_ok(runtime_exec_sync(f->pod, "c3", &like->process, program, 5000, 1000, &f->wait, &r));
+        assert_non_null(strstr(r.out, "2"));
+        exec_result_done(&r);
+}
+
+static size_t fds_of(pid_t pid)
+{
+        size_t n = 0;
+        _cleanup_(freep) char *path = format_string("/proc/%d/fd", pid);
+        _cleanup_(closedirp) DIR *dir = opendir(path);
+        while (dir && readdir(dir))
+                n++;
+        return n;
+}
+
+static void the_supervisor_leaks_nothing(void **state)
+{
+        struct fixture *f = *state;
+        struct exec_result r = { 0 };
+        pod_up(f, own_network);
+        pid_t supervisor = runtime_pod_supervisor_pid(f->pod);
+        size_t before = fds_of(supervisor);
+        for (int i = 0; i < 10; i++) {
+                _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000"),
+                                                                      *bad = spec_of(f, "c2", "true");
+                container_up(f, spec);
+                spec_argv(bad, "nothing", NULL);
+                assert_fails(ERROR_FAILED_PRECONDITION, "not found", container_try(f, bad));
+                assert_ok(exec_try(f, "c1", "true", 0, &r));
+                exec_result_done(&r);
+                assert_fails(ERROR_DEADLINE_EXCEEDED, "timed out", exec_try(f, "c1", "sleep 100", 20, &r));
+                assert_fails(ERROR_FAILED_PRECONDITION, "running already", container_try(f, spec));
+                assert_ok(runtime_container_signal_all(f->pod, "c1", SIGKILL, &f->wait));
+                assert_int_equal(container_wait(f, "c1").exit_code, 137);
+        }
+        assert_int_equal(fds_of(supervisor), before);
+}
+
+static void a_cancelled_start_leaves_nothing(void **state)
+{
+        struct fixture *f = *state;
+        pod_up(f, own_network);
+        size_t before = fds_of(runtime_pod_supervisor_pid(f->pod));
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        for (int us = 0; us < 2000; us += 100) {
+                f->wait = (struct wait){ .deadline_ns = clock_monotonic_ns() + us * 1000, .cancel_fd = -1 };
+                struct error *e = container_try(f, spec);
+                f->wait = wait_of_ms(60000);
+                if (!e) {
+                        assert_ok(runtime_container_signal(f->pod, "c1", SIGKILL, &f->wait));
+                        (void) container_wait(f, "c1");
+                }
+                error_free(e);
+                _cleanup_(freep) char *path = format_string("%s/c1", f->parent);
+                assert_ok(cgroup_remove(f->cgroups, path, &f->wait)); /* empty soon, by itself */
+        }
+        assert_int_equal(fds_of(runtime_pod_supervisor_pid(f->pod)), before);
+        spec_argv(spec, "true", NULL);
+        assert_int_equal(container_run(f, spec, NULL).exit_code, 0);
+}
+
+static void *exec_many(void *argument)
+{
+        struct fixture *f = argument;
+        for (int i = 0; i < 25; i++) {
+                struct exec_result r = { 0 };
+                struct error *e = exec_try(f, "c1", "echo ok", 20000, &r);
+                bool good = !e && r.exit_code == 0 && strcmp(r.out, "ok\n") == 0;
+                error_free(e);
+                exec_result_done(&r);
+                if (!good)
+                        return argument;
+        }
+        return NULL;
+}
+
+static void execs_run_side_by_side(void **state)
+{
+        struct fixture *f = *state;
+        pthread_t threads[8];
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        container_up(f, spec);
+        for (size_t i = 0; i < LENGTH(threads); i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, exec_many, f), 0);
+        for (size_t i = 0; i < LENGTH(threads); i++) {
+                void *failed = f;
+                assert_int_equal(pthread_join(threads[i], &failed), 0);
+                assert_null(failed);
+        }
+}
+
+static void volumes_see_later_mounts_as_asked(void **state)
+{
+        struct fixture *f = *state;
+        struct exec_result r = { 0 };
+        _cleanup_(freep) char *path = format_string("%s/volume", f->dir), *below = format_string("%s/volume/sub", f->dir);
+        assert_int_equal(mkdir(path, 0755), 0);
+        /* Shared, as a node's / is: in a mount of its own, since this machine's need not be. */
+        assert_int_equal(mount("tmpfs", path, "tmpfs", 0, NULL), 0);
+        assert_int_equal(mount(NULL, path, NULL, MS_SHARED, NULL), 0);
+        assert_int_equal(mkdir(below, 0755), 0);
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        static const char *const targets[] = { "/private", "/slave", "/shared" };
+        for (size_t i = 0; i < LENGTH(targets); i++) {
+                spec->mounts = grow_array(spec->mounts, spec->n_mounts + 1, sizeof(*spec->mounts));
+                spec->mounts[spec->n_mounts++] = (struct container_mount){ .kind = MOUNT_BIND,
+                                                                           .target = dup_string(targets[i]),
+                                                                           .host_path = dup_string(path),
+                                                                           .propagation = (enum mount_propagation) i,
+                                                                           .source_fd = -1 };
+        }
+        spec->process.capabilities.bounding = spec->process.capabilities.effective =
+                spec->process.capabilities.permitted = capabilities_all();
+        container_up(f, spec);
+        assert_int_equal(mount("tmpfs", below, "tmpfs", 0, NULL), 0);
+        _cleanup_(freep) char *file = format_string("%s/seen", below);
+        _cleanup_(closep) int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+        closep(&fd);
+        assert_ok(exec_try(f, "c1", "ls -d /*/sub/seen", 5000, &r));
+        assert_string_equal(r.out, "/shared/sub/seen\n/slave/sub/seen\n");
+        exec_result_done(&r);
+        assert_int_equal(umount(below), 0);
+        assert_int_equal(umount2(path, MNT_DETACH), 0);
+}
+
 UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_what_it_should),
           WITH_POD(pid_modes_share_what_they_say), WITH_POD(a_pod_on_the_hosts_namespaces_ends_too),
           WITH_POD(failures_are_told_as_users_know_them), WITH_POD(output_without_newline_comes_within_a_second),
@@ -416,4 +573,7 @@ UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_w
           WITH_POD(a_timed_out_exec_is_killed_with_all_that_it_made), WITH_POD(out_of_memory_is_seen),
           WITH_POD(a_pod_goes_on_without_its_daemon), WITH_POD(everything_dies_with_the_supervisor),
           WITH_POD(the_end_of_infra_is_told), WITH_POD(a_supervisor_without_commit_is_an_orphan_that_ends),
-          WITH_POD(host_directories_are_mounted_as_asked), WITH_POD(sysctls_are_set_in_the_pod))
+          WITH_POD(host_directories_are_mounted_as_asked), WITH_POD(sysctls_are_set_in_the_pod),
+          WITH_POD(seccomp_holds_in_the_container_and_its_execs), WITH_POD(the_supervisor_leaks_nothing),
+          WITH_POD(a_cancelled_start_leaves_nothing), WITH_POD(execs_run_side_by_side),
+          WITH_POD(volumes_see_later_mounts_as_asked))

@@ -86,6 +86,15 @@ static void errors_say_the_line(void **state)
         assert_fails(ERROR_INVALID_ARGUMENT, "line 2: ", parse("ok = 1\nx = \"open\n"));
 }
 
+static void text_is_utf8_everywhere(void **state)
+{
+        (void) state;
+        assert_fails(ERROR_INVALID_ARGUMENT, "line 2: text that is not UTF-8",
+                     parse("a = 1\nb = 'u\xe0\xce'\n"));
+        assert_fails(ERROR_INVALID_ARGUMENT, "line 1: text that is not UTF-8", parse("# \xff\n"));
+        assert_fails(ERROR_INVALID_ARGUMENT, "line 1: ", parse("a = \"x\\u0000y\"\n"));
+}
+
 static void depth_and_size_are_bounded(void **state)
 {
         (void) state;
@@ -106,4 +115,4 @@ static void depth_and_size_are_bounded(void **state)
 
 UNIT_MAIN(TEST(values_have_their_type_and_line), TEST(tables_keep_the_order_of_the_file),
           TEST(what_is_absent_or_of_another_type_has_the_default), TEST(an_empty_document_is_an_empty_table),
-          TEST(errors_say_the_line), TEST(depth_and_size_are_bounded))
+          TEST(errors_say_the_line), TEST(text_is_utf8_everywhere), TEST(depth_and_size_are_bounded))

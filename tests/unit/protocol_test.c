@@ -1,0 +1,123 @@
+#include "runtime/native/protocol.h"
+#include "tests/unit/unit.h"
+
+static void container_put(struct wire_writer *w)
+{
+        char *argv[] = { (char *) "sh", (char *) "-c", (char *) "x", NULL }, *env[] = { (char *) "A=b", NULL };
+        char *masked[] = { (char *) "/proc/kcore", NULL };
+        struct container_mount mounts[] = { { .kind = MOUNT_BIND, .target = (char *) "/a", .source_fd = 2, .readonly = true },
+                                            { .kind = MOUNT_TMPFS, .target = (char *) "/b", .data = (char *) "size=1", .source_fd = -1 } };
+        struct container_device device = { .path = (char *) "/dev/x", .type = 'c', .major = 1, .minor = 2 };
+        uint32_t groups[] = { 1, 2 };
+        struct container_rlimit limit = { .resource = 7, .soft = 1, .hard = UINT64_MAX };
+        struct container_message m = { .spec = { .id = (char *) "abc",
+                                                 .pid_mode = PID_MODE_TARGET,
+                                                 .pid_target = (char *) "t",
+                                                 .mounts = mounts,
+                                                 .n_mounts = 2,
+                                                 .masked_paths = masked,
+                                                 .devices = &device,
+                                                 .n_devices = 1,
+                                                 .process = { .argv = argv,
+                                                              .env = env,
+                                                              .cwd = (char *) "/",
+                                                              .uid = 9,
+                                                              .groups = groups,
+                                                              .n_groups = 2,
+                                                              .rlimits = &limit,
+                                                              .n_rlimits = 1,
+                                                              .oom_score_adj = -5,
+                                                              .set_oom_score_adj = true } },
+                                       .rootfs = 0,
+                                       .log = 1,
+                                       .oom = PROTOCOL_NO_FD,
+                                       .oom_event = PROTOCOL_NO_FD,
+                                       .tree = PROTOCOL_NO_FD,
+                                       .entries = { 1, 2 },
+                                       .n_entries = 2,
+                                       .log_line_max_bytes = 16384,
+                                       .seccomp = { .bpf = "12345678", .len_bytes = 8 } };
+        wire_begin(w, PROTOCOL_SPEC_MAX);
+        container_message_put(w, &m);
+        assert_ok(wire_end(w));
+}
+
+static void a_container_comes_over_whole(void **state)
+{
+        (void) state;
+        struct wire_writer w;
+        struct container_message m;
+        container_put(&w);
+        assert_ok(container_message_get(w.bytes.bytes, w.bytes.len_bytes, 3, &m));
+        assert_string_equal(m.spec.id, "abc");
+        assert_string_equal(m.spec.process.argv[2], "x");
+        assert_null(m.spec.process.argv[3]);
+        assert_int_equal(m.spec.process.oom_score_adj, -5);
+        assert_int_equal(m.spec.process.rlimits[0].hard, UINT64_MAX);
+        assert_int_equal(m.spec.mounts[0].source_fd, 2);
+        assert_true(m.spec.mounts[0].readonly);
+        assert_string_equal(m.spec.mounts[1].data, "size=1");
+        assert_int_equal(m.spec.devices[0].minor, 2);
+        assert_int_equal(m.entries[1], 2);
+        assert_ptr_equal(m.spec.seccomp, &m.seccomp);
+        container_message_done(&m);
+        wire_done(&w);
+}
+
+static void what_is_cut_or_out_of_range_is_refused(void **state)
+{
+        (void) state;
+        struct wire_writer w;
+        struct container_message m;
+        container_put(&w);
+        for (size_t len_bytes = 0; len_bytes < w.bytes.len_bytes; len_bytes++)
+                assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
+                             container_message_get(w.bytes.bytes, len_bytes, 3, &m));
+        assert_fails(ERROR_INVALID_ARGUMENT, "malformed", container_message_get(w.bytes.bytes, w.bytes.len_bytes, 2, &m));
+        /* Every byte changed once: refused or not, nothing is read or written where it should not be. */
+        for (size_t i = 0; i < w.bytes.len_bytes; i++) {
+                w.bytes.bytes[i] = (char) ~w.bytes.bytes[i];
+                struct error *e = container_message_get(w.bytes.bytes, w.bytes.len_bytes, 3, &m);
+                if (!e)
+                        container_message_done(&m);
+                error_free(e);
+                w.bytes.bytes[i] = (char) ~w.bytes.bytes[i];
+        }
+        wire_done(&w);
+}
+
+static void a_writer_keeps_to_its_limit(void **state)
+{
+        (void) state;
+        struct wire_writer w;
+        wire_begin(&w, 8);
+        wire_put_u32(&w, 1);
+        wire_put_text(&w, "too long");
+        wire_put_u32(&w, 1);
+        assert_fails(ERROR_RESOURCE_EXHAUSTED, "more than 8", wire_end(&w));
+        wire_done(&w);
+}
+
+static void stages_have_their_words(void **state)
+{
+        (void) state;
+        char *argv[] = { (char *) "x", NULL };
+        struct process_spec process = { .argv = argv, .cwd = (char *) "/w" };
+        const struct child_report not_found = { .stage = STAGE_EXEC_NOT_FOUND, .errnum = ENOENT },
+                                  cwd = { .stage = STAGE_CWD, .errnum = ENOENT },
+                                  format = { .stage = STAGE_EXEC, .errnum = ENOEXEC },
+                                  odd = { .stage = 12345, .errnum = EIO, .index = 77 };
+        assert_fails(ERROR_FAILED_PRECONDITION, "exec: \"x\": executable file not found in $PATH",
+                     stage_error(&not_found, NULL, &process));
+        assert_fails(ERROR_FAILED_PRECONDITION, "chdir to cwd (\"/w\") set in config.json failed: no such file",
+                     stage_error(&cwd, NULL, &process));
+        assert_fails(ERROR_FAILED_PRECONDITION, "exec x: exec format error", stage_error(&format, NULL, &process));
+        assert_fails(ERROR_FAILED_PRECONDITION, "start", stage_error(&odd, NULL, NULL));
+        for (uint32_t stage = 0; stage <= STAGE_LAST; stage++) {
+                struct child_report report = { .stage = stage, .errnum = EIO, .index = 99 };
+                error_free(stage_error(&report, NULL, NULL));
+        }
+}
+
+UNIT_MAIN(TEST(a_container_comes_over_whole), TEST(what_is_cut_or_out_of_range_is_refused),
+          TEST(a_writer_keeps_to_its_limit), TEST(stages_have_their_words))
