@@ -228,6 +228,8 @@ struct runtime_event event_wait(struct fixture *f, enum runtime_event_kind kind)
                 assert_ok(runtime_pod_next_event(f->pod, &event, &got));
                 if (got && event.kind == kind)
                         return event;
+                if (got)
+                        print_message("event %d of %s: %d\n", (int) event.kind, event.exit.container_id, event.exit.exit_code);
                 if (got && event.kind == RUNTIME_EVENT_LOST)
                         fail_msg("the supervisor is gone");
         }
