@@ -36,6 +36,8 @@ static struct error *fs_open(const char *type, int *out_fd)
         int fd = (int) syscall(__NR_fsopen, type, FSOPEN_CLOEXEC);
         if (fd < 0)
                 return error_errno(errno, "fsopen %s", type);
+        /* What mount tables show as the device: tools know "overlay" and "proc", not "none". */
+        (void) sys_fsconfig(fd, FSCONFIG_SET_STRING, "source", type, 0);
         *out_fd = fd;
         return NULL;
 }

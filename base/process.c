@@ -11,11 +11,7 @@
 #include <sys/wait.h>
 
 /* The child runs on memory that is the parent's too: a sanitizer must not take its frames for the parent's. */
-#ifdef __clang__
-#define IN_CHILD __attribute__((no_sanitize("address", "thread", "undefined")))
-#else
-#define IN_CHILD __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
-#endif
+#define IN_CHILD __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
 
 #define CHILD_STACK_BYTES (64 * 1024)
 #define FIRST_PARKED_FD 1000

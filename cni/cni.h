@@ -47,26 +47,33 @@ struct cni_attachment {
         const char *pod_name, *pod_namespace, *pod_uid; /* CNI_ARGS: K8S_POD_* */
         const struct cni_port *ports; /* capability portMappings, for plugins that declare it */
         size_t n_ports;
-        const char *const *dns_servers, *const *dns_searches, *const *dns_options; /* capability dns; NULL: none */
-        const char *cgroup_parent; /* capability cgroupPath; NULL: none */
-        const char *bandwidth_json;  /* runtimeConfig.bandwidth as JSON, or NULL */
-        const char *prev_result;   /* of the ADD, for DEL and CHECK; NULL: none */
+        const char *const *dns_servers, *const *dns_searches,
+                                                *const *dns_options; /* capability dns; NULL: none */
+        const char *cgroup_parent;                                   /* capability cgroupPath; NULL: none */
+        const char *bandwidth_json; /* runtimeConfig.bandwidth as JSON, or NULL */
+        const char *prev_result;    /* of the ADD, for DEL and CHECK; NULL: none */
 };
 
 struct cni_result {
-        char *json;   /* as the last plugin gave it: keep it for DEL */
-        char **ips;   /* "10.1.2.3" without the prefix length, the interface's own, NULL-terminated */
+        char *json; /* as the last plugin gave it: keep it for DEL */
+        char **ips; /* "10.1.2.3" without the prefix length, the interface's own, NULL-terminated */
         char **dns_nameservers, **dns_searches, **dns_options; /* NULL-terminated */
 };
 void cni_result_done(struct cni_result *result);
 
 /* Runs ADD over the list. On failure DELs what was added, best effort, and returns the failing plugin's own message:
  * "plugin bridge: ...". *out is written only on success. */
-MUST_CHECK struct error *cni_add(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait,
-                                 struct cni_result *out);
+MUST_CHECK struct error *cni_add(struct cni *cni, const struct cni_attachment *attachment,
+                                 const struct wait *wait, struct cni_result *out);
 
 /* Runs DEL over the list in reverse. Idempotent; all plugins are tried, the first failure is returned. */
-MUST_CHECK struct error *cni_del(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait);
+MUST_CHECK struct error *cni_del(struct cni *cni, const struct cni_attachment *attachment,
+                                 const struct wait *wait);
+
+/* Runs CHECK over the list: NULL when the attachment is as the ADD left it. A list without CHECK (before 0.4.0, or with
+ * disableCheck) always is. */
+MUST_CHECK struct error *cni_check(struct cni *cni, const struct cni_attachment *attachment,
+                                   const struct wait *wait);
 
 /* Parses a kept result. Errors: INVALID_ARGUMENT. */
 MUST_CHECK struct error *cni_result_parse(const char *json, struct cni_result *out);
@@ -75,5 +82,5 @@ MUST_CHECK struct error *cni_result_parse(const char *json, struct cni_result *o
 
 /* Binds netns_fd at /run/netns/NAME (the directory is made a shared mount as iproute2 does where needed). Idempotent. */
 MUST_CHECK struct error *netns_pin(int netns_fd, const char *name);
-MUST_CHECK struct error *netns_unpin(const char *name); /* succeeds where there is none */
+MUST_CHECK struct error *netns_unpin(const char *name);   /* succeeds where there is none */
 MUST_CHECK struct error *netns_loopback_up(int netns_fd); /* lo up, by libnl-3 in a thread of its own */

@@ -18,11 +18,11 @@
 struct images;
 
 struct images_config {
-        const char *root;         /* ROOT/images.db, ROOT/layers, ROOT/rootfs, ROOT/trash live here */
-        const char *state;        /* for what must not survive a reboot */
-        const char *program_dir;  /* where skiff-pull and skiff-unpack are */
+        const char *root;          /* ROOT/images.db, ROOT/layers, ROOT/rootfs, ROOT/trash live here */
+        const char *state;         /* for what must not survive a reboot */
+        const char *program_dir;   /* where skiff-pull and skiff-unpack are */
         const char *registry_dirs; /* colon-separated certs.d directories */
-        uint32_t pull_uid;        /* the uid and gid that skiff-pull runs as */
+        uint32_t pull_uid;         /* the uid and gid that skiff-pull runs as */
         const char *const *pinned; /* NULL-terminated references that are never collected; may be NULL */
 };
 
@@ -34,9 +34,9 @@ DEFINE_FREEP(struct images, images_free)
 
 /* What an image says of the containers to run from it (OCI image-spec config.md). Owned by struct image. */
 struct image_config {
-        char **entrypoint, **cmd, **env; /* NULL-terminated, never NULL */
+        char **entrypoint, **cmd, **env;        /* NULL-terminated, never NULL */
         char *working_dir, *user, *stop_signal; /* NULL or "" when absent */
-        char **volumes; /* container paths, NULL-terminated, never NULL */
+        char **volumes;                         /* container paths, NULL-terminated, never NULL */
         char *architecture, *os, *created;
         struct image_label {
                 char *key, *value;
@@ -78,8 +78,8 @@ struct image_auth { /* any may be NULL */
 
 /* Pulls by reference; *out_id is the image's id. Cancel and deadline by wait. Errors: NOT_FOUND, UNAUTHENTICATED,
  * INVALID_ARGUMENT, UNAVAILABLE, RESOURCE_EXHAUSTED (disk), DATA_LOSS (a digest that does not match), ... */
-MUST_CHECK struct error *images_pull(struct images *images, const char *reference, const struct image_auth *auth,
-                                     const struct wait *wait, char **out_id);
+MUST_CHECK struct error *images_pull(struct images *images, const char *reference,
+                                     const struct image_auth *auth, const struct wait *wait, char **out_id);
 
 /* Imports an OCI layout (tar) or docker archive, plain, gzip or zstd, from archive_fd (seekable, borrowed). name names
  * an image that the archive does not name (may be NULL). *out_ids: NULL-terminated ids, owned by the caller. Errors:

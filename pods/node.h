@@ -5,8 +5,8 @@
  * removed is removed.
  *
  * Requests are checked by the caller for their shape (cri/validate); what they mean is checked here. Results are handed
- * to a `reply` function while the tables are locked: it must not call back. Ids may be any unique prefix that the caller
- * has already made whole: a full id is wanted here. An unknown id is NOT_FOUND, except where CRI wants success.
+ * to a `reply` function while the tables are locked: it must not call back. An id may be given by any
+ * start of it that no other id has. An unknown id is NOT_FOUND, except where CRI wants success.
  *
  * Threads: any, at once, after node_open. */
 #pragma once
@@ -88,3 +88,6 @@ MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRe
 
 /* What is left over of pods that no record knows: text lines for people, NULL-terminated, owned by the caller. */
 MUST_CHECK struct error *node_leaks(struct node *node, char ***out);
+
+/* Moves what the WAL holds into the database, and makes the ballast again: called now and then by the daemon. */
+MUST_CHECK struct error *node_checkpoint(struct node *node);

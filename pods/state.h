@@ -47,15 +47,17 @@ struct sandbox {
         /* locked */
         size_t references;
         enum pod_state state;
-        size_t begun; /* steps of run_pod that may have run */
         struct operation operation;
         char **ips; /* NULL-terminated; NULL before the network is there */
         struct runtime_pod *runtime; /* NULL: no supervisor */
         struct step_times run_times, stop_times;
         struct container *containers; /* by prev/next in the pod */
-        bool watched; /* the monitor polls runtime's events */
+        bool watched;       /* the monitor polls runtime's events */
+        bool lost;          /* its supervisor or infra has died: NOTREADY, and stopped in the background */
+        bool name_released; /* a failed make that could not be undone yet */
 
         /* operation */
+        size_t begun; /* steps of run_pod that may have run */
         char *conflist, *result; /* CNI: what ADD was done with, and what came of it */
         int dir_fd; /* STATE/pods/ID; -1 when it is not open */
 
@@ -89,8 +91,9 @@ struct container {
                 size_t n_groups;
         } user;
 
-        /* operation */
-        struct container_spec *spec; /* NULL after a restart until it is needed */
+        struct container_spec *spec; /* NULL until it is needed; then it does not change */
+
+        pthread_mutex_t record_lock; /* keeps writes of the record in order; taken before node->lock */
 
         struct container *prev, *next; /* in the pod */
         UT_hash_handle by_id, by_name;

@@ -67,6 +67,9 @@ class Cri:
             ("grpc.max_send_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_http_proxy", 0),
+            ("grpc.initial_reconnect_backoff_ms", 20),
+            ("grpc.min_reconnect_backoff_ms", 20),
+            ("grpc.max_reconnect_backoff_ms", 200),
         ]
         self.channel = grpc.insecure_channel(endpoint, options=options)
 

@@ -49,6 +49,8 @@ static bool is_map_entry(const ProtobufCMessageDescriptor *message)
 
 static const char *type_name(const ProtobufCFieldDescriptor *field)
 {
+        if (field->type == PROTOBUF_C_TYPE_ENUM || field->type == PROTOBUF_C_TYPE_MESSAGE)
+                assert_non_null(field->descriptor);
         switch (field->type) {
         case PROTOBUF_C_TYPE_STRING:
                 return "string";

@@ -1,0 +1,432 @@
+/* One call's life: armed, arrived, worked on, finished, freed. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "cri/server_internal.h"
+#include "cri/wire.h"
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/time.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define ERROR_TEXT_MAX_BYTES                                                                                 \
+        2048 /* percent-encoded it must stay below the 8 KiB of headers that C clients take */
+#define DEADLINE_MAX_SECONDS 1000000000LL   /* more would overflow nanoseconds */
+#define ARENA_MAX_BYTES ((size_t) 96 << 20) /* 16 MiB of honest elements fit */
+
+static void call_drop(struct rpc_call *call, int references)
+{
+        if (atomic_fetch_sub(&call->references, references) != references)
+                return;
+        struct server *server = call->server;
+        bool counted = call->counted;
+        if (call->grpc)
+                grpc_call_unref(call->grpc);
+        if (call->payload)
+                grpc_byte_buffer_destroy(call->payload);
+        if (call->reply)
+                grpc_byte_buffer_destroy(call->reply);
+        grpc_metadata_array_destroy(&call->metadata);
+        if (!call->method)
+                grpc_call_details_destroy(&call->details);
+        arena_done(&call->arena);
+        closep(&call->cancel_fd);
+        (void) pthread_cond_destroy(&call->changed);
+        (void) pthread_mutex_destroy(&call->lock);
+        free(call);
+        if (!counted)
+                return;
+        /* Under the lock, for once it is 0 the server may go. */
+        (void) pthread_mutex_lock(&server->lock);
+        if (atomic_fetch_sub(&server->live_calls, 1) == 1)
+                (void) pthread_cond_broadcast(&server->changed);
+        (void) pthread_mutex_unlock(&server->lock);
+}
+
+static void call_unref(struct rpc_call *call)
+{
+        call_drop(call, 1);
+}
+
+/* Starts a batch that ends with the tag; it holds a reference until then. False when gRPC refuses it, which only a
+ * mistake of ours can cause. */
+static bool start_batch(struct rpc_call *call, const grpc_op *ops, size_t n, struct tag *tag)
+{
+        atomic_fetch_add(&call->references, 1);
+        TAG_GIVEN(tag);
+        grpc_call_error e = grpc_call_start_batch(call->grpc, ops, n, tag, NULL);
+        if (e == GRPC_CALL_OK)
+                return true;
+        log_event(LOG_LEVEL_ERROR, "grpc refused a batch", "reason", grpc_call_error_to_string(e), NULL);
+        (void) atomic_fetch_sub(&call->references, 1); /* never the last: the caller has one too */
+        return false;
+}
+
+/* --- the end --- */
+
+static grpc_status_code status_of(enum error_code code)
+{
+        static const grpc_status_code codes[] = {
+                [ERROR_CANCELLED] = GRPC_STATUS_CANCELLED,
+                [ERROR_UNKNOWN] = GRPC_STATUS_UNKNOWN,
+                [ERROR_INVALID_ARGUMENT] = GRPC_STATUS_INVALID_ARGUMENT,
+                [ERROR_DEADLINE_EXCEEDED] = GRPC_STATUS_DEADLINE_EXCEEDED,
+                [ERROR_NOT_FOUND] = GRPC_STATUS_NOT_FOUND,
+                [ERROR_ALREADY_EXISTS] = GRPC_STATUS_ALREADY_EXISTS,
+                [ERROR_PERMISSION_DENIED] = GRPC_STATUS_PERMISSION_DENIED,
+                [ERROR_RESOURCE_EXHAUSTED] = GRPC_STATUS_RESOURCE_EXHAUSTED,
+                [ERROR_FAILED_PRECONDITION] = GRPC_STATUS_FAILED_PRECONDITION,
+                [ERROR_ABORTED] = GRPC_STATUS_ABORTED,
+                [ERROR_OUT_OF_RANGE] = GRPC_STATUS_OUT_OF_RANGE,
+                [ERROR_UNIMPLEMENTED] = GRPC_STATUS_UNIMPLEMENTED,
+                [ERROR_INTERNAL] = GRPC_STATUS_INTERNAL,
+                [ERROR_UNAVAILABLE] = GRPC_STATUS_UNAVAILABLE,
+                [ERROR_DATA_LOSS] = GRPC_STATUS_DATA_LOSS,
+                [ERROR_UNAUTHENTICATED] = GRPC_STATUS_UNAUTHENTICATED,
+        };
+        return (size_t) code < LENGTH(codes) ? codes[code] : GRPC_STATUS_UNKNOWN;
+}
+
+/* Sends the status (and the answer, and the first metadata where they have not gone yet). Once a call; after a cancel
+ * or the deadline it is harmless. Frees e. */
+static void call_finish(struct rpc_call *call, struct error *e)
+{
+        if (call->finished) {
+                error_free(e);
+                return;
+        }
+        call->finished = true;
+        _cleanup_(freep) char *text = e ? utf8_repair(error_message(e), ERROR_TEXT_MAX_BYTES) : NULL;
+        grpc_slice details = grpc_slice_from_copied_string(text ? text : "");
+        grpc_op ops[3] = { 0 };
+        size_t n = 0;
+        if (!call->metadata_sent)
+                ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
+        if (!e && call->reply) {
+                ops[n].op = GRPC_OP_SEND_MESSAGE;
+                ops[n++].data.send_message.send_message = call->reply;
+        }
+        ops[n].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
+        ops[n].data.send_status_from_server.status = e ? status_of(error_code_of(e)) : GRPC_STATUS_OK;
+        ops[n++].data.send_status_from_server.status_details = &details;
+        (void) start_batch(call, ops, n, &call->done);
+        grpc_slice_unref(details);
+        error_free(e);
+}
+
+static void on_done(struct rpc_call *call, bool ok)
+{
+        (void) ok;
+        call_unref(call);
+}
+
+/* The transport is through with the call: the client has got the status, is gone, has cancelled, or time is up. */
+static void on_closed(struct rpc_call *call, bool ok)
+{
+        (void) pthread_mutex_lock(&call->lock);
+        call->cancelled = !ok || call->close_cancelled;
+        if (call->cancelled && call->cancel_fd >= 0)
+                (void) eventfd_write(call->cancel_fd, 1);
+        (void) pthread_cond_broadcast(&call->changed);
+        (void) pthread_mutex_unlock(&call->lock);
+        call_unref(call);
+}
+
+static bool is_cancelled(struct rpc_call *call)
+{
+        (void) pthread_mutex_lock(&call->lock);
+        bool cancelled = call->cancelled;
+        (void) pthread_mutex_unlock(&call->lock);
+        return cancelled;
+}
+
+/* --- the work, on a thread of the pool --- */
+
+/* Failures of ours are worth a line; what a client does wrong, or asks for that is gone, is its own business. */
+static enum log_level level_of(enum error_code code)
+{
+        switch (code) {
+        case ERROR_INTERNAL:
+        case ERROR_UNKNOWN:
+        case ERROR_DATA_LOSS:
+        case ERROR_RESOURCE_EXHAUSTED:
+                return LOG_LEVEL_ERROR;
+        case ERROR_NOT_FOUND:
+        case ERROR_CANCELLED:
+        case ERROR_UNIMPLEMENTED:
+        case ERROR_DEADLINE_EXCEEDED:
+                return LOG_LEVEL_DEBUG;
+        default:
+                return LOG_LEVEL_WARN;
+        }
+}
+
+static void call_log(const struct rpc_call *call, const struct error *e)
+{
+        char took_ms[32];
+        int64_t took_us = (clock_monotonic_ns() - call->arrived_ns) / 1000;
+        (void) snprintf(took_ms, sizeof(took_ms), "%lld.%03lld", (long long) took_us / 1000,
+                        (long long) took_us % 1000);
+        if (e)
+                log_event(level_of(error_code_of(e)), "call failed", "method", rpc_method(call), "code",
+                          error_code_name(error_code_of(e)), "error", error_message(e), "ms", took_ms, NULL);
+        else
+                log_event(LOG_LEVEL_DEBUG, "call", "method", rpc_method(call), "ms", took_ms, NULL);
+}
+
+static struct error *decode(struct rpc_call *call, grpc_slice slice)
+{
+        const ProtobufCMessageDescriptor *input = call->method->descriptor->input;
+        TRY(wire_check(input, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice)));
+        call->request = protobuf_c_message_unpack(input, &call->arena.allocator, GRPC_SLICE_LENGTH(slice),
+                                                  GRPC_SLICE_START_PTR(slice));
+        if (!call->request && call->arena.used_bytes > ARENA_MAX_BYTES / 2)
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "the request takes more than %zu MiB when decoded",
+                                 ARENA_MAX_BYTES >> 20);
+        if (!call->request)
+                return error_new(ERROR_INVALID_ARGUMENT, "the request is no %s", input->name);
+        return NULL;
+}
+
+static struct error *read_request(struct rpc_call *call)
+{
+        if (!call->payload)
+                return error_new(ERROR_INVALID_ARGUMENT, "the call has no request message");
+        grpc_byte_buffer_reader reader;
+        if (!grpc_byte_buffer_reader_init(&reader, call->payload))
+                return error_new(ERROR_INVALID_ARGUMENT, "the request cannot be read");
+        grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+        grpc_byte_buffer_reader_destroy(&reader);
+        grpc_byte_buffer_destroy(TAKE(call->payload));
+        struct error *e = decode(call, slice);
+        grpc_slice_unref(slice);
+        return e;
+}
+
+static struct error *call_work(struct rpc_call *call)
+{
+        /* It may have waited in line for longer than its client. */
+        if (is_cancelled(call))
+                return error_new(ERROR_CANCELLED, "cancelled before it began");
+        TRY(read_request(call));
+        TRY(call->method->rpc->handle(call->server->context, call));
+        if (!call->reply && !call->method->rpc->streams)
+                return error_new(ERROR_INTERNAL, "the handler gave no answer");
+        return NULL;
+}
+
+/* A send ends when the client has room for more, and fails when it is gone or time is up: gRPC sees to both. */
+static void wait_not_sending(struct rpc_call *call)
+{
+        (void) pthread_mutex_lock(&call->lock);
+        while (call->sending)
+                (void) pthread_cond_wait(&call->changed, &call->lock);
+        (void) pthread_mutex_unlock(&call->lock);
+}
+
+/* The queue's thread starts no other send, so the sends of a call are all on this thread. */
+static void run_call(void *argument)
+{
+        struct rpc_call *call = argument;
+        struct error *e = call_work(call);
+        /* Both end the call at its deadline, and what the handler saw first is chance. */
+        if (e && error_code_of(e) == ERROR_CANCELLED && clock_monotonic_ns() >= call->wait.deadline_ns)
+                e = error_as(e, ERROR_DEADLINE_EXCEEDED);
+        call_log(call, e);
+        wait_not_sending(call);
+        call_finish(call, e);
+        call_unref(call);
+}
+
+/* --- arrival --- */
+
+static int64_t deadline_ns_of(gpr_timespec deadline)
+{
+        if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0)
+                return WAIT_FOREVER;
+        gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+        if (left.tv_sec > DEADLINE_MAX_SECONDS)
+                return WAIT_FOREVER;
+        return clock_monotonic_ns() + left.tv_sec * 1000000000 + left.tv_nsec;
+}
+
+static struct error *unknown_method(const struct rpc_call *call)
+{
+        char *path = grpc_slice_to_c_string(call->details.method);
+        _cleanup_(freep) char *readable = utf8_repair(path, 256);
+        gpr_free(path);
+        return error_new(ERROR_UNIMPLEMENTED, "unknown method %s", readable);
+}
+
+/* Why the call gets no handler, or NULL. */
+static struct error *call_refuse(const struct rpc_call *call)
+{
+        if (atomic_load(&call->server->live_calls) > call->server->calls_max)
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "more than %zu calls are under way",
+                                 call->server->calls_max);
+        if (!call->method)
+                return unknown_method(call);
+        if (!call->method->rpc)
+                return error_new(ERROR_UNIMPLEMENTED, "%s is not implemented", rpc_method(call));
+        return pool_run(call->server->pool, call->method->rpc->kind, run_call, (void *) call);
+}
+
+static void on_arrived(struct rpc_call *call, bool ok)
+{
+        if (!ok) { /* the server is shutting down */
+                call_unref(call);
+                return;
+        }
+        call_arm(call->server, call->method);
+        call->counted = true;
+        atomic_fetch_add(&call->server->live_calls, 1);
+        call->arrived_ns = clock_monotonic_ns();
+        call->wait.deadline_ns = deadline_ns_of(call->method ? call->deadline : call->details.deadline);
+        grpc_op closed = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
+        closed.data.recv_close_on_server.cancelled = &call->close_cancelled;
+        (void) start_batch(call, &closed, 1, &call->closed);
+        atomic_fetch_add(&call->references, 1); /* run_call's, where it comes to that */
+        struct error *e = call_refuse(call);
+        bool refused = e != NULL;
+        if (refused)
+                call_finish(call, e);
+        call_drop(call, refused ? 2 : 1);
+}
+
+static void on_sent(struct rpc_call *call, bool ok)
+{
+        (void) pthread_mutex_lock(&call->lock);
+        call->sending = false;
+        call->send_failed |= !ok;
+        (void) pthread_cond_broadcast(&call->changed);
+        (void) pthread_mutex_unlock(&call->lock);
+        call_unref(call);
+}
+
+static struct rpc_call *call_new(struct server *server, struct method *method)
+{
+        struct rpc_call *call = NEW(struct rpc_call);
+        call->server = server;
+        call->method = method;
+        call->arrived = (struct tag){ on_arrived, call };
+        call->closed = (struct tag){ on_closed, call };
+        call->sent = (struct tag){ on_sent, call };
+        call->done = (struct tag){ on_done, call };
+        atomic_init(&call->references, 1); /* of the request for its arrival */
+        call->cancel_fd = -1;
+        call->wait.cancel_fd = -1;
+        grpc_metadata_array_init(&call->metadata);
+        if (!method)
+                grpc_call_details_init(&call->details);
+        arena_init(&call->arena, ARENA_MAX_BYTES);
+        (void) pthread_mutex_init(&call->lock, NULL);
+        (void) pthread_cond_init(&call->changed, NULL);
+        return call;
+}
+
+void call_arm(struct server *server, struct method *method)
+{
+        if (atomic_load(&server->stopping))
+                return;
+        struct rpc_call *call = call_new(server, method);
+        TAG_GIVEN(&call->arrived);
+        grpc_call_error e;
+        if (method)
+                e = grpc_server_request_registered_call(server->grpc, method->registered, &call->grpc,
+                                                        &call->deadline, &call->metadata, &call->payload,
+                                                        server->queue, server->queue, &call->arrived);
+        else
+                e = grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata,
+                                             server->queue, server->queue, &call->arrived);
+        if (e == GRPC_CALL_OK)
+                return;
+        log_event(LOG_LEVEL_ERROR, "grpc takes no request", "reason", grpc_call_error_to_string(e), NULL);
+        call_unref(call);
+}
+
+/* --- for handlers --- */
+
+const ProtobufCMessage *rpc_request(const struct rpc_call *call)
+{
+        return call->request;
+}
+
+const char *rpc_method(const struct rpc_call *call)
+{
+        return call->method->descriptor->name;
+}
+
+const struct wait *rpc_wait(struct rpc_call *call)
+{
+        (void) pthread_mutex_lock(&call->lock);
+        /* Without a descriptor to be had the deadline still ends the wait. */
+        if (call->cancel_fd < 0)
+                call->cancel_fd = eventfd(call->cancelled ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
+        call->wait.cancel_fd = call->cancel_fd;
+        (void) pthread_mutex_unlock(&call->lock);
+        return &call->wait;
+}
+
+/* Packs straight into the slice that gRPC sends. */
+static struct error *pack(const ProtobufCMessage *message, grpc_byte_buffer **out)
+{
+        size_t len_bytes = protobuf_c_message_get_packed_size(message);
+        if (len_bytes > SERVER_MESSAGE_MAX_BYTES)
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "the answer has %zu bytes, more than %d",
+                                 len_bytes, SERVER_MESSAGE_MAX_BYTES);
+        grpc_slice slice = grpc_slice_malloc(len_bytes);
+        (void) protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+        struct error *e = NULL;
+#ifdef SKIFF_FAULTS
+        /* A Go client refuses the whole answer for one bad string. */
+        e = wire_check(message->descriptor, GRPC_SLICE_START_PTR(slice), len_bytes);
+        if (e)
+                e = error_as(error_wrap(e, "answer"), ERROR_INTERNAL);
+#endif
+        if (!e)
+                *out = grpc_raw_byte_buffer_create(&slice, 1);
+        grpc_slice_unref(slice);
+        return e;
+}
+
+struct error *rpc_reply(struct rpc_call *call, const ProtobufCMessage *message)
+{
+        if (call->reply || call->method->rpc->streams)
+                return error_new(ERROR_INTERNAL, "%s: a second answer", rpc_method(call));
+        return pack(message, &call->reply);
+}
+
+/* Waits for the message before and takes its place; false when the client is gone. */
+static bool begin_send(struct rpc_call *call)
+{
+        wait_not_sending(call);
+        (void) pthread_mutex_lock(&call->lock);
+        call->sending = !call->send_failed && !call->cancelled;
+        bool begun = call->sending;
+        (void) pthread_mutex_unlock(&call->lock);
+        return begun;
+}
+
+struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message)
+{
+        grpc_byte_buffer *buffer = NULL;
+        TRY(pack(message, &buffer));
+        if (!begin_send(call)) {
+                grpc_byte_buffer_destroy(buffer);
+                return error_new(ERROR_CANCELLED, "the client is gone");
+        }
+        grpc_op ops[2] = { 0 };
+        size_t n = 0;
+        if (!call->metadata_sent)
+                ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
+        call->metadata_sent = true;
+        ops[n].op = GRPC_OP_SEND_MESSAGE;
+        ops[n++].data.send_message.send_message = buffer;
+        bool started = start_batch(call, ops, n, &call->sent);
+        grpc_byte_buffer_destroy(buffer);
+        if (!started)
+                return error_new(ERROR_INTERNAL, "send: refused by gRPC");
+        return NULL;
+}

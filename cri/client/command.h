@@ -1,0 +1,77 @@
+/* command.h - a subcommand of skiff and what all of them share.
+ *
+ * A command is an entry in main.c's table and a function in a file named after its family. It writes what it found to
+ * stdout and returns an error for main to tell on stderr; it exits with a code of its own only through context.exit_code
+ * (a container's, of `run` and `exec`). Commands speak CRI, and skiffd's Admin service where CRI has no call.
+ *
+ * Threads: one. */
+#pragma once
+#include "api/admin.pb-c.h"
+#include "api/cri.pb-c.h"
+#include "base/error.h"
+#include "cri/client/client.h"
+#include <stdbool.h>
+
+struct context {
+        const char *endpoint;
+        struct client *client; /* connected by the first call */
+        bool json;
+        int exit_code;                            /* when the command returns no error */
+        const volatile sig_atomic_t *interrupted; /* ends calls under way; NULL: Ctrl-C ends the program */
+};
+
+struct command {
+        const char *name;
+        const char *arguments; /* "[-a] [--json]" */
+        const char *summary;
+        struct error *(*run)(struct context *context, int argc,
+                             char **argv); /* argv[0] is the command's name */
+};
+
+/* Wrong usage: main tells the error with the command's arguments and exits with EX_USAGE. */
+#define USAGE_ERROR(...) error_wrap(error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__), "usage")
+
+/* --- calls; request and answer are messages of the method. Errors carry the status, wrapped by the method's name --- */
+#define CALL_TIMEOUT_MS 120000
+#define RUN_POD_TIMEOUT_MS 240000
+MUST_CHECK struct error *runtime_call(struct context *context, const char *method, const void *request,
+                                      int64_t timeout_ms, void *answer);
+MUST_CHECK struct error *image_call(struct context *context, const char *method, const void *request,
+                                    int64_t timeout_ms, void *answer);
+MUST_CHECK struct error *admin_call(struct context *context, const char *method, const void *request,
+                                    int64_t timeout_ms, void *answer);
+
+/* --- what an id, a prefix of one, or a name stands for --- */
+enum object_kind { OBJECT_POD = 1, OBJECT_CONTAINER = 2, OBJECT_IMAGE = 4 };
+struct object {
+        enum object_kind kind;
+        char *id;
+        char *pod_id; /* of a container */
+};
+void object_done(struct object *object);
+
+/* Finds the one object of the kinds (OBJECT_... | ...) that text names: a whole id, a prefix of one, or the name of a
+ * pod or container. A pod goes before its container of the same name; where only a container is wanted, a pod stands for
+ * its only one. Errors: NOT_FOUND; INVALID_ARGUMENT when it fits several, naming some. */
+MUST_CHECK struct error *object_find(struct context *context, unsigned kinds, const char *text,
+                                     struct object *out);
+
+/* --- the commands, by file --- */
+struct error *run_command(struct context *context, int argc, char **argv);
+struct error *pods_command(struct context *context, int argc, char **argv); /* list_commands.c */
+struct error *ps_command(struct context *context, int argc, char **argv);
+struct error *images_command(struct context *context, int argc, char **argv);
+struct error *logs_command(struct context *context, int argc, char **argv); /* container_commands.c */
+struct error *exec_command(struct context *context, int argc, char **argv);
+struct error *stop_command(struct context *context, int argc, char **argv);
+struct error *rm_command(struct context *context, int argc, char **argv);
+struct error *pull_command(struct context *context, int argc, char **argv); /* image_commands.c */
+struct error *import_command(struct context *context, int argc, char **argv);
+struct error *rmi_command(struct context *context, int argc, char **argv);
+struct error *inspect_command(struct context *context, int argc, char **argv); /* status_commands.c */
+struct error *version_command(struct context *context, int argc, char **argv);
+struct error *info_command(struct context *context, int argc, char **argv);
+struct error *check_command(struct context *context, int argc, char **argv);
+
+/* Stops a pod, removes it, and removes the log directory that `run` made for it. Idempotent. */
+MUST_CHECK struct error *pod_remove(struct context *context, const char *pod_id);

@@ -1,0 +1,135 @@
+/* skiff: the command line for people. */
+#include "cri/client/command.h"
+#include <getopt.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define DEFAULT_ENDPOINT "unix:///run/skiff/skiff.sock"
+
+static const struct command commands[] = {
+        { "run",
+          "[-d] [--name NAME] [-e KEY=VALUE] [-v HOST:PATH[:ro]] [-p HOST:PORT[/udp]] [-u USER] [-w DIR]\n"
+          "            [-m MEMORY] [--host-network] [--privileged] [--read-only] IMAGE [-- COMMAND ...]",
+          "run a pod with one container; in the foreground unless -d", run_command },
+        { "pods", "[--json]", "list pods", pods_command },
+        { "ps", "[-a] [--json]", "list containers that run (-a: all)", ps_command },
+        { "logs", "[-f] [-t] CONTAINER", "show a container's log (-f: follow, -t: with times)",
+          logs_command },
+        { "exec", "[--timeout SECONDS] CONTAINER COMMAND ...", "run a command in a container to its end",
+          exec_command },
+        { "stop", "[-t SECONDS] POD|CONTAINER ...", "stop pods or containers", stop_command },
+        { "rm", "[-f] POD|CONTAINER ...", "remove pods or containers (-f: also those that run)", rm_command },
+        { "images", "[--json]", "list images", images_command },
+        { "pull", "IMAGE ...", "fetch images from their registries", pull_command },
+        { "import", "[--name NAME] FILE", "take in an OCI layout or docker archive", import_command },
+        { "rmi", "IMAGE ...", "remove images or names of them", rmi_command },
+        { "inspect", "POD|CONTAINER|IMAGE ...", "all that is known of a thing, as JSON", inspect_command },
+        { "info", "[--json]", "whether skiffd is ready, and what it can do", info_command },
+        { "version", "[--json]", "versions of this command and of skiffd", version_command },
+        { "check", "[--leaks] [--json]", "does this host have what skiff needs (--leaks: what is left over)",
+          check_command },
+};
+
+static void print_help(FILE *to)
+{
+        (void) fprintf(to, "usage: skiff [--endpoint unix:///PATH] COMMAND ...\n\n");
+        for (size_t i = 0; i < LENGTH(commands); i++)
+                (void) fprintf(to, "  %-8s  %s\n            %s\n", commands[i].name, commands[i].arguments,
+                               commands[i].summary);
+        (void) fprintf(to,
+                       "\nIds may be shortened, and names stand for them. The endpoint is --endpoint, else\n"
+                       "$CONTAINER_RUNTIME_ENDPOINT, else " DEFAULT_ENDPOINT ".\n");
+}
+
+static int exit_code_of(const struct error *e)
+{
+        static const struct {
+                enum error_code code;
+                int exit_code;
+        } codes[] = {
+                { ERROR_INVALID_ARGUMENT, EX_USAGE },      { ERROR_NOT_FOUND, EX_NOINPUT },
+                { ERROR_UNAVAILABLE, EX_UNAVAILABLE },     { ERROR_UNIMPLEMENTED, EX_UNAVAILABLE },
+                { ERROR_PERMISSION_DENIED, EX_NOPERM },    { ERROR_UNAUTHENTICATED, EX_NOPERM },
+                { ERROR_DEADLINE_EXCEEDED, EX_TEMPFAIL },  { ERROR_CANCELLED, EX_TEMPFAIL },
+                { ERROR_RESOURCE_EXHAUSTED, EX_TEMPFAIL }, { ERROR_ABORTED, EX_TEMPFAIL },
+                { ERROR_FAILED_PRECONDITION, EX_DATAERR }, { ERROR_ALREADY_EXISTS, EX_CANTCREAT },
+                { ERROR_DATA_LOSS, EX_DATAERR },
+        };
+        for (size_t i = 0; i < LENGTH(codes); i++)
+                if (codes[i].code == error_code_of(e))
+                        return codes[i].exit_code;
+        return EX_SOFTWARE;
+}
+
+/* Tells the error and frees it. */
+static int fail(struct error *e, const struct command *command)
+{
+        const char *message = error_message(e);
+        bool usage = strncmp(message, "usage: ", 7) == 0;
+        (void) fprintf(stderr, "skiff%s%s: %s\n", command ? " " : "", command ? command->name : "",
+                       usage ? message + 7 : message);
+        if (usage && command)
+                (void) fprintf(stderr, "usage: skiff %s %s\n", command->name, command->arguments);
+        int exit_code = exit_code_of(e);
+        error_free(e);
+        return exit_code;
+}
+
+static const struct command *find_command(const char *name)
+{
+        for (size_t i = 0; i < LENGTH(commands); i++)
+                if (strcmp(commands[i].name, name) == 0)
+                        return &commands[i];
+        return NULL;
+}
+
+static int run(struct context *context, int argc, char **argv)
+{
+        if (argc == 0) {
+                print_help(stderr);
+                return EX_USAGE;
+        }
+        const struct command *command = find_command(argv[0]);
+        if (!command)
+                return fail(error_new(ERROR_INVALID_ARGUMENT,
+                                      "there is no command \"%s\"; skiff --help lists them", argv[0]),
+                            NULL);
+        if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+                (void) printf("usage: skiff %s %s\n%s\n", command->name, command->arguments,
+                              command->summary);
+                return EX_OK;
+        }
+        optind = 0; /* getopt anew, for the command's own options */
+        opterr = 0;
+        struct error *e = command->run(context, argc, argv);
+        if (!e && (fflush(stdout) != 0 || ferror(stdout)))
+                e = error_errno(errno, "write to stdout");
+        return e ? fail(e, command) : context->exit_code;
+}
+
+int main(int argc, char **argv)
+{
+        static const struct option flags[] = { { "endpoint", required_argument, NULL, 'e' },
+                                               { "help", no_argument, NULL, 'h' },
+                                               { "version", no_argument, NULL, 'v' },
+                                               { 0 } };
+        const char *from_environment = getenv("CONTAINER_RUNTIME_ENDPOINT");
+        struct context context = { .endpoint = from_environment && *from_environment ? from_environment
+                                                                                     : DEFAULT_ENDPOINT };
+        for (int flag; (flag = getopt_long(argc, argv, "+h", flags, NULL)) != -1;) {
+                if (flag == 'h')
+                        print_help(stdout);
+                if (flag == 'v')
+                        (void) printf("skiff " SKIFF_VERSION "\n");
+                if (flag == 'h' || flag == 'v')
+                        return EX_OK;
+                if (flag != 'e') {
+                        print_help(stderr);
+                        return EX_USAGE;
+                }
+                context.endpoint = optarg;
+        }
+        int exit_code = run(&context, argc - optind, argv + optind);
+        client_free(context.client);
+        return exit_code;
+}

@@ -1,0 +1,301 @@
+/* skiffd: reads its options, opens the parts from the bottom up, serves until SIGTERM or SIGINT, and leaves pods running. */
+#include "api/admin.pb-c.h"
+#include "api/cri.pb-c.h"
+#include "base/file.h"
+#include "base/holders.h"
+#include "base/instance.h"
+#include "base/log.h"
+#include "base/pool.h"
+#include "cni/cni.h"
+#include "cri/config.h"
+#include "cri/daemon.h"
+#include "cri/notify.h"
+#include "images/images.h"
+#include "pods/node.h"
+#include "runtime/capabilities.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/handler.h"
+#include "runtime/seccomp.h"
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sysexits.h>
+
+#define STOP_GRACE_MS 2000
+#define HOLDERS_TIMEOUT_MS 20000
+#define HOUSEKEEPING_SECONDS 15
+#define MALLOC_THRESHOLD_BYTES (128 << 10)
+
+/* Threads an operation of each kind may have at once. */
+static const size_t pool_caps[POOL_KINDS] = { [POOL_QUICK] = 8, [POOL_POD] = 128, [POOL_EXEC] = 256, [POOL_PULL] = 16 };
+
+/* Everything that is open, in the order of opening. */
+struct skiffd {
+        struct skiff_config config;
+        char *program_dir;
+        struct instance *root_claim, *state_claim;
+        struct server *server;
+        int state_fd, holder_fd;
+        struct pool *pool;
+        struct cgroups *cgroups;
+        struct seccomp_cache *seccomp;
+        struct images *images;
+        struct cni *cni;
+        struct runtime *runtime;
+        struct node *node;
+        struct rpc *rpcs;
+        size_t n_rpcs;
+        struct daemon daemon;
+};
+
+/* The other programs lie beside skiffd's own. */
+static struct error *find_programs(struct skiffd *d)
+{
+        char path[4096];
+        ssize_t len_bytes = readlink("/proc/self/exe", path, sizeof(path) - 1);
+        if (len_bytes < 0)
+                return error_errno(errno, "read /proc/self/exe");
+        path[len_bytes] = '\0';
+        *strrchr(path, '/') = '\0';
+        d->program_dir = dup_string(path);
+        return NULL;
+}
+
+static struct error *claim(const char *dir, mode_t mode, struct instance **out)
+{
+        TRY(file_mkdirs(AT_FDCWD, dir, mode));
+        if (chmod(dir, mode) < 0)
+                return error_errno(errno, "chmod %s", dir);
+        return instance_claim(dir, out);
+}
+
+static struct error *open_state(struct skiffd *d)
+{
+        struct wait wait = wait_of_ms(HOLDERS_TIMEOUT_MS);
+        TRY(claim(d->config.root, 0700, &d->root_claim));
+        TRY(claim(d->config.state, 0711, &d->state_claim));
+        d->state_fd = open(d->config.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (d->state_fd < 0)
+                return error_errno(errno, "open %s", d->config.state);
+        TRY(holders_claim(d->state_fd, "helpers", &wait, &d->holder_fd));
+        return NULL;
+}
+
+static void add_rpcs(struct skiffd *d, const struct rpc *rpcs, size_t n)
+{
+        d->rpcs = grow_array(d->rpcs, d->n_rpcs + n, sizeof(*rpcs));
+        memcpy(d->rpcs + d->n_rpcs, rpcs, n * sizeof(*rpcs));
+        d->n_rpcs += n;
+}
+
+static struct error *open_server(struct skiffd *d)
+{
+        static const ProtobufCServiceDescriptor *const services[] = { &cri__runtime_service__descriptor,
+                                                                      &cri__image_service__descriptor,
+                                                                      &admin__admin__descriptor, NULL };
+        add_rpcs(d, status_rpcs, n_status_rpcs);
+        add_rpcs(d, sandbox_rpcs, n_sandbox_rpcs);
+        add_rpcs(d, container_rpcs, n_container_rpcs);
+        add_rpcs(d, image_rpcs, n_image_rpcs);
+        add_rpcs(d, admin_rpcs, n_admin_rpcs);
+        const struct server_config config = {
+                .listen = d->config.listen, .services = services, .rpcs = d->rpcs, .n_rpcs = d->n_rpcs
+        };
+        return server_open(&config, &d->server);
+}
+
+static struct error *open_runtime(struct skiffd *d)
+{
+        _cleanup_(freep) char *notes = format_string("%s/cgroup-parents", d->config.state);
+        const struct seccomp_program *program = NULL;
+        if (strcmp(d->config.cgroup_driver, "systemd") == 0)
+                return error_new(ERROR_FAILED_PRECONDITION, "cgroup_driver: the systemd driver is not there yet; use"
+                                                            " cgroupfs, in kubelet's configuration too");
+        TRY(cgroups_open("/sys/fs/cgroup", notes, &d->cgroups));
+        TRY(seccomp_cache_open(&d->seccomp));
+        /* Compiled before the first pod wants it: it takes longer than the whole of a pod's start. */
+        TRY_WRAP(seccomp_default(d->seccomp, capabilities_default(), &program), "default seccomp profile");
+        const struct runtime_config config = { .program_dir = d->program_dir, .cgroups = d->cgroups };
+        return runtime_open(&config, &d->runtime);
+}
+
+static struct error *open_images(struct skiffd *d)
+{
+        const struct images_config config = { .root = d->config.root,
+                                              .state = d->config.state,
+                                              .program_dir = d->program_dir,
+                                              .registry_dirs = d->config.registry_config_dir,
+                                              .pull_uid = (uint32_t) d->config.pull_uid,
+                                              .pinned = (const char *const *) d->config.pinned_images };
+        return images_open(&config, &d->images);
+}
+
+static struct error *open_cni(struct skiffd *d)
+{
+        const struct cni_config config = { .conf_dir = d->config.cni_conf_dir, .bin_dirs = d->config.cni_bin_dir,
+                                           .holder_fd = d->holder_fd };
+        return cni_open(&config, &d->cni);
+}
+
+static struct error *open_node(struct skiffd *d)
+{
+        const struct node_config config = { .root = d->config.root,
+                                            .state = d->config.state,
+                                            .images = d->images,
+                                            .cni = d->cni,
+                                            .runtime = d->runtime,
+                                            .cgroups = d->cgroups,
+                                            .seccomp = d->seccomp,
+                                            .pool = d->pool,
+                                            .seccomp_dir = "/var/lib/kubelet/seccomp",
+                                            .log_line_max_bytes = (uint64_t) d->config.max_container_log_line_size };
+        return node_open(&config, &d->node);
+}
+
+static bool has_mount_setattr(void)
+{
+        return syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno != ENOSYS;
+}
+
+static struct error *write_pid_file(struct skiffd *d)
+{
+        char text[32];
+        int len_bytes = snprintf(text, sizeof(text), "%d\n", getpid());
+        return file_replace(d->state_fd, "skiffd.pid", text, (size_t) len_bytes, 0644, false);
+}
+
+static struct error *start(struct skiffd *d)
+{
+        TRY(find_programs(d));
+        TRY(open_state(d));
+        TRY_WRAP(open_server(d), "listen on %s", d->config.listen); /* sets the umask: before any thread of ours */
+        TRY(pool_open(pool_caps, &d->pool));
+        TRY_WRAP(open_runtime(d), "runtime");
+        TRY_WRAP(open_images(d), "image store");
+        TRY_WRAP(open_cni(d), "network");
+        TRY_WRAP(open_node(d), "pods");
+        d->daemon = (struct daemon){ .node = d->node, .images = d->images, .cni = d->cni, .cgroups = d->cgroups,
+                                     .recursive_readonly = has_mount_setattr() };
+        TRY(server_start(d->server, d->pool, &d->daemon));
+        return write_pid_file(d);
+}
+
+static void stop(struct skiffd *d)
+{
+        server_stop(d->server, STOP_GRACE_MS);
+        node_free(d->node);
+        runtime_free(d->runtime);
+        cni_free(d->cni);
+        images_free(d->images);
+        seccomp_cache_free(d->seccomp);
+        cgroups_free(d->cgroups);
+        pool_free(d->pool);
+        if (d->state_fd >= 0)
+                (void) unlinkat(d->state_fd, "skiffd.pid", 0);
+        closep(&d->holder_fd);
+        closep(&d->state_fd);
+        instance_free(d->state_claim);
+        instance_free(d->root_claim);
+        free(d->rpcs);
+        free(d->program_dir);
+        skiff_config_done(&d->config);
+}
+
+/* Waits for a signal to end; meanwhile does what is to be done now and then. */
+static void serve(struct skiffd *d, const sigset_t *signals)
+{
+        const struct timespec rest = { .tv_sec = HOUSEKEEPING_SECONDS };
+        for (;;) {
+                int number = sigtimedwait(signals, NULL, &rest);
+                if (number == SIGTERM || number == SIGINT)
+                        return;
+                if (number >= 0 || errno != EAGAIN)
+                        continue;
+                log_error(LOG_LEVEL_WARN, node_checkpoint(d->node), "checkpoint the records", NULL, NULL);
+                (void) malloc_trim(0); /* after large answers gRPC's memory stays resident otherwise */
+        }
+}
+
+static void prepare_process(sigset_t *signals)
+{
+        struct rlimit files;
+        (void) sigemptyset(signals);
+        (void) sigaddset(signals, SIGTERM);
+        (void) sigaddset(signals, SIGINT);
+        (void) sigaddset(signals, SIGHUP);
+        (void) pthread_sigmask(SIG_BLOCK, signals, NULL); /* before gRPC: its threads inherit the mask */
+        (void) signal(SIGPIPE, SIG_IGN);
+        (void) mallopt(M_MMAP_THRESHOLD, MALLOC_THRESHOLD_BYTES);
+        (void) mallopt(M_TRIM_THRESHOLD, MALLOC_THRESHOLD_BYTES);
+        (void) umask(0022);
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+                files.rlim_cur = files.rlim_max; /* some descriptors a pod */
+                (void) setrlimit(RLIMIT_NOFILE, &files);
+        }
+}
+
+static int exit_code_of(const struct error *e)
+{
+        switch (error_code_of(e)) {
+        case ERROR_INVALID_ARGUMENT:
+                return EX_USAGE;
+        case ERROR_FAILED_PRECONDITION:
+                return EX_CONFIG;
+        case ERROR_RESOURCE_EXHAUSTED:
+                return EX_TEMPFAIL;
+        default:
+                return EX_SOFTWARE;
+        }
+}
+
+static int fail(struct error *e)
+{
+        int code = exit_code_of(e);
+        (void) fprintf(stderr, "skiffd: %s\n", error_message(e));
+        error_free(e);
+        return code;
+}
+
+static int run(struct skiffd *d)
+{
+        sigset_t signals;
+        if (geteuid() != 0) {
+                (void) fprintf(stderr, "skiffd: must run as root\n");
+                return EX_NOPERM;
+        }
+        prepare_process(&signals);
+        log_set_level(d->config.level);
+        struct error *e = start(d);
+        if (!e) {
+                log_event(LOG_LEVEL_INFO, "ready", "version", SKIFF_VERSION, "listen", d->config.listen, NULL);
+                notify_send("READY=1");
+                serve(d, &signals);
+                notify_send("STOPPING=1");
+                log_event(LOG_LEVEL_INFO, "stopping; pods go on", NULL);
+        }
+        stop(d);
+        return e ? fail(e) : EX_OK;
+}
+
+int main(int argc, char **argv)
+{
+        struct skiffd d = { .state_fd = -1, .holder_fd = -1 };
+        struct error *e = config_load(argc, argv, &d.config);
+        if (e)
+                return fail(e);
+        if (d.config.action == CONFIG_HELP) {
+                config_print_help(stdout);
+                return EX_OK;
+        }
+        if (d.config.action == CONFIG_VERSION) {
+                (void) printf("skiffd %s\n", SKIFF_VERSION);
+                return EX_OK;
+        }
+        return run(&d);
+}

@@ -1,0 +1,20 @@
+#!/bin/sh
+# install-packages.sh build|test: installs what deploy/packages.txt lists ("test" includes "build"), if anything is
+# missing. Wants root on Debian 12.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+kinds=build
+[ "${1:-build}" = test ] && kinds='build|test'
+wanted=$(grep -E "^($kinds) " "$here/packages.txt" | cut -d' ' -f2)
+missing=
+for package in $wanted; do
+        case $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) in
+        'install ok installed') ;;
+        *) missing="$missing $package" ;;
+        esac
+done
+[ -z "$missing" ] && exit 0
+echo "installing:$missing"
+apt-get update -q
+# shellcheck disable=SC2086 # a list of words
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing

@@ -1,0 +1,40 @@
+/* struct image: what images.h hands out. */
+#include "images/image.h"
+#include "images/config.h"
+#include "images/strings.h"
+
+void image_free(struct image *image)
+{
+        if (!image)
+                return;
+        free(image->id);
+        free_strings(image->repo_tags);
+        free_strings(image->repo_digests);
+        free(image->config_json);
+        image_config_done(&image->config);
+        free_strings(image->diff_ids);
+        free(image);
+}
+
+void image_list_free(struct image **list, size_t n)
+{
+        for (size_t i = 0; list && i < n; i++)
+                image_free(list[i]);
+        free(list);
+}
+
+struct image *image_copy(const struct image *from)
+{
+        struct image *to = NEW(struct image);
+        *to = (struct image){
+                .id = dup_string(from->id),
+                .repo_tags = strings_copy(from->repo_tags),
+                .repo_digests = strings_copy(from->repo_digests),
+                .size_bytes = from->size_bytes,
+                .pinned = from->pinned,
+                .config_json = dup_string(from->config_json),
+                .diff_ids = strings_copy(from->diff_ids),
+        };
+        config_copy(&from->config, &to->config);
+        return to;
+}

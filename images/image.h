@@ -1,0 +1,5 @@
+/* image.h - struct image inside the folder. Threads: any. */
+#pragma once
+#include "images/images.h"
+
+struct image *image_copy(const struct image *from); /* deep; the caller's */

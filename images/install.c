@@ -1,0 +1,225 @@
+#include "images/install.h"
+#include "base/fault.h"
+#include "images/config.h"
+#include "images/manifest.h"
+#include "images/strings.h"
+#include "images/unpacker.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+/* Bounds against bombs; far above what real layers have. */
+static const uint64_t max_tar_bytes = UINT64_C(1) << 42;
+enum { MAX_ENTRIES = 8 << 20, PIPE_BYTES = 1 << 20, WORKERS = 2, STACK_BYTES = 256 << 10 };
+
+struct team {
+        struct images *images;
+        struct puller *puller;
+        enum pull_type type;
+        const struct install_layer *list;
+        struct layer **layers; /* NULL until it is pinned */
+        size_t n;
+        atomic_size_t next;
+        struct wait wait; /* the operation's, and ended by a failure of any of the team */
+        int failed_fd;    /* eventfd */
+        pthread_mutex_t lock;
+        struct error *failure; /* the first */
+};
+
+/* The stream's pipe. A larger one lets the two ends work in longer turns. */
+static struct error *pipe_make(int *read_fd, int *write_fd)
+{
+        int fds[2];
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return error_errno(errno, "pipe");
+        (void) fcntl(fds[0], F_SETPIPE_SZ,
+                     PIPE_BYTES); /* refused past the user's limit: the usual size does too */
+        *read_fd = fds[0];
+        *write_fd = fds[1];
+        return NULL;
+}
+
+/* Which of the two tells why: a sender that failed cut the stream; a reader that refused made the sender fail. The sender
+ * is asked when the stream has ended, so it answers at once. */
+static struct error *verdict(struct error *unpacked, bool at_end, int reply_fd, const struct wait *wait)
+{
+        if (!unpacked || !at_end)
+                return unpacked;
+        struct error *sent = puller_stream_end(reply_fd, wait);
+        if (!sent || error_code_of(sent) == ERROR_ABORTED) {
+                error_free(sent);
+                return unpacked;
+        }
+        error_free(unpacked);
+        return sent;
+}
+
+static struct error *unpack_into(struct team *team, const struct install_layer *from, int layer_fd,
+                                 uint64_t *bytes, uint64_t *inodes)
+{
+        _cleanup_(closep) int read_fd = -1, write_fd = -1, reply_fd = -1;
+        _cleanup_(unpacker_freep) struct unpacker *unpacker = NULL;
+        struct unpack_job job = {
+                .has_blob = from->has_blob,
+                .blob = from->blob,
+                .blob_bytes = from->blob_bytes,
+                .max_tar_bytes = max_tar_bytes,
+                .max_entries = MAX_ENTRIES,
+        };
+        bool at_end = false;
+        TRY(digest_parse(from->diff_id, &job.diff));
+        TRY(pipe_make(&read_fd, &write_fd));
+        TRY(unpacker_start(team->images->unpack_path, layer_fd, read_fd, &job, &team->wait, &unpacker));
+        closep(&read_fd); /* only skiff-unpack reads: when it ends, the sender learns of it */
+        TRY(puller_stream(team->puller, team->type, from->name, write_fd, &team->wait, &reply_fd));
+        closep(&write_fd);
+        struct error *e = unpacker_wait(unpacker, &team->wait, bytes, inodes, &at_end);
+        TRY(verdict(e, at_end, reply_fd, &team->wait));
+        return fault_point("layer.unpacked");
+}
+
+static struct error *unpack_layer(struct team *team, const struct install_layer *from, struct layer *layer)
+{
+        _cleanup_(closep) int layer_fd = -1;
+        uint64_t bytes = 0, inodes = 0;
+        TRY(layer_begin(team->images->layers, layer, &layer_fd));
+        TRY(unpack_into(team, from, layer_fd, &bytes, &inodes));
+        return layer_commit(team->images->layers, layer, bytes, inodes);
+}
+
+static struct error *one_layer(struct team *team, size_t i)
+{
+        const struct install_layer *from = &team->list[i];
+        struct layer *layer = NULL;
+        bool must_unpack = false;
+        TRY(layers_claim(team->images->layers, from->diff_id, &team->wait, &layer, &must_unpack));
+        struct error *e = must_unpack ? unpack_layer(team, from, layer) : NULL;
+        if (e) {
+                layer_abandon(team->images->layers, layer);
+                return error_wrap(e, "layer %s", from->has_blob ? from->name : from->diff_id);
+        }
+        team->layers[i] = layer;
+        return NULL;
+}
+
+static void team_fail(struct team *team, struct error *e)
+{
+        (void) pthread_mutex_lock(&team->lock);
+        if (team->failure)
+                error_free(e); /* mostly CANCELLED, by the first failure */
+        else
+                team->failure = e;
+        (void) pthread_mutex_unlock(&team->lock);
+        (void) eventfd_write(team->failed_fd, 1);
+}
+
+static void *work(void *argument)
+{
+        struct team *team = argument;
+        for (size_t i; (i = atomic_fetch_add(&team->next, 1)) < team->n;) {
+                struct error *e = wait_check(&team->wait, "unpack");
+                if (!e)
+                        e = one_layer(team, i);
+                if (e) {
+                        team_fail(team, e);
+                        return NULL;
+                }
+        }
+        return NULL;
+}
+
+/* One descriptor that is readable once either is: a wait has one cancel descriptor. */
+static struct error *either_fd(int a_fd, int b_fd, int *out_fd)
+{
+        _cleanup_(closep) int fd = epoll_create1(EPOLL_CLOEXEC);
+        struct epoll_event event = { .events = EPOLLIN };
+        if (fd < 0 || (a_fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, a_fd, &event) < 0) ||
+            epoll_ctl(fd, EPOLL_CTL_ADD, b_fd, &event) < 0)
+                return error_errno(errno, "watch for a cancel");
+        *out_fd = TAKE_FD(fd);
+        return NULL;
+}
+
+static bool start_helper(struct team *team, pthread_t *thread)
+{
+        pthread_attr_t attributes;
+        (void) pthread_attr_init(&attributes);
+        (void) pthread_attr_setstacksize(&attributes, STACK_BYTES);
+        bool started =
+                pthread_create(thread, &attributes, work, team) == 0; /* else this thread does it all */
+        (void) pthread_attr_destroy(&attributes);
+        return started;
+}
+
+static void run_team(struct team *team)
+{
+        pthread_t helpers[WORKERS - 1];
+        size_t n_helpers = 0;
+        while (n_helpers < LENGTH(helpers) && n_helpers + 1 < team->n &&
+               start_helper(team, &helpers[n_helpers]))
+                n_helpers++;
+        (void) work(team);
+        for (size_t i = 0; i < n_helpers; i++)
+                (void) pthread_join(helpers[i], NULL);
+}
+
+void install_done(struct images *images, struct layer **layers, size_t n)
+{
+        for (size_t i = 0; layers && i < n; i++)
+                if (layers[i])
+                        layers_unpin(images->layers, layers[i]);
+        free(layers);
+}
+
+struct error *install_layers(struct images *images, struct puller *puller, enum pull_type type,
+                             const struct install_layer *list, size_t n, const struct wait *wait,
+                             struct layer ***out)
+{
+        struct team team = {
+                .images = images, .puller = puller, .type = type, .list = list, .n = n, .wait = *wait
+        };
+        _cleanup_(closep) int failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), cancel_fd = -1;
+        if (failed_fd < 0)
+                return error_errno(errno, "eventfd");
+        TRY(either_fd(wait->cancel_fd, failed_fd, &cancel_fd));
+        team.failed_fd = failed_fd;
+        team.wait.cancel_fd = cancel_fd;
+        team.layers = NEW_ARRAY(struct layer *, n);
+        (void) pthread_mutex_init(&team.lock, NULL);
+        run_team(&team);
+        (void) pthread_mutex_destroy(&team.lock);
+        struct error *e = team.failure;
+        if (!e)
+                e = fault_point("image.unpacked");
+        if (!e)
+                e = layers_sync(images->layers, team.layers, n);
+        if (!e)
+                e = fault_point("image.synced");
+        if (e) {
+                install_done(images, team.layers, n);
+                return e;
+        }
+        *out = team.layers;
+        return NULL;
+}
+
+struct error *install_config(struct puller *puller, enum pull_type type, const char *name,
+                             const struct digest *digest, const struct wait *wait, struct buf *out,
+                             char ***diff_ids, char **id)
+{
+        struct digest got;
+        struct image_config config;
+        char text[DIGEST_TEXT_SIZE];
+        TRY_WRAP(puller_read(puller, type, name, MANIFEST_LIMIT_BYTES, wait, out, NULL), "config %s", name);
+        digest_of(out->bytes, out->len_bytes, &got);
+        digest_format(&got, text);
+        if (digest && !digest_equal(digest, &got))
+                return error_new(ERROR_DATA_LOSS, "config %s: it has digest %s", name, text);
+        TRY(config_parse(out->bytes, out->len_bytes, &config, diff_ids));
+        image_config_done(&config);
+        *id = dup_string(text);
+        return NULL;
+}

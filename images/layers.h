@@ -1,0 +1,69 @@
+/* layers.h - the layer store: layers by diffID, whole or absent, each unpacked once however many want it.
+ *
+ * A layer is claimed by one (who unpacks it), then unpacked, then durable; users pin it while they need it. One that
+ * no image has and nobody pins is collected. Which images there are is the catalog's to say (layers_count_*).
+ *
+ * A struct layer is borrowed and lives as long as it is pinned. Threads: any, at once; the store has a lock of its own,
+ * taken after the catalog's. */
+#pragma once
+#include "base/wait.h"
+#include "images/form.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct layers;
+struct layer;
+
+/* root_fd and trash are borrowed. */
+MUST_CHECK struct error *layers_open(int root_fd, struct trash *trash, struct layers **out);
+void layers_free(struct layers *layers);
+DEFINE_FREEP(struct layers, layers_free)
+
+/* --- at the start --- */
+
+/* A layer that images.db has. False when it is not on the disk, or of a form that is not known. */
+bool layers_add(struct layers *layers, const char *diff_id, const char *form, uint64_t bytes,
+                uint64_t inodes);
+/* Moves what is in ROOT/layers and not in the table to the trash. */
+MUST_CHECK struct error *layers_sweep(struct layers *layers);
+
+/* --- for a pull --- */
+
+/* Pins the layer. *must_unpack: it is absent and the caller's to unpack, until layer_commit or layer_abandon; others
+ * who claim it meanwhile wait. Errors: CANCELLED, DEADLINE_EXCEEDED. */
+MUST_CHECK struct error *layers_claim(struct layers *layers, const char *diff_id, const struct wait *wait,
+                                      struct layer **out, bool *must_unpack);
+MUST_CHECK struct error *layer_begin(struct layers *layers, struct layer *layer, int *out_fd);
+MUST_CHECK struct error *layer_commit(struct layers *layers, struct layer *layer, uint64_t bytes,
+                                      uint64_t inodes);
+void layer_abandon(struct layers *layers, struct layer *layer); /* unpins; the next waiter may claim it */
+
+/* Makes these durable: one syncfs unless all are already. */
+MUST_CHECK struct error *layers_sync(struct layers *layers, struct layer *const *list, size_t n);
+
+/* --- for users --- */
+
+/* Pins one that is there. Errors: NOT_FOUND. */
+MUST_CHECK struct error *layers_pin(struct layers *layers, const char *diff_id, struct layer **out);
+void layers_unpin(struct layers *layers, struct layer *layer);
+
+/* The directory to use as a lower, borrowed; it is held open as long as the layer is. */
+MUST_CHECK struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, bool *is_opaque);
+
+const char *layer_diff_id(const struct layer *layer);
+const char *layer_form_name(const struct layer *layer);
+void layer_usage(const struct layer *layer, uint64_t *bytes, uint64_t *inodes);
+
+/* --- for the catalog --- */
+
+void layers_count_reset(struct layers *layers);                    /* no layer has an image */
+void layers_count_add(struct layers *layers, const char *diff_id); /* one more image has it */
+
+/* Removes what no image has and nobody pins: forget(context, diff_id) first (its error leaves the layer), then to the
+ * trash. */
+MUST_CHECK struct error *layers_collect(struct layers *layers,
+                                        struct error *(*forget)(void *context, const char *diff_id),
+                                        void *context);
+
+/* Of all layers that are there. */
+void layers_usage(struct layers *layers, uint64_t *bytes, uint64_t *inodes);

@@ -1,0 +1,154 @@
+#include "images/puller.h"
+#include "base/process.h"
+#include "base/socket.h"
+#include <string.h>
+#include <sys/socket.h>
+
+struct puller {
+        struct process process;
+        int socket_fd;
+};
+
+static struct error *make_pair(int pair[2])
+{
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+                return error_errno(errno, "socketpair");
+        return NULL;
+}
+
+static struct error *start(const char *path, uint32_t uid, struct puller **out)
+{
+        char uid_text[16];
+        int pair[2];
+        _cleanup_(puller_freep) struct puller *puller = NEW(struct puller);
+        puller->process.pid_fd = puller->socket_fd = -1;
+        (void) snprintf(uid_text, sizeof(uid_text), "%u", uid);
+        const char *const argv[] = { "skiff-pull", uid_text, NULL };
+        TRY(make_pair(pair));
+        puller->socket_fd = pair[0];
+        _cleanup_(closep) int its_fd = pair[1];
+        struct process_start start = process_start_init(path, argv);
+        for (size_t i = 0; i < PULL_FD_SOCKET; i++)
+                start.fds[i] = -1;
+        start.fds[PULL_FD_SOCKET] = its_fd;
+        start.n_fds = PULL_FD_SOCKET + 1;
+        TRY(process_spawn(&start, &puller->process));
+        *out = TAKE(puller);
+        return NULL;
+}
+
+struct error *puller_start_archive(const char *path, uint32_t uid, int archive_fd, const struct wait *wait,
+                                   struct puller **out)
+{
+        _cleanup_(puller_freep) struct puller *puller = NULL;
+        const struct pull_message message = { .type = PULL_START_ARCHIVE };
+        TRY(start(path, uid, &puller));
+        TRY(pull_send(puller->socket_fd, &message, NULL, NULL, 0, &archive_fd, 1, wait));
+        *out = TAKE(puller);
+        return NULL;
+}
+
+static const char *or_empty(const char *text)
+{
+        return text ? text : "";
+}
+
+struct error *puller_start_registry(const char *path, uint32_t uid, const char *domain,
+                                    const char *repository, const struct image_auth *auth,
+                                    const struct hosts *hosts, const struct wait *wait, struct puller **out)
+{
+        _cleanup_(puller_freep) struct puller *puller = NULL;
+        const struct image_auth none = { .username = NULL };
+        const struct image_auth *a = auth ? auth : &none;
+        const char *const texts[PULL_TEXTS_REGISTRY] = {
+                [PULL_TEXT_DOMAIN] = domain,
+                [PULL_TEXT_PATH] = repository,
+                [PULL_TEXT_USERNAME] = or_empty(a->username),
+                [PULL_TEXT_PASSWORD] = or_empty(a->password),
+                [PULL_TEXT_AUTH] = or_empty(a->auth),
+                [PULL_TEXT_IDENTITY_TOKEN] = or_empty(a->identity_token),
+                [PULL_TEXT_REGISTRY_TOKEN] = or_empty(a->registry_token),
+        };
+        const struct pull_message message = { .type = PULL_START_REGISTRY, .n_texts = PULL_TEXTS_REGISTRY };
+        TRY(start(path, uid, &puller));
+        TRY(pull_send(puller->socket_fd, &message, texts, NULL, 0, NULL, 0, wait));
+        for (size_t i = 0; i < hosts->n; i++) {
+                const struct host_endpoint *endpoint = &hosts->endpoints[i];
+                const char *const parts[] = { endpoint->url, endpoint->ca_pem };
+                const struct pull_message add = { .type = PULL_ENDPOINT,
+                                                  .code = endpoint->flags,
+                                                  .n_texts = LENGTH(parts) };
+                TRY(pull_send(puller->socket_fd, &add, parts, NULL, 0, NULL, 0, wait));
+        }
+        *out = TAKE(puller);
+        return NULL;
+}
+
+void puller_free(struct puller *puller)
+{
+        if (!puller)
+                return;
+        process_kill(&puller->process);
+        closep(&puller->socket_fd);
+        free(puller);
+}
+
+/* Sends a request with a socket for its answers, and pipe_fd where it is not -1. */
+static struct error *ask(struct puller *puller, enum pull_type type, const char *name, size_t limit_bytes,
+                         int pipe_fd, const struct wait *wait, int *reply_fd)
+{
+        int pair[2];
+        TRY(make_pair(pair));
+        _cleanup_(closep) int our_fd = pair[0], its_fd = pair[1];
+        const struct pull_message message = { .type = type, .n_texts = 1, .size_bytes = limit_bytes };
+        const int fds[] = { its_fd, pipe_fd };
+        TRY(pull_send(puller->socket_fd, &message, &name, NULL, 0, fds, pipe_fd < 0 ? 1 : 2, wait));
+        *reply_fd = TAKE_FD(our_fd);
+        return NULL;
+}
+
+/* The next answer: data, or the end (*is_end), or the failure as an error. */
+static struct error *next_answer(int reply_fd, const struct wait *wait, struct pull_received *into,
+                                 bool *is_end)
+{
+        TRY(pull_receive(reply_fd, into, wait));
+        if (into->len_bytes == 0)
+                return error_new(ERROR_UNAVAILABLE, "skiff-pull has ended");
+        *is_end = into->message.type == PULL_END;
+        if (into->message.type == PULL_DATA || *is_end)
+                return NULL;
+        if (into->message.type != PULL_FAILED || into->message.n_texts != 1 ||
+            into->message.code > ERROR_UNAUTHENTICATED)
+                return error_new(ERROR_INTERNAL, "skiff-pull answers nonsense");
+        return error_new(into->message.code, "%s", into->texts[0]);
+}
+
+struct error *puller_read(struct puller *puller, enum pull_type type, const char *name, size_t limit_bytes,
+                          const struct wait *wait, struct buf *out, char **media_type)
+{
+        _cleanup_(closep) int reply_fd = -1;
+        _cleanup_(pull_received_freep) struct pull_received *answer = pull_received_new();
+        TRY(ask(puller, type, name, limit_bytes, -1, wait, &reply_fd));
+        for (bool is_end = false; !is_end;) {
+                TRY(next_answer(reply_fd, wait, answer, &is_end));
+                if (!is_end)
+                        TRY(buf_append(out, answer->data, answer->data_bytes)); /* its limit bounds it */
+        }
+        if (media_type)
+                *media_type = dup_string(answer->message.n_texts ? answer->texts[0] : "");
+        return NULL;
+}
+
+struct error *puller_stream(struct puller *puller, enum pull_type type, const char *name, int pipe_fd,
+                            const struct wait *wait, int *reply_fd)
+{
+        return ask(puller, type, name, 0, pipe_fd, wait, reply_fd);
+}
+
+struct error *puller_stream_end(int reply_fd, const struct wait *wait)
+{
+        bool is_end = false;
+        _cleanup_(pull_received_freep) struct pull_received *answer = pull_received_new();
+        TRY(next_answer(reply_fd, wait, answer, &is_end));
+        return is_end ? NULL : error_new(ERROR_INTERNAL, "skiff-pull sends data out of turn");
+}

@@ -1,0 +1,387 @@
+/* ROOT/rootfs/ID is a container's writable part: upper and work for overlayfs, and `layers`, the diffIDs below it, base
+ * first. `layers` is written last: a directory without it is one that was never finished. Nothing here is made
+ * durable: after a power cut no container lives. */
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mount.h"
+#include "images/store.h"
+#include "images/strings.h"
+#include "images/walk.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+/* uthash's macros convert signs */
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#include <uthash.h>
+
+enum { LAYERS_FILE_LIMIT = 64 << 10 };
+
+struct rootfs {
+        char *id; /* the key */
+        struct layer **layers;
+        size_t n;
+        bool is_broken;         /* a layer is not there: it can only be removed */
+        uint64_t bytes, inodes; /* as last sampled */
+        UT_hash_handle hh;
+};
+
+struct rootfs_table {
+        int fd; /* ROOT/rootfs */
+        struct rootfs *table;
+        pthread_mutex_t lock;
+};
+
+static void rootfs_free(struct images *images, struct rootfs *rootfs)
+{
+        for (size_t i = 0; i < rootfs->n; i++)
+                layers_unpin(images->layers, rootfs->layers[i]);
+        free(rootfs->layers);
+        free(rootfs->id);
+        free(rootfs);
+}
+
+static struct rootfs *rootfs_find(struct rootfs_table *table, const char *id)
+{
+        struct rootfs *rootfs = NULL;
+        HASH_FIND_STR(table->table, id, rootfs);
+        return rootfs;
+}
+
+static void rootfs_add(struct rootfs_table *table, struct rootfs *rootfs)
+{
+        HASH_ADD_KEYPTR(hh, table->table, rootfs->id, strlen(rootfs->id), rootfs);
+}
+
+/* --- at the start --- */
+
+static void pin_listed(struct images *images, char *text, struct rootfs *rootfs)
+{
+        char *rest = NULL;
+        for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+                rootfs->layers = grow_array(rootfs->layers, rootfs->n + 1, sizeof(struct layer *));
+                struct error *e = layers_pin(images->layers, line, &rootfs->layers[rootfs->n]);
+                if (e)
+                        rootfs->is_broken = true;
+                else
+                        rootfs->n++;
+                error_ignore(e); /* said when it is to be mounted */
+        }
+}
+
+static struct error *load_one(struct images *images, struct rootfs_table *table, const char *id)
+{
+        _cleanup_(freep) char *path = format_string("%s/layers", id), *text = NULL;
+        size_t len_bytes = 0;
+        struct error *e = file_read(table->fd, path, LAYERS_FILE_LIMIT, &text, &len_bytes);
+        if (e) {
+                error_ignore(e); /* never finished, or nothing of ours */
+                return trash_put(images->trash, table->fd, id);
+        }
+        struct rootfs *rootfs = NEW(struct rootfs);
+        rootfs->id = dup_string(id);
+        pin_listed(images, text, rootfs);
+        rootfs_add(table, rootfs);
+        return NULL;
+}
+
+static struct error *load_all(struct images *images, struct rootfs_table *table)
+{
+        int fd = openat(table->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir)
+                return error_errno(errno, "read the rootfs directory");
+        for (struct dirent *entry; (entry = readdir(dir));)
+                if (entry->d_name[0] != '.')
+                        TRY(load_one(images, table, entry->d_name));
+        return NULL;
+}
+
+struct error *rootfs_table_open(struct images *images, struct rootfs_table **out)
+{
+        struct rootfs_table *table = NEW(struct rootfs_table);
+        table->fd = -1;
+        (void) pthread_mutex_init(&table->lock, NULL);
+        struct error *e = file_mkdirs(images->root_fd, "rootfs", 0700);
+        if (!e)
+                e = file_open_beneath(images->root_fd, "rootfs", O_RDONLY | O_DIRECTORY, 0, &table->fd);
+        if (!e)
+                e = load_all(images, table);
+        if (e)
+                rootfs_table_free(images, table);
+        else
+                *out = table;
+        return e;
+}
+
+void rootfs_table_free(struct images *images, struct rootfs_table *table)
+{
+        struct rootfs *rootfs, *next;
+        if (!table)
+                return;
+        HASH_ITER(hh, table->table, rootfs, next)
+        {
+                HASH_DEL(table->table, rootfs);
+                rootfs_free(images, rootfs);
+        }
+        closep(&table->fd);
+        (void) pthread_mutex_destroy(&table->lock);
+        free(table);
+}
+
+/* --- making --- */
+
+/* The container's root shows the upper directory's owner and mode: those of the image's. */
+static struct error *make_upper(struct images *images, const struct rootfs *rootfs, int dir_fd)
+{
+        struct stat st = { .st_mode = S_IFDIR | 0755 };
+        int lower_fd;
+        bool is_opaque;
+        if (mkdirat(dir_fd, "upper", 0755) < 0 || mkdirat(dir_fd, "work", 0700) < 0)
+                return error_errno(errno, "make the writable layer");
+        if (rootfs->n) {
+                TRY(layer_lower(images->layers, rootfs->layers[rootfs->n - 1], &lower_fd, &is_opaque));
+                if (fstat(lower_fd, &st) < 0)
+                        return error_errno(errno, "look at the top layer");
+        }
+        if ((st.st_uid || st.st_gid) &&
+            fchownat(dir_fd, "upper", st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+                return error_errno(errno, "set the root's owner");
+        if (fchmodat(dir_fd, "upper", st.st_mode & 07777, 0) < 0) /* whatever the umask was */
+                return error_errno(errno, "set the root's mode");
+        return NULL;
+}
+
+static struct error *write_layers(const struct rootfs *rootfs, int dir_fd)
+{
+        struct buf text;
+        buf_init(&text, LAYERS_FILE_LIMIT);
+        struct error *e = buf_append_text(&text, "");
+        for (size_t i = 0; i < rootfs->n && !e; i++)
+                e = buf_append_format(&text, "%s\n", layer_diff_id(rootfs->layers[i]));
+        if (!e)
+                e = file_replace(dir_fd, "layers", text.bytes, text.len_bytes, 0600, false);
+        buf_done(&text);
+        return e;
+}
+
+static struct error *make_files(struct images *images, const struct rootfs *rootfs)
+{
+        _cleanup_(closep) int dir_fd = -1;
+        TRY(trash_put(images->trash, images->rootfs->fd, rootfs->id)); /* what an earlier attempt left */
+        if (mkdirat(images->rootfs->fd, rootfs->id, 0700) < 0)
+                return error_errno(errno, "make the directory");
+        TRY(file_open_beneath(images->rootfs->fd, rootfs->id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
+        TRY(make_upper(images, rootfs, dir_fd));
+        TRY(fault_point("rootfs.make"));
+        return write_layers(rootfs, dir_fd);
+}
+
+/* Of equal layers the topmost counts: all that a lower one shows, it shows. overlayfs refuses one twice. */
+static void drop_repeated(struct images *images, struct rootfs *rootfs)
+{
+        size_t kept = 0;
+        for (size_t i = 0; i < rootfs->n; i++) {
+                bool again = false;
+                for (size_t j = i + 1; j < rootfs->n; j++)
+                        again |= rootfs->layers[i] == rootfs->layers[j];
+                if (again)
+                        layers_unpin(images->layers, rootfs->layers[i]);
+                else
+                        rootfs->layers[kept++] = rootfs->layers[i];
+        }
+        rootfs->n = kept;
+}
+
+static bool has(struct rootfs_table *table, const char *id)
+{
+        (void) pthread_mutex_lock(&table->lock);
+        bool found = rootfs_find(table, id);
+        (void) pthread_mutex_unlock(&table->lock);
+        return found;
+}
+
+struct error *rootfs_make(struct images *images, const char *container_id, const char *image_id)
+{
+        if (!id_is_valid(container_id))
+                return error_new(ERROR_INVALID_ARGUMENT, "rootfs: \"%s\" is no id", container_id);
+        if (has(images->rootfs, container_id))
+                return NULL;
+        struct rootfs *rootfs = NEW(struct rootfs);
+        rootfs->id = dup_string(container_id);
+        struct error *e = catalog_pin_layers(images->catalog, image_id, &rootfs->layers, &rootfs->n);
+        if (!e) {
+                drop_repeated(images, rootfs);
+                e = make_files(images, rootfs);
+        }
+        if (e) {
+                error_ignore(trash_put(images->trash, images->rootfs->fd,
+                                       container_id)); /* else at the next start */
+                rootfs_free(images, rootfs);
+                return error_wrap(e, "rootfs of %s", container_id);
+        }
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        rootfs_add(images->rootfs, rootfs);
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        return NULL;
+}
+
+/* --- mounting --- */
+
+/* Top first, as overlayfs wants them, down to one that hides all below. */
+static struct error *collect_lowers(struct images *images, struct layer *const *layers, size_t n, int *fds,
+                                    size_t *n_fds)
+{
+        bool is_opaque = false;
+        *n_fds = 0;
+        for (size_t i = n; i > 0 && !is_opaque; i--)
+                TRY(layer_lower(images->layers, layers[i - 1], &fds[(*n_fds)++], &is_opaque));
+        return NULL;
+}
+
+static struct error *mount_upper(struct images *images, const struct rootfs *rootfs, int *out_fd)
+{
+        _cleanup_(closep) int dir_fd = -1, upper_fd = -1, work_fd = -1;
+        _cleanup_(freep) int *lowers = NEW_ARRAY(int, rootfs->n);
+        size_t n = 0;
+        if (rootfs->is_broken || rootfs->n == 0)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 rootfs->n ? "a layer of its image is gone" : "its image has no layers");
+        TRY(collect_lowers(images, rootfs->layers, rootfs->n, lowers, &n));
+        TRY(file_open_beneath(images->rootfs->fd, rootfs->id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
+        TRY(file_open_beneath(dir_fd, "upper", O_RDONLY | O_DIRECTORY, 0, &upper_fd));
+        TRY(file_open_beneath(dir_fd, "work", O_RDONLY | O_DIRECTORY, 0, &work_fd));
+        /* A volatile mount leaves a mark that forbids the next: it guards against a crash of the machine, after which
+         * no container of ours goes on. */
+        if (faccessat(work_fd, "work/incompat", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+                _cleanup_(closep) int inner_fd = -1;
+                TRY(file_open_beneath(work_fd, "work", O_RDONLY | O_DIRECTORY, 0, &inner_fd));
+                TRY(file_remove_tree(inner_fd, "incompat"));
+        }
+        return mount_overlay(lowers, n, upper_fd, work_fd, true, out_fd);
+}
+
+/* The rootfs of a container is its own: nobody removes it while it is mounted, so it is used without the lock. */
+struct error *rootfs_mount(struct images *images, const char *container_id, int *out_fd)
+{
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        if (!rootfs)
+                return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
+        TRY_WRAP(mount_upper(images, rootfs, out_fd), "rootfs of %s", container_id);
+        return NULL;
+}
+
+static struct error *mount_view(struct images *images, struct layer *const *layers, size_t n, int *out_fd)
+{
+        _cleanup_(freep) int *lowers = NEW_ARRAY(int, n);
+        size_t n_lowers = 0;
+        if (n == 0)
+                return error_new(ERROR_FAILED_PRECONDITION, "the image has no layers");
+        TRY(collect_lowers(images, layers, n, lowers, &n_lowers));
+        return mount_overlay(lowers, n_lowers, -1, -1, false, out_fd);
+}
+
+struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd)
+{
+        struct rootfs pinned = { .id = NULL };
+        TRY(catalog_pin_layers(images->catalog, image_id, &pinned.layers, &pinned.n));
+        drop_repeated(images, &pinned);
+        struct error *e = mount_view(images, pinned.layers, pinned.n, out_fd);
+        for (size_t i = 0; i < pinned.n; i++) /* the mount itself holds the directories */
+                layers_unpin(images->layers, pinned.layers[i]);
+        free(pinned.layers);
+        return e ? error_wrap(e, "view of image %s", image_id) : NULL;
+}
+
+/* --- the rest --- */
+
+struct error *rootfs_remove(struct images *images, const char *container_id)
+{
+        if (!id_is_valid(container_id))
+                return NULL;
+        TRY_WRAP(trash_put(images->trash, images->rootfs->fd, container_id), "rootfs of %s", container_id);
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
+        if (rootfs)
+                HASH_DEL(images->rootfs->table, rootfs);
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        if (!rootfs)
+                return NULL;
+        rootfs_free(images, rootfs);
+        /* On a full disk layers may have to wait for the next collection; the container is gone all the same. */
+        log_error(LOG_LEVEL_WARN, catalog_collect(images->catalog), "unused layers stay for now", "container",
+                  container_id);
+        return NULL;
+}
+
+static struct error *walk_upper(struct rootfs_table *table, const char *id, uint64_t *bytes, uint64_t *inodes)
+{
+        _cleanup_(closep) int dir_fd = -1;
+        TRY(file_open_beneath(table->fd, id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
+        return walk_usage(dir_fd, "upper", bytes, inodes);
+}
+
+struct error *rootfs_usage(struct images *images, const char *container_id, uint64_t *bytes, uint64_t *inodes)
+{
+        *bytes = *inodes = 0;
+        if (!has(images->rootfs, container_id))
+                return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
+        TRY_WRAP(walk_upper(images->rootfs, container_id, bytes, inodes), "rootfs of %s", container_id);
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
+        if (rootfs) {
+                rootfs->bytes = *bytes;
+                rootfs->inodes = *inodes;
+        }
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        return NULL;
+}
+
+static char **list_ids(struct rootfs_table *table)
+{
+        (void) pthread_mutex_lock(&table->lock);
+        char **ids = NEW_ARRAY(char *, HASH_COUNT(table->table) + 1);
+        size_t n = 0;
+        for (struct rootfs *rootfs = table->table; rootfs; rootfs = rootfs->hh.next)
+                ids[n++] = dup_string(rootfs->id);
+        (void) pthread_mutex_unlock(&table->lock);
+        return ids;
+}
+
+struct error *rootfs_list(struct images *images, char ***out_ids)
+{
+        *out_ids = list_ids(images->rootfs);
+        return NULL;
+}
+
+void rootfs_table_usage(struct rootfs_table *table, uint64_t *bytes, uint64_t *inodes)
+{
+        *bytes = *inodes = 0;
+        (void) pthread_mutex_lock(&table->lock);
+        for (struct rootfs *rootfs = table->table; rootfs; rootfs = rootfs->hh.next) {
+                *bytes += rootfs->bytes;
+                *inodes += rootfs->inodes;
+        }
+        (void) pthread_mutex_unlock(&table->lock);
+}
+
+void rootfs_table_sample(struct rootfs_table *table)
+{
+        _cleanup_(free_stringsp) char **ids = list_ids(table);
+        for (char **id = ids; *id; id++) {
+                uint64_t bytes = 0, inodes = 0;
+                struct error *e = walk_upper(table, *id, &bytes, &inodes);
+                (void) pthread_mutex_lock(&table->lock);
+                struct rootfs *rootfs = rootfs_find(table, *id);
+                if (rootfs && !e) {
+                        rootfs->bytes = bytes;
+                        rootfs->inodes = inodes;
+                }
+                (void) pthread_mutex_unlock(&table->lock);
+                error_ignore(e); /* removed meanwhile, or changing under the walk: the next sample tells */
+        }
+}

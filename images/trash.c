@@ -1,0 +1,114 @@
+#include "images/trash.h"
+#include "base/file.h"
+#include "base/id.h"
+#include "base/log.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct trash {
+        int fd;
+        void (*chore)(void *context);
+        void *context;
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t woken;
+        bool wake, stop, has_thread;
+};
+
+static bool is_stopping(struct trash *trash)
+{
+        (void) pthread_mutex_lock(&trash->lock);
+        bool stop = trash->stop;
+        (void) pthread_mutex_unlock(&trash->lock);
+        return stop;
+}
+
+static void empty(struct trash *trash)
+{
+        _cleanup_(closep) int fd = openat(trash->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir)
+                return;
+        (void) TAKE_FD(fd);
+        for (struct dirent *entry; (entry = readdir(dir)) && !is_stopping(trash);) {
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                        continue;
+                log_error(LOG_LEVEL_WARN, file_remove_tree(trash->fd, entry->d_name),
+                          "the trash cannot be emptied", "name", entry->d_name);
+        }
+}
+
+/* Waits until woken; false when it is time to end. */
+static bool wait_woken(struct trash *trash)
+{
+        (void) pthread_mutex_lock(&trash->lock);
+        while (!trash->wake && !trash->stop)
+                (void) pthread_cond_wait(&trash->woken, &trash->lock);
+        bool go_on = !trash->stop;
+        trash->wake = false;
+        (void) pthread_mutex_unlock(&trash->lock);
+        return go_on;
+}
+
+static void *work(void *argument)
+{
+        struct trash *trash = argument;
+        while (wait_woken(trash)) {
+                empty(trash);
+                if (trash->chore && !is_stopping(trash))
+                        trash->chore(trash->context);
+        }
+        return NULL;
+}
+
+struct error *trash_open(int root_fd, void (*chore)(void *context), void *context, struct trash **out)
+{
+        _cleanup_(trash_freep) struct trash *trash = NEW(struct trash);
+        *trash = (struct trash){ .fd = -1, .chore = chore, .context = context, .wake = true };
+        (void) pthread_mutex_init(&trash->lock, NULL);
+        (void) pthread_cond_init(&trash->woken, NULL);
+        TRY(file_mkdirs(root_fd, "trash", 0700));
+        TRY(file_open_beneath(root_fd, "trash", O_RDONLY | O_DIRECTORY, 0, &trash->fd));
+        int failed = pthread_create(&trash->thread, NULL, work, trash);
+        if (failed)
+                return error_errno(failed, "start the trash's thread");
+        trash->has_thread = true;
+        *out = TAKE(trash);
+        return NULL;
+}
+
+void trash_free(struct trash *trash)
+{
+        if (!trash)
+                return;
+        (void) pthread_mutex_lock(&trash->lock);
+        trash->stop = true;
+        (void) pthread_cond_signal(&trash->woken);
+        (void) pthread_mutex_unlock(&trash->lock);
+        if (trash->has_thread)
+                (void) pthread_join(trash->thread, NULL);
+        (void) pthread_mutex_destroy(&trash->lock);
+        (void) pthread_cond_destroy(&trash->woken);
+        closep(&trash->fd);
+        free(trash);
+}
+
+void trash_wake(struct trash *trash)
+{
+        (void) pthread_mutex_lock(&trash->lock);
+        trash->wake = true;
+        (void) pthread_cond_signal(&trash->woken);
+        (void) pthread_mutex_unlock(&trash->lock);
+}
+
+struct error *trash_put(struct trash *trash, int dir_fd, const char *name)
+{
+        char unique[ID_LEN + 1];
+        id_make(unique);
+        if (renameat(dir_fd, name, trash->fd, unique) < 0 && errno != ENOENT)
+                return error_errno(errno, "move %s to the trash", name);
+        trash_wake(trash);
+        return NULL;
+}

@@ -1,0 +1,19 @@
+/* unpacker.h - skiffd's end of a skiff-unpack: one process, for one layer. See unpack_protocol.h.
+ * Threads: one at a time an unpacker. */
+#pragma once
+#include "base/wait.h"
+#include "images/unpack_protocol.h"
+#include <stdbool.h>
+
+struct unpacker;
+
+/* Starts the program at path on layer_fd (an empty directory) with stream_fd as its input; both borrowed. */
+MUST_CHECK struct error *unpacker_start(const char *path, int layer_fd, int stream_fd,
+                                        const struct unpack_job *job, const struct wait *wait,
+                                        struct unpacker **out);
+void unpacker_free(struct unpacker *unpacker); /* kills it */
+DEFINE_FREEP(struct unpacker, unpacker_free)
+
+/* Marks the opaque directories that it names and waits for its verdict. *at_end: it failed after the stream had ended. Errors: as skiff-unpack has them; INTERNAL when it died. */
+MUST_CHECK struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait, uint64_t *bytes,
+                                       uint64_t *inodes, bool *at_end);

@@ -1,0 +1,427 @@
+#include "pods/container.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/file.h"
+#include "images/images.h"
+#include "pods/message.h"
+#include "pods/records.h"
+#include "pods/spec.h"
+#include "pods/table.h"
+#include <string.h>
+
+#define EXIT_CODE_NOT_STARTED 128
+
+static void lock(struct container *c)
+{
+        (void) pthread_mutex_lock(&c->pod->node->lock);
+}
+
+static void unlock(struct container *c)
+{
+        (void) pthread_mutex_unlock(&c->pod->node->lock);
+}
+
+/* --- what follows from the record --- */
+
+static struct error *derive_log_path(struct container *c)
+{
+        const char *directory = c->pod->config->log_directory, *name = c->config->log_path;
+        if (!*directory || !*name)
+                return NULL;
+        if (*directory != '/')
+                return error_new(ERROR_INVALID_ARGUMENT, "log_directory: \"%s\" is not an absolute path", directory);
+        if (*name == '/' || strcmp(name, "..") == 0 || strncmp(name, "../", 3) == 0 || strstr(name, "/../"))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.log_path: \"%s\" must lie below the pod's log directory", name);
+        c->log_path = format_string("%s/%s", directory, name);
+        return NULL;
+}
+
+struct error *container_derive(struct node *node, struct container *c)
+{
+        (void) node;
+        const char *parent = strcmp(c->pod->cgroup_parent, "/") ? c->pod->cgroup_parent : "";
+        c->cgroup_path = format_string("%s/%s", parent, c->id);
+        return derive_log_path(c);
+}
+
+/* --- create_container: the steps --- */
+
+static struct error *make_rootfs(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        (void) wait;
+        return rootfs_make(c->pod->node->config.images, c->id, c->image_id);
+}
+
+static struct error *remove_rootfs(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        (void) wait;
+        return rootfs_remove(c->pod->node->config.images, c->id);
+}
+
+/* After make_rootfs, which holds the image: from there on it cannot go away. */
+static struct error *make_spec(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        (void) wait;
+        return spec_ensure(c->pod->node, c);
+}
+
+static struct error *make_cgroup(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        struct cgroups *cgroups = c->pod->node->config.cgroups;
+        _cleanup_(spec_limits_done) struct cgroup_limits limits = { 0 };
+        (void) wait;
+        TRY(spec_limits(spec_resources_of(c), &limits));
+        TRY_WRAP(cgroup_make(cgroups, c->cgroup_path, &limits), "resources");
+        return cgroup_devices(cgroups, c->cgroup_path, c->spec->device_rules, c->spec->n_device_rules,
+                              c->spec->all_devices);
+}
+
+static struct error *remove_cgroup(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        return cgroup_remove(c->pod->node->config.cgroups, c->cgroup_path, wait);
+}
+
+static struct error *make_created(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        (void) wait;
+        lock(c);
+        c->state = CONTAINER_CREATED;
+        unlock(c);
+        return record_container_progress(c->pod->node->db, c);
+}
+
+static struct error *unmake_created(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        (void) wait;
+        lock(c);
+        c->state = CONTAINER_MAKING;
+        unlock(c);
+        return record_container_progress(c->pod->node->db, c);
+}
+
+static const struct step create_table[] = {
+        { "rootfs", make_rootfs, remove_rootfs },
+        { "spec", make_spec, NULL },
+        { "cgroup", make_cgroup, remove_cgroup },
+        { "created", make_created, unmake_created },
+};
+/* One record before the first step says enough: see sandbox.c. */
+static const struct steps create_container = { .name = "create_container", .table = create_table,
+                                               .n = LENGTH(create_table) };
+
+static struct error *forget(struct container *c)
+{
+        TRY(record_container_gone(c->pod->node->db, c->id));
+        table_remove_container(c->pod->node, c);
+        return NULL;
+}
+
+struct error *container_undo_make(struct container *c)
+{
+        bool joined;
+        struct error *result;
+        TRY(operation_begin(&c->operation, &c->pod->node->lock, OPERATION_REMOVE, NULL, &joined, &result));
+        if (joined)
+                return result;
+        struct error *e = steps_undo(&create_container, c, create_container.n, 0);
+        if (!e)
+                e = forget(c);
+        operation_end(&c->operation, &c->pod->node->lock, e);
+        return e;
+}
+
+static struct error *create_recorded(struct container *c, const struct wait *wait)
+{
+        struct step_times times = { 0 };
+        TRY(record_container(c->pod->node->db, c));
+        struct error *e = fault_point("create_container.record.after");
+        if (!e)
+                e = steps_make(&create_container, c, wait, &times);
+        lock(c);
+        c->create_times = times;
+        unlock(c);
+        return e;
+}
+
+static struct error *create_new(struct container *c, const struct wait *caller)
+{
+        struct wait wait;
+        TRY(operation_wait(&c->operation, &c->pod->node->lock, caller, &wait));
+        struct error *e = create_recorded(c, &wait);
+        operation_wait_done(&wait);
+        if (e) {
+                /* A record that is left behind is MAKING: the next start undoes what it names. */
+                error_ignore(record_container_gone(c->pod->node->db, c->id));
+                table_remove_container(c->pod->node, c);
+        }
+        return e;
+}
+
+static struct error *resolve_image(struct container *c)
+{
+        _cleanup_(image_freep) struct image *image = NULL;
+        const char *asked = c->config->image ? c->config->image->image : "";
+        if (!*asked)
+                return error_new(ERROR_INVALID_ARGUMENT, "config.image.image is missing");
+        struct error *e = images_find(c->pod->node->config.images, asked, &image);
+        /* To kubelet NOT_FOUND here would mean that the sandbox is gone. */
+        if (e && error_code_of(e) == ERROR_NOT_FOUND)
+                return error_as(error_wrap(e, "image %s", asked), ERROR_FAILED_PRECONDITION);
+        if (e)
+                return error_wrap(e, "config.image.image");
+        c->image_id = dup_string(image->id);
+        c->image_ref = dup_string(image->repo_digests[0] ? image->repo_digests[0] : image->id);
+        return NULL;
+}
+
+static struct error *check_pod_ready(struct sandbox *pod)
+{
+        (void) pthread_mutex_lock(&pod->node->lock);
+        bool ready = pod->state == POD_READY && !pod->lost;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return ready ? NULL : error_new(ERROR_FAILED_PRECONDITION, "pod %s is not ready", pod->id);
+}
+
+/* Makes way for a container of the same name, as sandbox.c does for pods. in_use is owned here. */
+static struct error *make_way(struct container *other, const struct wait *wait, struct error *in_use)
+{
+        _cleanup_(error_freep) struct error *refused = in_use;
+        pthread_mutex_t *node_lock = &other->pod->node->lock;
+        bool joined;
+        struct error *result;
+        lock(other);
+        enum operation_kind busy = other->operation.kind;
+        enum container_state state = other->state;
+        unlock(other);
+        if (busy == OPERATION_NONE && state == CONTAINER_MAKING)
+                return container_undo_make(other);
+        if (busy == OPERATION_NONE && state == CONTAINER_REMOVING)
+                return container_remove(other);
+        if (busy != OPERATION_MAKE && busy != OPERATION_REMOVE)
+                return TAKE(refused);
+        TRY(operation_begin(&other->operation, node_lock, OPERATION_OTHER, wait, &joined, &result));
+        operation_end(&other->operation, node_lock, NULL);
+        return NULL;
+}
+
+/* A stop of the pod that began while the container went into the table may have missed it. */
+static struct error *add_to_pod(struct container *c, const struct wait *wait)
+{
+        for (struct error *e; (e = table_add_container(c->pod->node, c));) {
+                _cleanup_(container_unrefp) struct container *other =
+                        table_find_container_by_name(c->pod->node, c->name);
+                if (other)
+                        TRY(make_way(other, wait, e));
+                else
+                        error_free(e); /* gone meanwhile */
+        }
+        struct error *e = check_pod_ready(c->pod);
+        if (e)
+                table_remove_container(c->pod->node, c);
+        return e;
+}
+
+struct error *node_create_container(struct node *node, const Cri__CreateContainerRequest *request,
+                                    const struct wait *wait, char **out_id)
+{
+        char id[ID_LEN + 1];
+        bool joined;
+        struct error *result;
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, request->pod_sandbox_id);
+        if (!pod)
+                return error_new(ERROR_NOT_FOUND, "pod %s does not exist", request->pod_sandbox_id);
+        TRY(check_pod_ready(pod));
+        id_make(id);
+        _cleanup_(container_unrefp) struct container *c = container_new(id, pod->id, message_copy(request->config));
+        c->pod = sandbox_ref(pod);
+        c->created_ns = clock_wall_ns();
+        TRY(container_derive(node, c));
+        TRY(resolve_image(c));
+        TRY(operation_begin(&c->operation, &node->lock, OPERATION_MAKE, wait, &joined, &result));
+        struct error *e = add_to_pod(c, wait);
+        if (!e)
+                e = create_new(c, wait);
+        operation_end(&c->operation, &node->lock, e);
+        if (!e)
+                *out_id = dup_string(id);
+        return e;
+}
+
+/* --- start_container --- */
+
+struct start {
+        struct container *c;
+        int log_fd, rootfs_fd;
+};
+
+static struct error *open_log(void *object, const struct wait *wait)
+{
+        struct start *start = object;
+        (void) wait;
+        return container_open_log(start->c, &start->log_fd);
+}
+
+static struct error *mount_rootfs(void *object, const struct wait *wait)
+{
+        struct start *start = object;
+        (void) wait;
+        return rootfs_mount(start->c->pod->node->config.images, start->c->id, &start->rootfs_fd);
+}
+
+static struct error *start_process(void *object, const struct wait *wait)
+{
+        struct start *start = object;
+        struct container *c = start->c;
+        const struct runtime_start how = { .rootfs_fd = start->rootfs_fd,
+                                           .log_fd = start->log_fd,
+                                           .log_line_max_bytes = c->pod->node->config.log_line_max_bytes };
+        pid_t pid = 0;
+        int64_t started_ns = 0;
+        TRY(runtime_container_start(c->pod->runtime, c->spec, &how, wait, &pid, &started_ns));
+        lock(c);
+        c->pid = pid;
+        c->started_ns = started_ns;
+        if (c->state == CONTAINER_STARTING) /* else its exit was faster than the answer */
+                c->state = CONTAINER_RUNNING;
+        unlock(c);
+        return NULL;
+}
+
+static struct error *make_running(void *object, const struct wait *wait)
+{
+        struct start *start = object;
+        (void) wait;
+        return record_container_progress(start->c->pod->node->db, start->c);
+}
+
+/* What failed after the process ran (the record) takes the process with it. */
+static struct error *kill_process(void *object, const struct wait *wait)
+{
+        struct start *start = object;
+        (void) wait;
+        return cgroup_kill(start->c->pod->node->config.cgroups, start->c->cgroup_path);
+}
+
+static const struct step start_table[] = {
+        { "log", open_log, NULL },
+        { "rootfs", mount_rootfs, NULL },
+        { "process", start_process, kill_process },
+        { "running", make_running, NULL },
+};
+static const struct steps start_container = { .name = "start_container", .table = start_table,
+                                              .n = LENGTH(start_table) };
+
+static struct error *check_startable(struct container *c)
+{
+        lock(c);
+        enum container_state state = c->state;
+        unlock(c);
+        if (state == CONTAINER_CREATED)
+                return NULL;
+        return error_new(ERROR_FAILED_PRECONDITION, "container %s is %s: only a created container can be started",
+                         c->id, state == CONTAINER_RUNNING ? "running already" : "not in the created state");
+}
+
+/* A start that failed has ended the container: exit code 128, reason StartError, the words as message. One that was
+ * cancelled before its process ran leaves it created. */
+static void start_failed(struct container *c, struct error *e)
+{
+        enum error_code code = error_code_of(e);
+        lock(c);
+        if (c->state != CONTAINER_EXITED) {
+                bool again = code == ERROR_CANCELLED || code == ERROR_DEADLINE_EXCEEDED;
+                c->state = again ? CONTAINER_CREATED : CONTAINER_EXITED;
+                if (!again) {
+                        c->finished_ns = clock_wall_ns();
+                        c->exit_code = EXIT_CODE_NOT_STARTED;
+                        c->reason = dup_string("StartError");
+                        c->message = dup_string(error_message(e));
+                }
+        }
+        unlock(c);
+        error_ignore(record_container_progress(c->pod->node->db, c)); /* STARTING is settled by recovery too */
+}
+
+/* The container whose pid namespace is wanted must run in the same pod. */
+static struct error *check_pid_target(struct container *c)
+{
+        if (c->spec->pid_mode != PID_MODE_TARGET)
+                return NULL;
+        _cleanup_(container_unrefp) struct container *target = table_find_container(c->pod->node, c->spec->pid_target);
+        lock(c);
+        bool runs = target && target->pod == c->pod && target->state == CONTAINER_RUNNING;
+        unlock(c);
+        if (!runs)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "namespace_options.target_id: %s is no running container of this pod",
+                                 c->spec->pid_target);
+        return NULL;
+}
+
+static struct error *start_held(struct container *c, const struct wait *caller)
+{
+        struct start start = { .c = c, .log_fd = -1, .rootfs_fd = -1 };
+        struct step_times times = { 0 };
+        struct wait wait;
+        TRY(check_startable(c));
+        TRY(check_pod_ready(c->pod));
+        TRY(spec_ensure(c->pod->node, c));
+        TRY(check_pid_target(c));
+        TRY(operation_wait(&c->operation, &c->pod->node->lock, caller, &wait));
+        lock(c);
+        c->state = CONTAINER_STARTING;
+        unlock(c);
+        struct error *e = record_container_progress(c->pod->node->db, c);
+        if (!e)
+                e = steps_make(&start_container, &start, &wait, &times);
+        operation_wait_done(&wait);
+        closep(&start.log_fd);
+        closep(&start.rootfs_fd);
+        lock(c);
+        c->start_times = times;
+        unlock(c);
+        if (e)
+                start_failed(c, e);
+        return e;
+}
+
+struct error *node_start_container(struct node *node, const char *id, const struct wait *wait)
+{
+        bool joined;
+        struct error *result;
+        _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
+        if (!c)
+                return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
+        TRY(operation_begin(&c->operation, &node->lock, OPERATION_START, wait, &joined, &result));
+        struct error *e = start_held(c, wait);
+        operation_end(&c->operation, &node->lock, e);
+        return e;
+}
+
+/* --- the log file --- */
+
+/* The directory is kubelet's; below it nothing that a container could have put there is followed (CVE-2024-5154). */
+struct error *container_open_log(const struct container *c, int *out_fd)
+{
+        if (!c->log_path)
+                return NULL;
+        const char *directory = c->pod->config->log_directory, *name = c->config->log_path;
+        TRY(file_mkdirs(AT_FDCWD, directory, 0755));
+        _cleanup_(closep) int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (directory_fd < 0)
+                return error_errno(errno, "open the log directory %s", directory);
+        const char *slash = strrchr(name, '/');
+        if (slash) {
+                _cleanup_(freep) char *parent = dup_bytes(name, (size_t) (slash - name));
+                TRY(file_mkdirs(directory_fd, parent, 0755));
+        }
+        return file_open_beneath(directory_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640, out_fd);
+}

@@ -1,0 +1,154 @@
+#include "pods/network.h"
+#include "cni/cni.h"
+#include "pods/records.h"
+#include "pods/sandbox.h"
+#include <string.h>
+
+static void netns_name(const struct sandbox *pod, char out[sizeof(POD_NETNS_PREFIX) + ID_LEN])
+{
+        (void) snprintf(out, sizeof(POD_NETNS_PREFIX) + ID_LEN, POD_NETNS_PREFIX "%s", pod->id);
+}
+
+struct error *network_pin(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        char name[sizeof(POD_NETNS_PREFIX) + ID_LEN];
+        (void) wait;
+        if (pod->host_network)
+                return NULL;
+        netns_name(pod, name);
+        int netns_fd = runtime_pod_netns(pod->runtime);
+        TRY(netns_pin(netns_fd, name));
+        return netns_loopback_up(netns_fd);
+}
+
+struct error *network_unpin(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        char name[sizeof(POD_NETNS_PREFIX) + ID_LEN];
+        (void) wait;
+        if (pod->host_network)
+                return NULL;
+        netns_name(pod, name);
+        return netns_unpin(name);
+}
+
+static const char *protocol_name(Cri__Protocol protocol)
+{
+        return protocol == CRI__PROTOCOL__UDP ? "udp" : protocol == CRI__PROTOCOL__SCTP ? "sctp" : "tcp";
+}
+
+/* Ports without a host port are for information only. *n is the number in the returned array. */
+static struct cni_port *ports_of(const Cri__PodSandboxConfig *config, size_t *n)
+{
+        struct cni_port *ports = NEW_ARRAY(struct cni_port, config->n_port_mappings);
+        *n = 0;
+        for (size_t i = 0; i < config->n_port_mappings; i++) {
+                const Cri__PortMapping *p = config->port_mappings[i];
+                if (p->host_port > 0)
+                        ports[(*n)++] = (struct cni_port){ protocol_name(p->protocol), p->container_port, p->host_port,
+                                                           p->host_ip };
+        }
+        return ports;
+}
+
+/* CNI wants NULL-terminated lists; protobuf has counted ones. */
+static const char **list_of(char *const *strings, size_t n)
+{
+        if (!n)
+                return NULL;
+        const char **list = NEW_ARRAY(const char *, n + 1);
+        for (size_t i = 0; i < n; i++)
+                list[i] = strings[i];
+        return list;
+}
+
+struct attachment {
+        struct cni_attachment cni;
+        char path[sizeof("/run/netns/" POD_NETNS_PREFIX) + ID_LEN];
+        struct cni_port *ports;
+        const char **servers, **searches, **options;
+};
+
+static void attachment_init(struct attachment *a, const struct sandbox *pod)
+{
+        const Cri__PodSandboxConfig *config = pod->config;
+        const Cri__DNSConfig *dns = config->dns_config;
+        *a = (struct attachment){ 0 };
+        (void) snprintf(a->path, sizeof(a->path), "/run/netns/" POD_NETNS_PREFIX "%s", pod->id);
+        if (dns) {
+                a->servers = list_of((char *const *) dns->servers, dns->n_servers);
+                a->searches = list_of((char *const *) dns->searches, dns->n_searches);
+                a->options = list_of((char *const *) dns->options, dns->n_options);
+        }
+        a->cni = (struct cni_attachment){ .conflist = pod->conflist,
+                                          .container_id = pod->id,
+                                          .netns_path = a->path,
+                                          .ifname = "eth0",
+                                          .pod_name = config->metadata->name,
+                                          .pod_namespace = config->metadata->namespace_,
+                                          .pod_uid = config->metadata->uid,
+                                          .dns_servers = a->servers,
+                                          .dns_searches = a->searches,
+                                          .dns_options = a->options,
+                                          .cgroup_parent = pod->cgroup_parent,
+                                          .prev_result = pod->result };
+        a->ports = ports_of(config, &a->cni.n_ports);
+        a->cni.ports = a->ports;
+}
+
+static void attachment_done(struct attachment *a)
+{
+        free(a->ports);
+        free(a->servers);
+        free(a->searches);
+        free(a->options);
+}
+
+static void ips_set(struct sandbox *pod, char **ips)
+{
+        (void) pthread_mutex_lock(&pod->node->lock);
+        char **before = pod->ips;
+        pod->ips = ips;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        free_strings(before);
+}
+
+struct error *network_add(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        _cleanup_(attachment_done) struct attachment attachment = { 0 };
+        _cleanup_(cni_result_done) struct cni_result result = { 0 };
+        if (pod->host_network)
+                return NULL;
+        TRY_WRAP(cni_current(pod->node->config.cni, &pod->conflist), "network");
+        TRY(record_pod_network(pod->node->db, pod->id, pod->conflist, NULL));
+        attachment_init(&attachment, pod);
+        TRY_WRAP(cni_add(pod->node->config.cni, &attachment.cni, wait, &result), "network");
+        pod->result = TAKE(result.json);
+        ips_set(pod, TAKE(result.ips));
+        return record_pod_network(pod->node->db, pod->id, pod->conflist, pod->result);
+}
+
+struct error *network_del(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        _cleanup_(attachment_done) struct attachment attachment = { 0 };
+        if (pod->host_network || !pod->conflist)
+                return NULL;
+        attachment_init(&attachment, pod);
+        if (access(attachment.path, F_OK) < 0)
+                attachment.cni.netns_path = ""; /* gone, after a reboot: the lease is given back all the same */
+        TRY_WRAP(cni_del(pod->node->config.cni, &attachment.cni, wait), "network");
+        return NULL;
+}
+
+struct error *network_restore(struct sandbox *pod)
+{
+        _cleanup_(cni_result_done) struct cni_result result = { 0 };
+        if (!pod->result)
+                return NULL;
+        TRY(cni_result_parse(pod->result, &result));
+        ips_set(pod, TAKE(result.ips));
+        return NULL;
+}

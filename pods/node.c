@@ -1,0 +1,208 @@
+#include "pods/node.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "pods/container.h"
+#include "pods/message.h"
+#include "pods/monitor.h"
+#include "pods/records.h"
+#include "pods/recover.h"
+#include "pods/spec.h"
+#include "pods/table.h"
+#include "runtime/cgroup/cgroup.h"
+#include <string.h>
+
+#define EXEC_OUTPUT_LIMIT_BYTES ((16 << 20) - (64 << 10)) /* kubelet takes 16 MiB a message */
+#define BOOT_ID_LIMIT_BYTES 64
+
+/* --- open and free --- */
+
+static struct error *read_boot_id(char **out)
+{
+        TRY(file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", BOOT_ID_LIMIT_BYTES, out, NULL));
+        (*out)[strcspn(*out, "\n")] = '\0';
+        return NULL;
+}
+
+static struct error *open_state(struct node *node)
+{
+        TRY(file_mkdirs(AT_FDCWD, node->root, 0700));
+        TRY(file_mkdirs(AT_FDCWD, node->state, 0711));
+        node->state_fd = open(node->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (node->state_fd < 0)
+                return error_errno(errno, "open %s", node->state);
+        TRY(file_mkdirs(node->state_fd, "pods", 0700));
+        return records_open(node->root, &node->db);
+}
+
+struct error *node_open(const struct node_config *config, struct node **out)
+{
+        _cleanup_(node_freep) struct node *node = NEW(struct node);
+        node->config = *config;
+        node->root = dup_string(config->root);
+        node->state = dup_string(config->state);
+        node->state_fd = -1;
+        (void) pthread_mutex_init(&node->lock, NULL);
+        (void) pthread_cond_init(&node->changed, NULL);
+        TRY(read_boot_id(&node->boot_id));
+        TRY(open_state(node));
+        TRY(monitor_open(node, &node->monitor));
+        TRY(recover(node));
+        *out = TAKE(node);
+        return NULL;
+}
+
+static void drop_tables(struct node *node)
+{
+        struct container *c = NULL, *next_container = NULL;
+        struct sandbox *pod = NULL, *next_pod = NULL;
+        HASH_ITER(by_id, node->containers, c, next_container)
+        {
+                table_remove_container(node, c);
+        }
+        HASH_ITER(by_id, node->pods, pod, next_pod)
+        {
+                table_remove_pod(node, pod);
+        }
+}
+
+void node_free(struct node *node)
+{
+        if (!node)
+                return;
+        (void) pthread_mutex_lock(&node->lock);
+        while (node->background)
+                (void) pthread_cond_wait(&node->changed, &node->lock);
+        (void) pthread_mutex_unlock(&node->lock);
+        monitor_free(node->monitor);
+        drop_tables(node);
+        db_free(node->db);
+        closep(&node->state_fd);
+        (void) pthread_mutex_destroy(&node->lock);
+        (void) pthread_cond_destroy(&node->changed);
+        free(node->root);
+        free(node->state);
+        free(node->boot_id);
+        free(node);
+}
+
+struct error *node_leaks(struct node *node, char ***out)
+{
+        return recover_sweep(node, false, out);
+}
+
+struct error *node_checkpoint(struct node *node)
+{
+        return db_checkpoint(node->db);
+}
+
+/* --- calls on a running container --- */
+
+static struct error *find_running(struct node *node, const char *id, struct container **out)
+{
+        _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
+        if (!c)
+                return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
+        (void) pthread_mutex_lock(&node->lock);
+        bool running = c->state == CONTAINER_RUNNING && c->pod->runtime;
+        (void) pthread_mutex_unlock(&node->lock);
+        if (!running)
+                return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", id);
+        *out = TAKE(c);
+        return NULL;
+}
+
+struct error *node_reopen_log(struct node *node, const char *id, const struct wait *wait)
+{
+        _cleanup_(container_unrefp) struct container *c = NULL;
+        _cleanup_(closep) int log_fd = -1;
+        TRY(find_running(node, id, &c));
+        TRY(container_open_log(c, &log_fd));
+        if (log_fd < 0)
+                return NULL;
+        return runtime_container_reopen_log(c->pod->runtime, c->id, log_fd, wait);
+}
+
+static struct error *send_exec_result(const struct exec_result *result, const struct node_reply *reply)
+{
+        Cri__ExecSyncResponse response = CRI__EXEC_SYNC_RESPONSE__INIT;
+        response.stdout = (ProtobufCBinaryData){ result->out_bytes, (uint8_t *) result->out };
+        response.stderr = (ProtobufCBinaryData){ result->err_bytes, (uint8_t *) result->err };
+        response.exit_code = result->exit_code;
+        return reply->send(reply->context, &response.base);
+}
+
+struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request, const struct wait *wait,
+                             const struct node_reply *reply)
+{
+        _cleanup_(container_unrefp) struct container *c = NULL;
+        _cleanup_(process_spec_done) struct process_spec process = { 0 };
+        _cleanup_(exec_result_done) struct exec_result result = { 0 };
+        int64_t timeout_ms = request->timeout <= 0                    ? 0
+                             : request->timeout > INT64_MAX / 1000000 ? INT64_MAX / 1000
+                                                                      : request->timeout * 1000;
+        TRY(find_running(node, request->container_id, &c));
+        TRY(spec_ensure(node, c));
+        spec_exec(c, (char *const *) request->cmd, request->n_cmd, &process);
+        TRY(runtime_exec_sync(c->pod->runtime, c->id, &process, c->spec->seccomp, timeout_ms,
+                              EXEC_OUTPUT_LIMIT_BYTES, wait, &result));
+        return send_exec_result(&result, reply);
+}
+
+/* --- resources --- */
+
+/* What an update leaves out stays as it was. */
+static Cri__LinuxContainerResources *merged(const Cri__LinuxContainerResources *before,
+                                            const Cri__LinuxContainerResources *update)
+{
+        Cri__LinuxContainerResources m = *update;
+        if (!m.cpu_period)
+                m.cpu_period = before->cpu_period;
+        if (!m.cpu_quota)
+                m.cpu_quota = before->cpu_quota;
+        if (!m.cpu_shares)
+                m.cpu_shares = before->cpu_shares;
+        if (!m.memory_limit_in_bytes)
+                m.memory_limit_in_bytes = before->memory_limit_in_bytes;
+        if (!m.memory_swap_limit_in_bytes)
+                m.memory_swap_limit_in_bytes = before->memory_swap_limit_in_bytes;
+        if (!m.oom_score_adj)
+                m.oom_score_adj = before->oom_score_adj;
+        if (!*m.cpuset_cpus)
+                m.cpuset_cpus = before->cpuset_cpus;
+        if (!*m.cpuset_mems)
+                m.cpuset_mems = before->cpuset_mems;
+        return message_copy(&m);
+}
+
+static struct error *update_held(struct container *c, const Cri__LinuxContainerResources *resources)
+{
+        struct node *node = c->pod->node;
+        _cleanup_(spec_limits_done) struct cgroup_limits limits = { 0 };
+        TRY(spec_limits(resources, &limits));
+        (void) pthread_mutex_lock(&node->lock);
+        bool alive = c->state == CONTAINER_CREATED || c->state == CONTAINER_RUNNING;
+        (void) pthread_mutex_unlock(&node->lock);
+        if (!alive)
+                return error_new(ERROR_FAILED_PRECONDITION, "container %s has ended", c->id);
+        TRY(cgroup_update(node->config.cgroups, c->cgroup_path, &limits));
+        (void) pthread_mutex_lock(&node->lock);
+        Cri__LinuxContainerResources *before = c->resources;
+        c->resources = merged(spec_resources_of(c), resources);
+        (void) pthread_mutex_unlock(&node->lock);
+        message_free(before);
+        return record_container_resources(node->db, c);
+}
+
+struct error *node_update_container(struct node *node, const char *id,
+                                    const Cri__LinuxContainerResources *resources)
+{
+        bool joined;
+        struct error *result;
+        _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
+        if (!c)
+                return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
+        TRY(operation_begin(&c->operation, &node->lock, OPERATION_OTHER, NULL, &joined, &result));
+        struct error *e = update_held(c, resources);
+        operation_end(&c->operation, &node->lock, e);
+        return e;
+}

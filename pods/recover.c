@@ -1,0 +1,308 @@
+#include "pods/recover.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cni/cni.h"
+#include "images/images.h"
+#include "pods/container.h"
+#include "pods/message.h"
+#include "pods/monitor.h"
+#include "pods/network.h"
+#include "pods/records.h"
+#include "pods/sandbox.h"
+#include "pods/table.h"
+#include "runtime/cgroup/cgroup.h"
+#include <dirent.h>
+#include <string.h>
+
+#define ATTACH_TIMEOUT_MS 10000
+
+/* --- records to tables --- */
+
+static void load_pod(void *context, struct sandbox *pod)
+{
+        struct node *node = context;
+        struct error *e = sandbox_derive(node, pod);
+        if (!e)
+                e = table_add_pod(node, pod);
+        log_error(LOG_LEVEL_ERROR, e, "load a pod's record", "pod", pod->id);
+        sandbox_unref(pod);
+}
+
+static void load_container(void *context, struct container *c, const char *pod_id)
+{
+        struct node *node = context;
+        c->pod = table_find_pod(node, pod_id);
+        struct error *e = c->pod ? container_derive(node, c)
+                                 : error_new(ERROR_DATA_LOSS, "its pod %s has no record", pod_id);
+        if (!e)
+                e = table_add_container(node, c);
+        log_error(LOG_LEVEL_ERROR, e, "load a container's record", "container", c->id);
+        container_unref(c);
+}
+
+static void load_broken(void *context, const char *id, struct error *e)
+{
+        (void) context;
+        log_error(LOG_LEVEL_ERROR, e, "a record cannot be read", "id", id);
+}
+
+/* --- one pod --- */
+
+/* Whether the supervisor says that it runs; its facts are taken over. */
+static bool still_runs(struct sandbox *pod, struct container *c)
+{
+        const struct runtime_container *running = NULL;
+        size_t n = pod->runtime ? runtime_pod_running(pod->runtime, &running) : 0;
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(running[i].id, c->id) == 0) {
+                        c->pid = running[i].pid;
+                        c->started_ns = running[i].started_wall_ns;
+                        c->state = CONTAINER_RUNNING;
+                        return true;
+                }
+        return false;
+}
+
+/* A container that a start was under way for: the supervisor and the exits file know whether it came to run. */
+static void settle_container(struct sandbox *pod, struct container *c, const struct runtime_exit *exits, size_t n)
+{
+        if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_STARTING)
+                return;
+        if (still_runs(pod, c))
+                return;
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(exits[i].container_id, c->id) == 0) {
+                        container_exited(c, &exits[i]);
+                        return;
+                }
+        if (pod->runtime && c->state == CONTAINER_STARTING) {
+                (void) pthread_mutex_lock(&pod->node->lock);
+                c->state = CONTAINER_CREATED; /* it never ran: the start may be tried again */
+                (void) pthread_mutex_unlock(&pod->node->lock);
+                log_error(LOG_LEVEL_WARN, record_container_progress(pod->node->db, c), "record a container",
+                          "container", c->id);
+        }
+}
+
+static void settle_containers(struct sandbox *pod)
+{
+        struct runtime_exit *exits = NULL;
+        size_t n = 0;
+        if (pod->dir_fd >= 0)
+                log_error(LOG_LEVEL_WARN, runtime_exits_read(pod->dir_fd, &exits, &n), "read a pod's exits", "pod",
+                          pod->id);
+        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
+        for (struct container **c = list; *c; c++)
+                settle_container(pod, *c, exits, n);
+        free(exits);
+}
+
+/* Nothing of an earlier boot runs, and how it ended nobody knows. */
+static void settle_rebooted(struct sandbox *pod)
+{
+        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
+        for (struct container **c = list; *c; c++) {
+                (void) pthread_mutex_lock(&pod->node->lock);
+                if ((*c)->state == CONTAINER_RUNNING || (*c)->state == CONTAINER_STARTING) {
+                        (*c)->state = CONTAINER_EXITED;
+                        (*c)->exit_code = 255;
+                        (*c)->finished_ns = clock_wall_ns();
+                        (*c)->reason = dup_string("Unknown");
+                        (*c)->message = dup_string("the node was rebooted while it ran");
+                }
+                (void) pthread_mutex_unlock(&pod->node->lock);
+                log_error(LOG_LEVEL_WARN, record_container_progress(pod->node->db, *c), "record a container",
+                          "container", (*c)->id);
+        }
+}
+
+static struct error *reconnect(struct sandbox *pod)
+{
+        struct wait wait = wait_of_ms(ATTACH_TIMEOUT_MS);
+        TRY(sandbox_open_directory(pod, &pod->dir_fd));
+        if (pod->dir_fd < 0 || (pod->state != POD_READY && pod->state != POD_STOPPING))
+                return NULL;
+        return runtime_pod_attach(pod->node->config.runtime, pod->id, pod->dir_fd, &wait, &pod->runtime);
+}
+
+/* Nothing runs on without its supervisor: in a pod with the host's pid namespace the kernel has not seen to that. */
+static void kill_unowned(struct sandbox *pod)
+{
+        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
+        for (struct container **c = list; *c; c++)
+                log_error(LOG_LEVEL_WARN, cgroup_kill(pod->node->config.cgroups, (*c)->cgroup_path),
+                          "kill what runs without a supervisor", "container", (*c)->id);
+}
+
+static void recover_pod(struct sandbox *pod)
+{
+        bool rebooted = strcmp(pod->boot_id, pod->node->boot_id) != 0;
+        if (!rebooted)
+                log_error(LOG_LEVEL_WARN, reconnect(pod), "find a pod's supervisor", "pod", pod->id);
+        log_error(LOG_LEVEL_WARN, network_restore(pod), "read a pod's network", "pod", pod->id);
+        if (rebooted) {
+                settle_rebooted(pod);
+        } else {
+                if (!pod->runtime)
+                        kill_unowned(pod);
+                settle_containers(pod);
+        }
+        bool alive = pod->runtime && runtime_pod_infra_alive(pod->runtime);
+        if (pod->state == POD_READY && !alive) {
+                pod->lost = true;
+                if (!pod->runtime)
+                        containers_lost(pod);
+        }
+        if (pod->runtime && pod->state == POD_READY)
+                log_error(LOG_LEVEL_ERROR, monitor_watch(pod), "watch a pod", "pod", pod->id);
+}
+
+/* --- what was under way --- */
+
+static struct error *finish_containers(struct sandbox *pod)
+{
+        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
+        for (struct container **c = list; *c; c++) {
+                if ((*c)->state == CONTAINER_MAKING)
+                        TRY(container_undo_make(*c));
+                else if ((*c)->state == CONTAINER_REMOVING)
+                        TRY(container_remove(*c));
+        }
+        return NULL;
+}
+
+static struct error *finish(struct sandbox *pod)
+{
+        TRY(finish_containers(pod));
+        switch (pod->state) {
+        case POD_MAKING:
+                return sandbox_undo_make(pod);
+        case POD_READY:
+                return pod->lost ? sandbox_stop(pod) : NULL;
+        case POD_STOPPING:
+                return sandbox_stop(pod);
+        case POD_REMOVING:
+                return sandbox_remove(pod);
+        case POD_STOPPED:
+                break;
+        }
+        return NULL;
+}
+
+/* A create of the same name waits for the undo: the object is taken before the socket answers. */
+static void finish_later(struct node *node)
+{
+        struct sandbox *pod = NULL, *next = NULL;
+        size_t n = 0, i = 0;
+        (void) pthread_mutex_lock(&node->lock);
+        struct sandbox **list = NEW_ARRAY(struct sandbox *, HASH_CNT(by_id, node->pods) + 1U);
+        HASH_ITER(by_id, node->pods, pod, next)
+        {
+                list[n++] = sandbox_ref(pod);
+        }
+        (void) pthread_mutex_unlock(&node->lock);
+        for (i = 0; i < n; i++) {
+                background_run(list[i], finish, "finish what was under way");
+                sandbox_unref(list[i]);
+        }
+        free(list);
+}
+
+struct error *recover(struct node *node)
+{
+        const struct records_reader reader = { load_pod, load_container, load_broken, node };
+        struct sandbox *pod = NULL, *next = NULL;
+        TRY(records_read(node->db, &reader));
+        /* Nobody else is here yet, so the table is walked without the lock. */
+        HASH_ITER(by_id, node->pods, pod, next)
+        {
+                recover_pod(pod);
+        }
+        TRY(recover_sweep(node, true, NULL));
+        finish_later(node);
+        return NULL;
+}
+
+/* --- the sweep --- */
+
+struct sweep {
+        struct node *node;
+        bool remove;
+        char **found;
+        size_t n;
+};
+
+static void sweep_note(struct sweep *sweep, char *sentence)
+{
+        sweep->found = grow_array(sweep->found, sweep->n + 2, sizeof(char *));
+        sweep->found[sweep->n++] = sentence;
+        sweep->found[sweep->n] = NULL;
+}
+
+static bool pod_exists(struct node *node, const char *id)
+{
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
+        return pod != NULL;
+}
+
+static bool container_exists(struct node *node, const char *id)
+{
+        _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
+        return c != NULL;
+}
+
+static struct error *sweep_rootfs(struct sweep *sweep)
+{
+        _cleanup_(free_stringsp) char **ids = NULL;
+        TRY(rootfs_list(sweep->node->config.images, &ids));
+        for (char **id = ids; id && *id; id++) {
+                if (container_exists(sweep->node, *id))
+                        continue;
+                if (sweep->remove)
+                        TRY(rootfs_remove(sweep->node->config.images, *id));
+                else
+                        sweep_note(sweep, format_string("rootfs %s belongs to no container", *id));
+        }
+        return NULL;
+}
+
+static struct error *sweep_directory(struct sweep *sweep, const char *path, const char *prefix, const char *what,
+                                     struct error *(*remove)(struct sweep *sweep, const char *name))
+{
+        _cleanup_(closedirp) DIR *dir = opendir(path);
+        for (struct dirent *entry; dir && (entry = readdir(dir));) {
+                size_t prefix_bytes = strlen(prefix);
+                if (strncmp(entry->d_name, prefix, prefix_bytes) != 0 || !id_is_valid(entry->d_name + prefix_bytes) ||
+                    pod_exists(sweep->node, entry->d_name + prefix_bytes))
+                        continue;
+                if (sweep->remove)
+                        TRY_WRAP(remove(sweep, entry->d_name), "%s/%s", path, entry->d_name);
+                else
+                        sweep_note(sweep, format_string("%s %s/%s belongs to no pod", what, path, entry->d_name));
+        }
+        return NULL;
+}
+
+static struct error *remove_pod_directory(struct sweep *sweep, const char *name)
+{
+        _cleanup_(closep) int fd = openat(sweep->node->state_fd, "pods", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(errno, "open");
+        return file_remove_tree(fd, name);
+}
+
+struct error *recover_sweep(struct node *node, bool remove, char ***out)
+{
+        struct sweep sweep = { .node = node, .remove = remove };
+        _cleanup_(freep) char *pods = format_string("%s/pods", node->state);
+        struct error *e = sweep_rootfs(&sweep);
+        if (!e)
+                e = sweep_directory(&sweep, pods, "", "directory", remove_pod_directory);
+        if (e || !out) {
+                free_strings(sweep.found);
+                return e;
+        }
+        *out = sweep.found ? sweep.found : NEW_ARRAY(char *, 1);
+        return NULL;
+}

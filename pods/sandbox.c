@@ -1,0 +1,458 @@
+#include "pods/sandbox.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/file.h"
+#include "cni/cni.h"
+#include "pods/container.h"
+#include "pods/message.h"
+#include "pods/monitor.h"
+#include "pods/network.h"
+#include "pods/pod_files.h"
+#include "pods/records.h"
+#include "pods/spec.h"
+#include "pods/table.h"
+#include "runtime/cgroup/cgroup.h"
+#include <string.h>
+#include <sys/stat.h>
+
+#define STOP_TIMEOUT_MS 120000
+#define SHM_SIZE_BYTES (64U << 20)
+
+/* --- what follows from the record --- */
+
+/* kubelet gives "/kubepods/burstable/podX"; the systemd driver's form is a slice. */
+static struct error *check_cgroup_parent(const char *parent)
+{
+        size_t len_bytes = strlen(parent);
+        if (len_bytes > 6 && strcmp(parent + len_bytes - 6, ".slice") == 0)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.linux.cgroup_parent: \"%s\" is for the systemd cgroup driver, which skiff does"
+                                 " not have yet; set cgroupDriver: cgroupfs in kubelet's configuration",
+                                 parent);
+        if (*parent != '/' || strstr(parent, "/../") || strstr(parent, "//") ||
+            (len_bytes >= 3 && strcmp(parent + len_bytes - 3, "/..") == 0))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.linux.cgroup_parent: \"%s\" is not a clean absolute path", parent);
+        return NULL;
+}
+
+static char *cgroup_parent_of(const Cri__PodSandboxConfig *config)
+{
+        const char *asked = config->linux ? config->linux->cgroup_parent : "";
+        char *parent = *asked == '/' || strchr(asked, '.') ? dup_string(asked)
+                       : *asked                            ? format_string("/%s", asked)
+                                                           : dup_string("/skiff");
+        size_t len_bytes = strlen(parent);
+        while (len_bytes > 1 && parent[len_bytes - 1] == '/')
+                parent[--len_bytes] = '\0';
+        return parent;
+}
+
+struct error *sandbox_derive(struct node *node, struct sandbox *pod)
+{
+        pod->node = node;
+        if (!pod->cgroup_parent)
+                pod->cgroup_parent = cgroup_parent_of(pod->config);
+        TRY(check_cgroup_parent(pod->cgroup_parent));
+        pod->cgroup_path = format_string("%s/%s", strcmp(pod->cgroup_parent, "/") ? pod->cgroup_parent : "", pod->id);
+        return NULL;
+}
+
+struct error *sandbox_open_directory(struct sandbox *pod, int *out_fd)
+{
+        char path[sizeof("pods/") + ID_LEN];
+        (void) snprintf(path, sizeof(path), "pods/%s", pod->id);
+        int fd = openat(pod->node->state_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno != ENOENT)
+                return error_errno(errno, "open %s/%s", pod->node->state, path);
+        *out_fd = fd;
+        return NULL;
+}
+
+/* --- run_pod: the steps --- */
+
+static struct error *make_directory(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        char path[sizeof("pods/") + ID_LEN];
+        (void) wait;
+        (void) snprintf(path, sizeof(path), "pods/%s", pod->id);
+        if (mkdirat(pod->node->state_fd, path, 0700) < 0 && errno != EEXIST)
+                return error_errno(errno, "make %s/%s", pod->node->state, path);
+        TRY(sandbox_open_directory(pod, &pod->dir_fd));
+        return pod_files_write(pod);
+}
+
+static struct error *remove_directory(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        (void) wait;
+        _cleanup_(closep) int pods_fd = openat(pod->node->state_fd, "pods", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (pods_fd < 0)
+                return error_errno(errno, "open %s/pods", pod->node->state);
+        closep(&pod->dir_fd);
+        return file_remove_tree(pods_fd, pod->id);
+}
+
+static struct error *make_cgroup(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        const struct cgroup_limits none = { 0 };
+        (void) wait;
+        return cgroup_make(pod->node->config.cgroups, pod->cgroup_path, &none);
+}
+
+static struct error *remove_cgroup(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        return cgroup_remove(pod->node->config.cgroups, pod->cgroup_path, wait);
+}
+
+static struct error *start_supervisor(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        const Cri__PodSandboxConfig *config = pod->config;
+        struct sysctl *sysctls = NULL;
+        struct pod_spec spec = {
+                .id = pod->id,
+                .dir_fd = pod->dir_fd,
+                .hostname = pod->host_network || !*config->hostname ? NULL : config->hostname,
+                .host_network = pod->host_network,
+                .host_ipc = pod->host_ipc,
+                .host_pid = pod->host_pid,
+                .share_pid = pod->share_pid,
+                .shm_size_bytes = SHM_SIZE_BYTES,
+                .cgroup_path = pod->cgroup_path,
+                /* What kubelet asks for by itself; where the kernel does not let us the pod starts all the same. */
+                .oom_score_adj = -998,
+                .set_oom_score_adj = true,
+        };
+        if (config->linux && config->linux->n_sysctls) {
+                sysctls = NEW_ARRAY(struct sysctl, config->linux->n_sysctls);
+                for (size_t i = 0; i < config->linux->n_sysctls; i++)
+                        sysctls[i] = (struct sysctl){ config->linux->sysctls[i]->key, config->linux->sysctls[i]->value };
+                spec.sysctls = sysctls;
+                spec.n_sysctls = config->linux->n_sysctls;
+        }
+        struct runtime_pod *runtime = NULL;
+        struct error *e = runtime_pod_start(pod->node->config.runtime, &spec, wait, &runtime);
+        free(sysctls);
+        if (e)
+                return e;
+        (void) pthread_mutex_lock(&pod->node->lock);
+        pod->runtime = runtime;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return NULL;
+}
+
+/* A supervisor that we have no connection to (after a restart) is found again to be ended. What a dead one left running,
+ * in a pod with the host's pid namespace, is in the pod's cgroup. */
+static struct error *stop_supervisor(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        _cleanup_(runtime_pod_freep) struct runtime_pod *found = NULL;
+        _cleanup_(closep) int dir_fd = -1;
+        monitor_forget(pod);
+        if (!pod->runtime) {
+                TRY(sandbox_open_directory(pod, &dir_fd));
+                if (dir_fd >= 0)
+                        TRY(runtime_pod_attach(pod->node->config.runtime, pod->id, dir_fd, wait, &found));
+        }
+        struct runtime_pod *runtime = pod->runtime ? pod->runtime : found;
+        if (runtime)
+                TRY_WRAP(runtime_pod_stop(runtime, wait), "stop the supervisor");
+        return cgroup_kill(pod->node->config.cgroups, pod->cgroup_path);
+}
+
+static struct error *make_ready(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        TRY(monitor_watch(pod));
+        TRY(runtime_pod_commit(pod->runtime, wait));
+        TRY(record_pod_progress(pod->node->db, pod->id, POD_READY));
+        (void) pthread_mutex_lock(&pod->node->lock);
+        pod->state = POD_READY;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return NULL;
+}
+
+/* The pod is not ready any more, whatever comes next: a crash from here on undoes it. */
+static struct error *unmake_ready(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        (void) wait;
+        (void) pthread_mutex_lock(&pod->node->lock);
+        pod->state = POD_MAKING;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return record_pod_progress(pod->node->db, pod->id, POD_MAKING);
+}
+
+/* No step is recorded by itself: every undo is harmless where its step never ran, so the one record written before the
+ * first step says enough, and a pod start costs two commits instead of eight. */
+static const struct step run_pod_table[] = {
+        { "directory", make_directory, remove_directory },   { "cgroup", make_cgroup, remove_cgroup },
+        { "supervisor", start_supervisor, stop_supervisor }, { "netns", network_pin, network_unpin },
+        { "network", network_add, network_del },             { "ready", make_ready, unmake_ready },
+};
+
+/* Only in memory: tells a failed make whether its undo got through. */
+static struct error *note_begun(void *object, size_t begun)
+{
+        ((struct sandbox *) object)->begun = begun;
+        return NULL;
+}
+static const struct steps run_pod = {
+        .name = "run_pod", .table = run_pod_table, .n = LENGTH(run_pod_table), .record = note_begun
+};
+
+static struct error *forget(struct sandbox *pod)
+{
+        struct error *e = record_pod_gone(pod->node->db, pod->id);
+        if (!e)
+                table_remove_pod(pod->node, pod);
+        return e;
+}
+
+struct error *sandbox_undo_make(struct sandbox *pod)
+{
+        bool joined;
+        struct error *result;
+        TRY(operation_begin(&pod->operation, &pod->node->lock, OPERATION_REMOVE, NULL, &joined, &result));
+        if (joined)
+                return result;
+        struct error *e = steps_undo(&run_pod, pod, run_pod.n, 0);
+        if (!e)
+                e = forget(pod);
+        operation_end(&pod->operation, &pod->node->lock, e);
+        return e;
+}
+
+static struct error *run_recorded(struct sandbox *pod, const struct wait *wait)
+{
+        struct step_times times = { 0 };
+        TRY(record_pod(pod->node->db, pod));
+        struct error *e = fault_point("run_pod.record.after");
+        if (!e)
+                e = steps_make(&run_pod, pod, wait, &times);
+        (void) pthread_mutex_lock(&pod->node->lock);
+        pod->run_times = times;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return e;
+}
+
+/* The name is free at once. A pod whose undo failed keeps its record and its place among the ids, unseen, until the
+ * monitor's retry has got through. */
+static struct error *run_failed(struct sandbox *pod, struct error *e)
+{
+        table_release_pod_name(pod->node, pod);
+        if (pod->begun == 0)
+                error_ignore(forget(pod)); /* else the record is found by the retry too */
+        return e;
+}
+
+static struct error *run_new(struct sandbox *pod, const struct wait *caller)
+{
+        struct wait wait;
+        TRY(operation_wait(&pod->operation, &pod->node->lock, caller, &wait));
+        struct error *e = run_recorded(pod, &wait);
+        operation_wait_done(&wait);
+        return e ? run_failed(pod, e) : NULL;
+}
+
+/* Makes way for a pod of the same name. A make or removal that a dead skiffd left behind is finished here and now; one
+ * that is under way is waited for, and the same request meanwhile gets what the first one gets. in_use is owned here. */
+static struct error *make_way(struct sandbox *other, struct sandbox *pod, const struct wait *wait,
+                              struct error *in_use, char **same_id)
+{
+        _cleanup_(error_freep) struct error *refused = in_use;
+        struct node *node = pod->node;
+        bool joined;
+        struct error *result;
+        (void) pthread_mutex_lock(&node->lock);
+        enum operation_kind busy = other->operation.kind;
+        enum pod_state state = other->state;
+        (void) pthread_mutex_unlock(&node->lock);
+        if (busy == OPERATION_NONE && state == POD_MAKING)
+                return sandbox_undo_make(other);
+        if (busy == OPERATION_NONE && state == POD_REMOVING)
+                return sandbox_remove(other);
+        if (busy != OPERATION_MAKE && busy != OPERATION_REMOVE)
+                return TAKE(refused);
+        TRY(operation_begin(&other->operation, &node->lock, OPERATION_OTHER, wait, &joined, &result));
+        bool made = busy == OPERATION_MAKE && other->state == POD_READY;
+        operation_end(&other->operation, &node->lock, NULL);
+        if (made && message_equal(&other->config->base, &pod->config->base))
+                *same_id = dup_string(other->id);
+        return NULL;
+}
+
+static struct error *claim_name(struct sandbox *pod, const struct wait *wait, char **same_id)
+{
+        while (!*same_id) {
+                struct error *e = table_add_pod(pod->node, pod);
+                if (!e)
+                        return NULL;
+                _cleanup_(sandbox_unrefp) struct sandbox *other = table_find_pod_by_name(pod->node, pod->name);
+                if (other)
+                        TRY(make_way(other, pod, wait, e, same_id));
+                else
+                        error_free(e); /* gone meanwhile */
+        }
+        return NULL;
+}
+
+struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *config, const char *handler,
+                           const struct wait *wait, char **out_id)
+{
+        char id[ID_LEN + 1];
+        bool joined;
+        struct error *result;
+        _cleanup_(freep) char *same_id = NULL;
+        TRY(spec_check_pod(config));
+        TRY(pod_files_check(config));
+        id_make(id);
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = sandbox_new(id, message_copy(config), handler);
+        TRY(sandbox_derive(node, pod));
+        pod->boot_id = dup_string(node->boot_id);
+        pod->created_ns = clock_wall_ns();
+        TRY(operation_begin(&pod->operation, &node->lock, OPERATION_MAKE, wait, &joined, &result));
+        struct error *e = claim_name(pod, wait, &same_id);
+        if (!e && !same_id)
+                e = run_new(pod, wait);
+        operation_end(&pod->operation, &node->lock, e);
+        if (e)
+                return e;
+        *out_id = same_id ? TAKE(same_id) : dup_string(pod->id);
+        return NULL;
+}
+
+/* --- stop_pod and remove_pod: end tables --- */
+
+static struct error *set_state(struct sandbox *pod, enum pod_state state)
+{
+        (void) pthread_mutex_lock(&pod->node->lock);
+        pod->state = state;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return record_pod_progress(pod->node->db, pod->id, state);
+}
+
+static struct error *stop_containers(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        (void) wait;
+        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
+        for (struct container **c = list; *c; c++)
+                TRY_WRAP(container_stop(*c, 0), "stop container %s", (*c)->id);
+        return NULL;
+}
+
+/* What the supervisor took with it without a word. */
+static struct error *settle_containers(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        TRY(stop_supervisor(pod, wait));
+        containers_lost(pod);
+        return NULL;
+}
+
+static struct error *mark_stopped(void *object, const struct wait *wait)
+{
+        (void) wait;
+        /* On a full disk the record stays STOPPING: a later start runs the table again, which finds nothing to do. */
+        error_ignore(set_state(object, POD_STOPPED));
+        return NULL;
+}
+
+static const struct step stop_pod_table[] = {
+        { "containers", stop_containers, NULL },    { "network", network_del, NULL }, { "netns", network_unpin, NULL },
+        { "supervisor", settle_containers, NULL }, { "stopped", mark_stopped, NULL },
+};
+static const struct steps stop_pod = { .name = "stop_pod", .table = stop_pod_table, .n = LENGTH(stop_pod_table) };
+
+static struct error *remove_containers(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        (void) wait;
+        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
+        for (struct container **c = list; *c; c++)
+                TRY_WRAP(container_remove(*c), "remove container %s", (*c)->id);
+        return NULL;
+}
+
+static struct error *remove_record(void *object, const struct wait *wait)
+{
+        (void) wait;
+        return forget(object);
+}
+
+static const struct step remove_pod_table[] = {
+        { "containers", remove_containers, NULL },
+        { "cgroup", remove_cgroup, NULL },
+        { "directory", remove_directory, NULL },
+        { "record", remove_record, NULL },
+};
+static const struct steps remove_pod = { .name = "remove_pod", .table = remove_pod_table,
+                                         .n = LENGTH(remove_pod_table) };
+
+/* With the operation held. */
+static struct error *stop_held(struct sandbox *pod)
+{
+        struct wait wait = wait_of_ms(STOP_TIMEOUT_MS);
+        struct step_times times = { 0 };
+        if (pod->state == POD_STOPPED)
+                return NULL;
+        error_ignore(set_state(pod, POD_STOPPING)); /* a full disk must not keep a pod alive */
+        struct error *e = steps_end(&stop_pod, pod, &wait, &times);
+        (void) pthread_mutex_lock(&pod->node->lock);
+        pod->stop_times = times;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return e;
+}
+
+struct error *sandbox_stop(struct sandbox *pod)
+{
+        bool joined;
+        struct error *result;
+        TRY(operation_begin(&pod->operation, &pod->node->lock, OPERATION_STOP, NULL, &joined, &result));
+        if (joined)
+                return result;
+        /* A pod whose making was cancelled for this has undone itself; there is nothing left to stop. */
+        struct error *e = pod->state == POD_MAKING ? NULL : stop_held(pod);
+        operation_end(&pod->operation, &pod->node->lock, e);
+        return e;
+}
+
+static struct error *remove_held(struct sandbox *pod)
+{
+        struct wait wait = wait_of_ms(STOP_TIMEOUT_MS);
+        if (pod->state == POD_MAKING)
+                return NULL;
+        if (pod->state != POD_REMOVING)
+                TRY(stop_held(pod));
+        error_ignore(set_state(pod, POD_REMOVING)); /* likewise */
+        return steps_end(&remove_pod, pod, &wait, NULL);
+}
+
+struct error *sandbox_remove(struct sandbox *pod)
+{
+        bool joined;
+        struct error *result;
+        TRY(operation_begin(&pod->operation, &pod->node->lock, OPERATION_REMOVE, NULL, &joined, &result));
+        if (joined)
+                return result;
+        struct error *e = remove_held(pod);
+        operation_end(&pod->operation, &pod->node->lock, e);
+        return e;
+}
+
+struct error *node_stop_pod(struct node *node, const char *id)
+{
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
+        return pod ? sandbox_stop(pod) : NULL;
+}
+
+struct error *node_remove_pod(struct node *node, const char *id)
+{
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
+        return pod ? sandbox_remove(pod) : NULL;
+}

@@ -1,0 +1,210 @@
+#include "pods/spec.h"
+#include "pods/message.h"
+#include <signal.h>
+#include <string.h>
+#include <strings.h>
+
+/* Clients still send the fields that CRI deprecates: they are read here. */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+const Cri__LinuxContainerSecurityContext *spec_security_of(const Cri__ContainerConfig *config)
+{
+        static const Cri__LinuxContainerSecurityContext none = CRI__LINUX_CONTAINER_SECURITY_CONTEXT__INIT;
+        return config->linux && config->linux->security_context ? config->linux->security_context : &none;
+}
+
+const Cri__LinuxContainerResources *spec_resources_of(const struct container *c)
+{
+        static const Cri__LinuxContainerResources none = CRI__LINUX_CONTAINER_RESOURCES__INIT;
+        if (c->resources)
+                return c->resources;
+        return c->config->linux && c->config->linux->resources ? c->config->linux->resources : &none;
+}
+
+static bool selinux_is_asked(const Cri__SELinuxOption *options)
+{
+        return options && (*options->user || *options->role || *options->type || *options->level);
+}
+
+static struct error *not_built(const char *field, const char *what)
+{
+        return error_new(ERROR_UNIMPLEMENTED, "%s: %s is not supported by skiff yet", field, what);
+}
+
+static struct error *check_apparmor(const char *field, const Cri__SecurityProfile *profile)
+{
+        if (profile && profile->profile_type != CRI__SECURITY_PROFILE__PROFILE_TYPE__Unconfined)
+                return not_built(field, "an AppArmor profile");
+        return NULL;
+}
+
+static struct error *check_userns(const char *field, const Cri__NamespaceOption *options)
+{
+        if (options && options->userns_options && options->userns_options->mode != CRI__NAMESPACE_MODE__NODE)
+                return not_built(field, "a user namespace");
+        return NULL;
+}
+
+struct error *spec_check_pod(const Cri__PodSandboxConfig *config)
+{
+        const Cri__LinuxSandboxSecurityContext *s = config->linux ? config->linux->security_context : NULL;
+        if (!s)
+                return NULL;
+        TRY(check_userns("config.linux.security_context.namespace_options.userns_options", s->namespace_options));
+        TRY(check_apparmor("config.linux.security_context.apparmor", s->apparmor));
+        if (selinux_is_asked(s->selinux_options))
+                return not_built("config.linux.security_context.selinux_options", "an SELinux label");
+        if (s->namespace_options && s->namespace_options->pid == CRI__NAMESPACE_MODE__TARGET)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.linux.security_context.namespace_options.pid: TARGET is for containers");
+        return NULL;
+}
+
+static struct error *check_container(const struct spec_source *s)
+{
+        if (s->config->tty)
+                return not_built("config.tty", "a terminal");
+        if (s->config->n_cdi_devices)
+                return not_built("config.CDI_devices", "CDI");
+        TRY(check_userns("config.linux.security_context.namespace_options.userns_options",
+                         s->security->namespace_options));
+        TRY(check_apparmor("config.linux.security_context.apparmor", s->security->apparmor));
+        if (*s->security->apparmor_profile && strcmp(s->security->apparmor_profile, "unconfined") != 0)
+                return not_built("config.linux.security_context.apparmor_profile", "an AppArmor profile");
+        if (selinux_is_asked(s->security->selinux_options))
+                return not_built("config.linux.security_context.selinux_options", "an SELinux label");
+        return NULL;
+}
+
+static struct error *add_pid_mode(struct spec_source *s)
+{
+        static const enum pid_mode modes[] = { [CRI__NAMESPACE_MODE__POD] = PID_MODE_POD,
+                                               [CRI__NAMESPACE_MODE__CONTAINER] = PID_MODE_CONTAINER,
+                                               [CRI__NAMESPACE_MODE__NODE] = PID_MODE_NODE,
+                                               [CRI__NAMESPACE_MODE__TARGET] = PID_MODE_TARGET };
+        const struct sandbox *pod = s->container->pod;
+        const Cri__NamespaceOption *options = s->security->namespace_options;
+        unsigned asked = options ? (unsigned) options->pid : (unsigned) CRI__NAMESPACE_MODE__POD;
+        if (asked >= LENGTH(modes))
+                return error_new(ERROR_INVALID_ARGUMENT, "namespace_options.pid: %u is no namespace mode", asked);
+        s->spec->pid_mode = modes[asked];
+        if (asked == CRI__NAMESPACE_MODE__TARGET) {
+                s->spec->pid_target = dup_string(options->target_id);
+                return *options->target_id ? NULL
+                                           : error_new(ERROR_INVALID_ARGUMENT,
+                                                       "namespace_options.target_id is missing for pid mode TARGET");
+        }
+        /* A pod without a pid namespace of its own cannot lend one: the container gets its own, as a sandbox made
+         * without options (crictl) means it. With the host's it can only be the host's. */
+        if (pod->host_pid && asked != CRI__NAMESPACE_MODE__CONTAINER)
+                s->spec->pid_mode = PID_MODE_NODE;
+        else if (asked == CRI__NAMESPACE_MODE__NODE)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "namespace_options.pid: NODE needs a pod that was made with NODE");
+        else if (asked == CRI__NAMESPACE_MODE__POD && !pod->share_pid)
+                s->spec->pid_mode = PID_MODE_CONTAINER;
+        return NULL;
+}
+
+/* Names as images and people write them: "SIGTERM", "term", "15", "SIGRTMIN+3". 0 when it is none. */
+static int signal_of(const char *text)
+{
+        char *end = NULL;
+        long number = strtol(text, &end, 10);
+        if (*text && !*end)
+                return number > 0 && number < NSIG ? (int) number : 0;
+        if (strncasecmp(text, "SIG", 3) == 0)
+                text += 3;
+        if (strncasecmp(text, "RTMIN+", 6) == 0 || strncasecmp(text, "RTMAX-", 6) == 0) {
+                long offset = strtol(text + 6, &end, 10);
+                if (*end || offset < 0 || offset > 30)
+                        return 0;
+                return (text[3] | 0x20) == 'i' ? 34 + (int) offset : 64 - (int) offset;
+        }
+        for (int i = 1; i < 32; i++)
+                if (sigabbrev_np(i) && strcasecmp(text, sigabbrev_np(i)) == 0)
+                        return i;
+        return strcasecmp(text, "RTMIN") == 0 ? 34 : strcasecmp(text, "RTMAX") == 0 ? 64 : 0;
+}
+
+/* CRI's enum has the kernel's names but numbers of its own. */
+static int signal_of_enum(Cri__Signal value)
+{
+        const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(&cri__signal__descriptor, (int) value);
+        if (!v)
+                return 0;
+        _cleanup_(freep) char *name = dup_string(v->name);
+        const char *text = strncmp(name, "SIGNAL_", 7) == 0 ? name + 7 : name;
+        char plus[32];
+        /* SIGRTMINPLUS3 and SIGRTMAXMINUS3 are RTMIN+3 and RTMAX-3. */
+        const char *digits = strpbrk(text, "0123456789");
+        if (strncmp(text, "SIGRTMINPLUS", 12) == 0 && digits)
+                (void) snprintf(plus, sizeof(plus), "RTMIN+%s", digits);
+        else if (strncmp(text, "SIGRTMAXMINUS", 13) == 0 && digits)
+                (void) snprintf(plus, sizeof(plus), "RTMAX-%s", digits);
+        else
+                (void) snprintf(plus, sizeof(plus), "%s", text);
+        return signal_of(plus);
+}
+
+static struct error *add_stop_signal(struct spec_source *s)
+{
+        const char *of_image = s->image->config.stop_signal;
+        int number = SIGTERM;
+        if (s->config->stop_signal) {
+                number = signal_of_enum(s->config->stop_signal);
+                if (!number)
+                        return error_new(ERROR_INVALID_ARGUMENT, "config.stop_signal: %d is no signal",
+                                         (int) s->config->stop_signal);
+        } else if (of_image && *of_image) {
+                number = signal_of(of_image);
+                if (!number)
+                        return error_new(ERROR_INVALID_ARGUMENT, "the image's stop signal \"%s\" is no signal",
+                                         of_image);
+        }
+        s->spec->stop_signal = number;
+        return NULL;
+}
+
+static struct error *build(struct spec_source *s)
+{
+        struct container *c = s->container;
+        TRY(check_container(s));
+        s->spec->id = dup_string(c->id);
+        s->spec->hostname = dup_string(c->pod->config->hostname);
+        s->spec->cgroup_path = dup_string(c->cgroup_path);
+        s->spec->host_network = c->pod->host_network;
+        s->spec->readonly_rootfs = s->security->readonly_rootfs;
+        s->spec->stdin_open = s->config->stdin;
+        s->spec->stdin_once = s->config->stdin_once;
+        TRY(add_pid_mode(s));
+        TRY(add_stop_signal(s));
+        TRY(spec_add_process(s));
+        TRY(spec_add_security(s));
+        TRY(spec_add_devices(s));
+        return spec_add_mounts(s);
+}
+
+struct error *spec_ensure(struct node *node, struct container *c)
+{
+        (void) pthread_mutex_lock(&node->lock);
+        bool there = c->spec != NULL;
+        (void) pthread_mutex_unlock(&node->lock);
+        if (there)
+                return NULL;
+        _cleanup_(image_freep) struct image *image = NULL;
+        _cleanup_(container_spec_freep) struct container_spec *spec = container_spec_new();
+        TRY_WRAP(images_find(node->config.images, c->image_id, &image), "image");
+        struct spec_source source = { .node = node,
+                                      .container = c,
+                                      .image = image,
+                                      .config = c->config,
+                                      .security = spec_security_of(c->config),
+                                      .spec = spec };
+        TRY(build(&source));
+        (void) pthread_mutex_lock(&node->lock);
+        if (!c->spec)
+                c->spec = TAKE(spec);
+        (void) pthread_mutex_unlock(&node->lock);
+        return NULL;
+}

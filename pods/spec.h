@@ -1,0 +1,43 @@
+/* spec.h - CRI's container config + the image's config -> container_spec: every rule that CRI states about merging.
+ *
+ * What is asked and cannot be done is refused here with a sentence (UNIMPLEMENTED, INVALID_ARGUMENT), never ignored.
+ * Parts of it are in spec_process.c (argv, environment, user, capabilities, seccomp), spec_mounts.c and spec_limits.c
+ * (cgroup, devices). Threads: any. */
+#pragma once
+#include "images/images.h"
+#include "pods/state.h"
+#include "runtime/seccomp.h"
+#include "runtime/users.h"
+
+/* Checks of a pod's config that need no container. Errors name the field. */
+MUST_CHECK struct error *spec_check_pod(const Cri__PodSandboxConfig *config);
+
+/* Makes c->spec and c->user where they are not there yet; once there a spec never changes. Any thread. */
+MUST_CHECK struct error *spec_ensure(struct node *node, struct container *c);
+
+/* The process of an exec in c, whose spec is built: the same but for its command. Owned by the caller. */
+void spec_exec(const struct container *c, char *const *argv, size_t n_args, struct process_spec *out);
+
+/* --- the parts --- */
+
+/* CRI's message members that may be absent, never NULL here: an empty message stands for an absent one. */
+const Cri__LinuxContainerSecurityContext *spec_security_of(const Cri__ContainerConfig *config);
+const Cri__LinuxContainerResources *spec_resources_of(const struct container *c);
+
+struct spec_source {
+        struct node *node;
+        struct container *container;
+        const struct image *image;
+        const Cri__ContainerConfig *config;
+        const Cri__LinuxContainerSecurityContext *security;
+        struct container_spec *spec; /* being built */
+};
+MUST_CHECK struct error *spec_add_process(struct spec_source *s);
+MUST_CHECK struct error *spec_add_security(struct spec_source *s);
+MUST_CHECK struct error *spec_add_mounts(struct spec_source *s);
+MUST_CHECK struct error *spec_add_devices(struct spec_source *s);
+
+/* CRI's resources to a cgroup's limits; strings in out are borrowed from resources. arrays are owned by the caller
+ * (cgroup_limits_done). */
+MUST_CHECK struct error *spec_limits(const Cri__LinuxContainerResources *resources, struct cgroup_limits *out);
+void spec_limits_done(struct cgroup_limits *limits);

@@ -1,0 +1,146 @@
+/* What a container may use: cgroup limits and devices. */
+#include "pods/spec.h"
+#include <dirent.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#define DEVICE_DIRECTORY_DEPTH 8
+
+struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_limits *out)
+{
+        *out = (struct cgroup_limits){ .cpu_period_us = r->cpu_period,
+                                       .cpu_quota_us = r->cpu_quota,
+                                       .cpu_shares = r->cpu_shares,
+                                       .cpuset_cpus = r->cpuset_cpus,
+                                       .cpuset_mems = r->cpuset_mems,
+                                       .memory_limit_bytes = r->memory_limit_in_bytes,
+                                       .memory_swap_limit_bytes = r->memory_swap_limit_in_bytes };
+        if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1)
+                return error_new(ERROR_INVALID_ARGUMENT, "resources: a limit is negative");
+        struct cgroup_hugepage_limit *hugepages = NEW_ARRAY(struct cgroup_hugepage_limit, r->n_hugepage_limits);
+        for (size_t i = 0; i < r->n_hugepage_limits; i++)
+                hugepages[i] = (struct cgroup_hugepage_limit){ r->hugepage_limits[i]->page_size,
+                                                               r->hugepage_limits[i]->limit };
+        struct cgroup_unified *unified = NEW_ARRAY(struct cgroup_unified, r->n_unified);
+        for (size_t i = 0; i < r->n_unified; i++)
+                unified[i] = (struct cgroup_unified){ r->unified[i]->key, r->unified[i]->value };
+        out->hugepages = hugepages;
+        out->n_hugepages = r->n_hugepage_limits;
+        out->unified = unified;
+        out->n_unified = r->n_unified;
+        return NULL;
+}
+
+void spec_limits_done(struct cgroup_limits *limits)
+{
+        free((void *) (uintptr_t) limits->hugepages);
+        free((void *) (uintptr_t) limits->unified);
+        *limits = (struct cgroup_limits){ 0 };
+}
+
+static void rule_add(struct container_spec *spec, struct device_rule rule)
+{
+        spec->device_rules = grow_array(spec->device_rules, spec->n_device_rules + 1, sizeof(rule));
+        spec->device_rules[spec->n_device_rules++] = rule;
+}
+
+/* The nodes that every container has; that it may use them cgroup_devices sees to. */
+static void add_standard_devices(struct container_spec *spec)
+{
+        static const struct {
+                const char *path;
+                uint32_t major, minor;
+        } standard[] = { { "/dev/null", 1, 3 },   { "/dev/zero", 1, 5 },    { "/dev/full", 1, 7 },
+                         { "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 } };
+        for (size_t i = 0; i < LENGTH(standard); i++) {
+                spec->devices = grow_array(spec->devices, spec->n_devices + 1, sizeof(*spec->devices));
+                spec->devices[spec->n_devices++] = (struct container_device){ .path = dup_string(standard[i].path),
+                                                                              .type = 'c',
+                                                                              .major = standard[i].major,
+                                                                              .minor = standard[i].minor,
+                                                                              .mode = 0666 };
+        }
+}
+
+static void device_add(struct container_spec *spec, const char *container_path, const struct stat *st,
+                       const char *permissions)
+{
+        char type = S_ISBLK(st->st_mode) ? 'b' : 'c';
+        uint32_t major_number = major(st->st_rdev), minor_number = minor(st->st_rdev);
+        for (size_t i = 0; i < spec->n_devices; i++)
+                if (strcmp(spec->devices[i].path, container_path) == 0)
+                        return;
+        spec->devices = grow_array(spec->devices, spec->n_devices + 1, sizeof(*spec->devices));
+        spec->devices[spec->n_devices++] = (struct container_device){ .path = dup_string(container_path),
+                                                                      .type = type,
+                                                                      .major = major_number,
+                                                                      .minor = minor_number,
+                                                                      .mode = st->st_mode & 0777,
+                                                                      .uid = st->st_uid,
+                                                                      .gid = st->st_gid };
+        rule_add(spec, (struct device_rule){ true, type, major_number, minor_number, strchr(permissions, 'r') != NULL,
+                                             strchr(permissions, 'w') != NULL, strchr(permissions, 'm') != NULL });
+}
+
+static bool is_device(const struct stat *st)
+{
+        return S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode);
+}
+
+/* Every device below a directory. What has a place of its own in a container is left out. */
+static void devices_below(struct container_spec *spec, const char *host_path, const char *container_path,
+                          const char *permissions, int depth)
+{
+        static const char *const own[] = { "pts", "shm", "mqueue", "fd", "console", "ptmx", "." , "..", ".lxc" };
+        _cleanup_(closedirp) DIR *dir = opendir(host_path);
+        for (struct dirent *entry; dir && depth > 0 && (entry = readdir(dir));) {
+                bool skipped = false;
+                for (size_t i = 0; i < LENGTH(own); i++)
+                        skipped = skipped || strcmp(entry->d_name, own[i]) == 0;
+                _cleanup_(freep) char *below = format_string("%s/%s", host_path, entry->d_name);
+                _cleanup_(freep) char *target = format_string("%s/%s", container_path, entry->d_name);
+                struct stat st;
+                if (skipped || lstat(below, &st) < 0)
+                        continue;
+                if (S_ISDIR(st.st_mode))
+                        devices_below(spec, below, target, permissions, depth - 1);
+                else if (is_device(&st))
+                        device_add(spec, target, &st, permissions);
+        }
+}
+
+static struct error *add_asked(struct spec_source *s, size_t i)
+{
+        const Cri__Device *device = s->config->devices[i];
+        const char *target = *device->container_path ? device->container_path : device->host_path;
+        struct stat st;
+        if (*device->host_path != '/' || *target != '/')
+                return error_new(ERROR_INVALID_ARGUMENT, "config.devices[%zu]: paths must be absolute", i);
+        if (!*device->permissions || strspn(device->permissions, "rwm") != strlen(device->permissions))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.devices[%zu].permissions: \"%s\" is not made of r, w and m", i,
+                                 device->permissions);
+        if (stat(device->host_path, &st) < 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "config.devices[%zu].host_path: %s: %s", i,
+                                 device->host_path, strerror(errno));
+        if (S_ISDIR(st.st_mode))
+                devices_below(s->spec, device->host_path, target, device->permissions, DEVICE_DIRECTORY_DEPTH);
+        else if (is_device(&st))
+                device_add(s->spec, target, &st, device->permissions);
+        else
+                return error_new(ERROR_INVALID_ARGUMENT, "config.devices[%zu].host_path: %s is no device", i,
+                                 device->host_path);
+        return NULL;
+}
+
+struct error *spec_add_devices(struct spec_source *s)
+{
+        s->spec->all_devices = s->security->privileged;
+        add_standard_devices(s->spec);
+        if (s->security->privileged)
+                devices_below(s->spec, "/dev", "/dev", "rwm", DEVICE_DIRECTORY_DEPTH);
+        for (size_t i = 0; i < s->config->n_devices; i++)
+                TRY(add_asked(s, i));
+        return NULL;
+}

@@ -1,0 +1,159 @@
+/* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
+#include "pods/spec.h"
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static struct container_mount *mount_add(struct container_spec *spec, enum mount_kind kind, const char *target)
+{
+        spec->mounts = grow_array(spec->mounts, spec->n_mounts + 1, sizeof(*spec->mounts));
+        struct container_mount *m = &spec->mounts[spec->n_mounts++];
+        *m = (struct container_mount){ .kind = kind, .target = dup_string(target), .source_fd = -1 };
+        return m;
+}
+
+/* Without a doubled or trailing slash, so that "/dev/shm/" is "/dev/shm". Owned by the caller. */
+static char *path_clean(const char *path)
+{
+        char *clean = dup_string(path), *to = clean;
+        for (const char *from = path; *from; from++)
+                if (*from != '/' || (from[1] != '/' && (from[1] != '\0' || to == clean)))
+                        *to++ = *from;
+        *to = '\0';
+        return clean;
+}
+
+static bool is_asked(const struct spec_source *s, const char *target)
+{
+        for (size_t i = 0; i < s->config->n_mounts; i++) {
+                _cleanup_(freep) char *path = path_clean(s->config->mounts[i]->container_path);
+                if (strcmp(path, target) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void add_kernel_mounts(struct spec_source *s)
+{
+        static const struct {
+                enum mount_kind kind;
+                const char *target, *data;
+                bool noexec, nodev, readonly;
+        } standard[] = {
+                { MOUNT_PROC, "/proc", NULL, true, true, false },
+                { MOUNT_TMPFS, "/dev", "mode=755,size=65536k", true, false, false },
+                { MOUNT_DEVPTS, "/dev/pts", NULL, true, false, false },
+                { MOUNT_MQUEUE, "/dev/mqueue", NULL, true, true, false },
+                { MOUNT_SHM, "/dev/shm", NULL, true, true, false },
+                { MOUNT_SYSFS, "/sys", NULL, true, true, true },
+                { MOUNT_CGROUP, "/sys/fs/cgroup", NULL, true, true, true },
+        };
+        for (size_t i = 0; i < LENGTH(standard); i++) {
+                if (is_asked(s, standard[i].target))
+                        continue;
+                struct container_mount *m = mount_add(s->spec, standard[i].kind, standard[i].target);
+                m->data = dup_string(standard[i].data);
+                m->nosuid = true;
+                m->noexec = standard[i].noexec;
+                m->nodev = standard[i].nodev;
+                m->readonly = standard[i].readonly && !s->security->privileged;
+        }
+}
+
+static struct error *check_mount(const Cri__Mount *mount, size_t i)
+{
+        if (*mount->container_path != '/')
+                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].container_path: \"%s\" is not absolute",
+                                 i, mount->container_path);
+        if (mount->image && *mount->image->image)
+                return error_new(ERROR_UNIMPLEMENTED,
+                                 "config.mounts[%zu].image: image volumes are not supported by skiff yet", i);
+        if (mount->n_uidmappings || mount->n_gidmappings)
+                return error_new(ERROR_UNIMPLEMENTED,
+                                 "config.mounts[%zu]: id-mapped mounts are not supported by skiff yet", i);
+        if (mount->n_mount_options)
+                return error_new(ERROR_UNIMPLEMENTED,
+                                 "config.mounts[%zu].mount_options: not supported by skiff yet", i);
+        if (*mount->host_path != '/')
+                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: \"%s\" is not absolute", i,
+                                 mount->host_path);
+        if (mount->propagation > CRI__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
+                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].propagation: %d is no propagation", i,
+                                 (int) mount->propagation);
+        if (mount->recursive_read_only &&
+            (!mount->readonly || mount->propagation != CRI__MOUNT_PROPAGATION__PROPAGATION_PRIVATE))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu].recursive_read_only: wants readonly and private propagation", i);
+        struct stat st;
+        if (stat(mount->host_path, &st) < 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i, mount->host_path,
+                                 strerror(errno));
+        return NULL;
+}
+
+static void add_asked(struct spec_source *s, const Cri__Mount *mount)
+{
+        static const enum mount_propagation propagations[] = {
+                [CRI__MOUNT_PROPAGATION__PROPAGATION_PRIVATE] = MOUNT_PRIVATE,
+                [CRI__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER] = MOUNT_SLAVE,
+                [CRI__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL] = MOUNT_SHARED,
+        };
+        _cleanup_(freep) char *target = path_clean(mount->container_path);
+        struct container_mount *m = mount_add(s->spec, MOUNT_BIND, target);
+        m->host_path = dup_string(mount->host_path);
+        m->readonly = mount->readonly;
+        m->recursive_readonly = mount->recursive_read_only;
+        m->propagation = propagations[mount->propagation];
+}
+
+static size_t depth_of(const char *path)
+{
+        size_t depth = 0;
+        for (const char *c = path; *c; c++)
+                depth += *c == '/' && c[1];
+        return depth;
+}
+
+/* A mount comes after the one that it lies in, whatever order they were asked in; equals keep their order. */
+static void sort_by_depth(struct container_mount *mounts, size_t n)
+{
+        for (size_t i = 1; i < n; i++)
+                for (size_t j = i; j > 0 && depth_of(mounts[j].target) < depth_of(mounts[j - 1].target); j--) {
+                        struct container_mount swapped = mounts[j];
+                        mounts[j] = mounts[j - 1];
+                        mounts[j - 1] = swapped;
+                }
+}
+
+/* The pod's own files, unless CRI mounts something there. /etc/hosts is kubelet's to give; on the host's network without
+ * one the host's is the right one. */
+static void add_pod_files(struct spec_source *s)
+{
+        const struct sandbox *pod = s->container->pod;
+        static const char *const files[][2] = { { "/etc/resolv.conf", "resolv.conf" }, { "/etc/hostname", "hostname" } };
+        for (size_t i = 0; i < LENGTH(files); i++) {
+                if (is_asked(s, files[i][0]))
+                        continue;
+                struct container_mount *m = mount_add(s->spec, MOUNT_BIND, files[i][0]);
+                m->host_path = format_string("%s/pods/%s/%s", s->node->state, pod->id, files[i][1]);
+                m->readonly = s->security->readonly_rootfs;
+        }
+        if (pod->host_network && !is_asked(s, "/etc/hosts") && access("/etc/hosts", R_OK) == 0) {
+                struct container_mount *m = mount_add(s->spec, MOUNT_BIND, "/etc/hosts");
+                m->host_path = dup_string("/etc/hosts");
+                m->readonly = true;
+        }
+}
+
+struct error *spec_add_mounts(struct spec_source *s)
+{
+        for (size_t i = 0; i < s->config->n_mounts; i++)
+                TRY(check_mount(s->config->mounts[i], i));
+        add_kernel_mounts(s);
+        add_pod_files(s);
+        size_t n_standard = s->spec->n_mounts;
+        for (size_t i = 0; i < s->config->n_mounts; i++)
+                add_asked(s, s->config->mounts[i]);
+        sort_by_depth(s->spec->mounts + n_standard, s->spec->n_mounts - n_standard);
+        return NULL;
+}

@@ -1,0 +1,399 @@
+/* What is told of pods and containers: CRI's status and list messages, built under the lock from what the objects hold. */
+#include "base/clock.h"
+#include "base/json.h"
+#include "pods/spec.h"
+#include "pods/state.h"
+#include "pods/table.h"
+#include <string.h>
+
+/* --- states --- */
+
+static Cri__PodSandboxState pod_state_of(const struct sandbox *pod)
+{
+        return pod->state == POD_READY && !pod->lost ? CRI__POD_SANDBOX_STATE__SANDBOX_READY
+                                                     : CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
+}
+
+/* A pod that is being made, or whose failed make is still to be undone, is nobody's business yet. */
+static bool pod_is_visible(const struct sandbox *pod)
+{
+        return pod->state != POD_MAKING;
+}
+
+static Cri__ContainerState container_state_of(const struct container *c)
+{
+        switch (c->state) {
+        case CONTAINER_RUNNING:
+                return CRI__CONTAINER_STATE__CONTAINER_RUNNING;
+        case CONTAINER_EXITED:
+        case CONTAINER_REMOVING:
+                return CRI__CONTAINER_STATE__CONTAINER_EXITED;
+        case CONTAINER_MAKING:
+        case CONTAINER_CREATED:
+        case CONTAINER_STARTING:
+                break;
+        }
+        return CRI__CONTAINER_STATE__CONTAINER_CREATED;
+}
+
+static bool container_is_visible(const struct container *c)
+{
+        return c->state != CONTAINER_MAKING;
+}
+
+/* --- label selectors: every entry wanted must be there; both are maps as protobuf-c has them, pairs in a list --- */
+
+#define SELECTS(wanted, n_wanted, have, n_have)                                                              \
+        ({                                                                                                   \
+                bool all_ = true;                                                                            \
+                for (size_t i_ = 0; i_ < (n_wanted) && all_; i_++) {                                         \
+                        bool one_ = false;                                                                   \
+                        for (size_t j_ = 0; j_ < (n_have) && !one_; j_++)                                    \
+                                one_ = strcmp((wanted)[i_]->key, (have)[j_]->key) == 0 &&                    \
+                                       strcmp((wanted)[i_]->value, (have)[j_]->value) == 0;                  \
+                        all_ = one_;                                                                         \
+                }                                                                                            \
+                all_;                                                                                        \
+        })
+
+static bool id_matches(const char *id, const char *wanted)
+{
+        return !*wanted || strncmp(id, wanted, strlen(wanted)) == 0;
+}
+
+static bool pod_matches(const struct sandbox *pod, const Cri__PodSandboxFilter *filter)
+{
+        if (!pod_is_visible(pod))
+                return false;
+        if (!filter)
+                return true;
+        return id_matches(pod->id, filter->id) && (!filter->state || filter->state->state == pod_state_of(pod)) &&
+               SELECTS(filter->label_selector, filter->n_label_selector, pod->config->labels, pod->config->n_labels);
+}
+
+static bool container_matches(const struct container *c, const Cri__ContainerFilter *filter)
+{
+        if (!container_is_visible(c))
+                return false;
+        if (!filter)
+                return true;
+        return id_matches(c->id, filter->id) && id_matches(c->pod->id, filter->pod_sandbox_id) &&
+               (!filter->state || filter->state->state == container_state_of(c)) &&
+               SELECTS(filter->label_selector, filter->n_label_selector, c->config->labels, c->config->n_labels);
+}
+
+/* --- lists --- */
+
+static void fill_pod(Cri__PodSandbox *m, struct sandbox *pod)
+{
+        *m = (Cri__PodSandbox) CRI__POD_SANDBOX__INIT;
+        m->id = pod->id;
+        m->metadata = pod->config->metadata;
+        m->state = pod_state_of(pod);
+        m->created_at = pod->created_ns;
+        m->labels = (void *) pod->config->labels;
+        m->n_labels = pod->config->n_labels;
+        m->annotations = (void *) pod->config->annotations;
+        m->n_annotations = pod->config->n_annotations;
+        m->runtime_handler = pod->handler;
+}
+
+struct error *node_list_pods(struct node *node, const Cri__PodSandboxFilter *filter, const struct node_reply *reply)
+{
+        Cri__ListPodSandboxResponse response = CRI__LIST_POD_SANDBOX_RESPONSE__INIT;
+        struct sandbox *pod = NULL, *next = NULL;
+        (void) pthread_mutex_lock(&node->lock);
+        size_t n = HASH_CNT(by_id, node->pods);
+        _cleanup_(freep) Cri__PodSandbox *items = NEW_ARRAY(Cri__PodSandbox, n);
+        _cleanup_(freep) Cri__PodSandbox **pointers = NEW_ARRAY(Cri__PodSandbox *, n);
+        HASH_ITER(by_id, node->pods, pod, next)
+        {
+                if (!pod_matches(pod, filter))
+                        continue;
+                pointers[response.n_items] = &items[response.n_items];
+                fill_pod(&items[response.n_items++], pod);
+        }
+        response.items = pointers;
+        struct error *e = reply->send(reply->context, &response.base);
+        (void) pthread_mutex_unlock(&node->lock);
+        return e;
+}
+
+static void fill_container(Cri__Container *m, struct container *c)
+{
+        *m = (Cri__Container) CRI__CONTAINER__INIT;
+        m->id = c->id;
+        m->pod_sandbox_id = c->pod->id;
+        m->metadata = c->config->metadata;
+        m->image = c->config->image;
+        m->image_ref = c->image_ref;
+        m->image_id = c->image_id;
+        m->state = container_state_of(c);
+        m->created_at = c->created_ns;
+        m->labels = (void *) c->config->labels;
+        m->n_labels = c->config->n_labels;
+        m->annotations = (void *) c->config->annotations;
+        m->n_annotations = c->config->n_annotations;
+}
+
+struct error *node_list_containers(struct node *node, const Cri__ContainerFilter *filter,
+                                   const struct node_reply *reply)
+{
+        Cri__ListContainersResponse response = CRI__LIST_CONTAINERS_RESPONSE__INIT;
+        struct container *c = NULL, *next = NULL;
+        (void) pthread_mutex_lock(&node->lock);
+        size_t n = HASH_CNT(by_id, node->containers);
+        _cleanup_(freep) Cri__Container *items = NEW_ARRAY(Cri__Container, n);
+        _cleanup_(freep) Cri__Container **pointers = NEW_ARRAY(Cri__Container *, n);
+        HASH_ITER(by_id, node->containers, c, next)
+        {
+                if (!container_matches(c, filter))
+                        continue;
+                pointers[response.n_containers] = &items[response.n_containers];
+                fill_container(&items[response.n_containers++], c);
+        }
+        response.containers = pointers;
+        struct error *e = reply->send(reply->context, &response.base);
+        (void) pthread_mutex_unlock(&node->lock);
+        return e;
+}
+
+/* --- verbose info: one JSON text under the key "info", as crictl prints it --- */
+
+static struct error *put_times(struct buf *out, const char *key, const struct step_times *times)
+{
+        TRY(buf_append_format(out, ",\"%s\":{", key));
+        for (size_t i = 0; i < times->n; i++)
+                TRY(buf_append_format(out, "%s\"%s\":%lld", i ? "," : "", times->step[i].name,
+                                      (long long) times->step[i].took_ns));
+        return buf_append_text(out, "}");
+}
+
+static struct error *put_member(struct buf *out, const char *key, const char *text)
+{
+        TRY(buf_append_format(out, ",\"%s\":", key));
+        return json_put_text(out, text);
+}
+
+/* A recorded JSON text as it is; absent: null. */
+static struct error *put_json(struct buf *out, const char *key, const char *json)
+{
+        return buf_append_format(out, ",\"%s\":%s", key, json ? json : "null");
+}
+
+static struct error *pod_info(const struct sandbox *pod, struct buf *out)
+{
+        TRY(buf_append_format(out, "{\"pid\":%d,\"supervisorPid\":%d",
+                              pod->runtime && pod->state == POD_READY ? runtime_pod_infra_pid(pod->runtime) : 0,
+                              pod->runtime && pod->state == POD_READY ? runtime_pod_supervisor_pid(pod->runtime) : 0));
+        TRY(put_member(out, "cgroup", pod->cgroup_path));
+        TRY(put_member(out, "notice", pod->runtime ? runtime_pod_notice(pod->runtime) : NULL));
+        TRY(put_json(out, "cniResult", pod->state == POD_READY ? pod->result : NULL));
+        TRY(put_times(out, "runStepsNs", &pod->run_times));
+        TRY(put_times(out, "stopStepsNs", &pod->stop_times));
+        return buf_append_text(out, "}");
+}
+
+static struct error *put_list(struct buf *out, const char *key, char *const *texts)
+{
+        TRY(buf_append_format(out, ",\"%s\":[", key));
+        for (size_t i = 0; texts && texts[i]; i++) {
+                if (i)
+                        TRY(buf_append_text(out, ","));
+                TRY(json_put_text(out, texts[i]));
+        }
+        return buf_append_text(out, "]");
+}
+
+static struct error *container_info(const struct container *c, struct buf *out)
+{
+        TRY(buf_append_format(out, "{\"pid\":%d,\"oomKilled\":%s", c->pid, c->oom_killed ? "true" : "false"));
+        TRY(put_member(out, "sandboxID", c->pod->id));
+        TRY(put_member(out, "cgroup", c->cgroup_path));
+        if (c->spec) {
+                TRY(put_list(out, "args", c->spec->process.argv));
+                TRY(put_member(out, "cwd", c->spec->process.cwd));
+        }
+        TRY(put_times(out, "createStepsNs", &c->create_times));
+        TRY(put_times(out, "startStepsNs", &c->start_times));
+        TRY(put_times(out, "stopStepsNs", &c->stop_times));
+        return buf_append_text(out, "}");
+}
+
+/* --- status --- */
+
+struct pod_status_parts {
+        Cri__PodSandboxStatus status;
+        Cri__PodSandboxNetworkStatus network;
+        Cri__LinuxPodSandboxStatus linux_status;
+        Cri__Namespace namespaces;
+        Cri__PodIP *ips, **ip_pointers;
+};
+
+static void fill_ips(struct pod_status_parts *p, struct sandbox *pod)
+{
+        size_t n = 0;
+        p->network = (Cri__PodSandboxNetworkStatus) CRI__POD_SANDBOX_NETWORK_STATUS__INIT;
+        p->status.network = &p->network;
+        if (!pod->ips || !pod->ips[0] || pod_state_of(pod) != CRI__POD_SANDBOX_STATE__SANDBOX_READY)
+                return;
+        p->network.ip = pod->ips[0];
+        while (pod->ips[n + 1])
+                n++;
+        p->ips = NEW_ARRAY(Cri__PodIP, n);
+        p->ip_pointers = NEW_ARRAY(Cri__PodIP *, n);
+        for (size_t i = 0; i < n; i++) {
+                p->ips[i] = (Cri__PodIP) CRI__POD_IP__INIT;
+                p->ips[i].ip = pod->ips[i + 1];
+                p->ip_pointers[i] = &p->ips[i];
+        }
+        p->network.additional_ips = p->ip_pointers;
+        p->network.n_additional_ips = n;
+}
+
+static void fill_pod_status(struct pod_status_parts *p, struct sandbox *pod)
+{
+        p->status = (Cri__PodSandboxStatus) CRI__POD_SANDBOX_STATUS__INIT;
+        p->linux_status = (Cri__LinuxPodSandboxStatus) CRI__LINUX_POD_SANDBOX_STATUS__INIT;
+        p->namespaces = (Cri__Namespace) CRI__NAMESPACE__INIT;
+        const Cri__LinuxPodSandboxConfig *config = pod->config->linux;
+        if (config && config->security_context)
+                p->namespaces.options = config->security_context->namespace_options;
+        p->linux_status.namespaces = &p->namespaces;
+        p->status.linux = &p->linux_status;
+        p->status.id = pod->id;
+        p->status.metadata = pod->config->metadata;
+        p->status.state = pod_state_of(pod);
+        p->status.created_at = pod->created_ns;
+        p->status.labels = (void *) pod->config->labels;
+        p->status.n_labels = pod->config->n_labels;
+        p->status.annotations = (void *) pod->config->annotations;
+        p->status.n_annotations = pod->config->n_annotations;
+        p->status.runtime_handler = pod->handler;
+        fill_ips(p, pod);
+}
+
+static struct error *send_pod_status(struct sandbox *pod, bool verbose, const struct node_reply *reply)
+{
+        Cri__PodSandboxStatusResponse response = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
+        Cri__PodSandboxStatusResponse__InfoEntry entry = CRI__POD_SANDBOX_STATUS_RESPONSE__INFO_ENTRY__INIT;
+        Cri__PodSandboxStatusResponse__InfoEntry *entries[] = { &entry };
+        struct pod_status_parts parts = { 0 };
+        _cleanup_(buf_done) struct buf info;
+        buf_init(&info, 4 << 20);
+        fill_pod_status(&parts, pod);
+        response.status = &parts.status;
+        response.timestamp = clock_wall_ns();
+        struct error *e = verbose ? pod_info(pod, &info) : NULL;
+        if (!e && verbose) {
+                entry.key = "info";
+                entry.value = info.bytes;
+                response.info = entries;
+                response.n_info = 1;
+        }
+        if (!e)
+                e = reply->send(reply->context, &response.base);
+        free(parts.ips);
+        free(parts.ip_pointers);
+        return e;
+}
+
+struct error *node_pod_status(struct node *node, const char *id, bool verbose, const struct node_reply *reply)
+{
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
+        if (!pod)
+                return error_new(ERROR_NOT_FOUND, "pod %s does not exist", id);
+        (void) pthread_mutex_lock(&node->lock);
+        struct error *e = pod_is_visible(pod) ? send_pod_status(pod, verbose, reply)
+                                              : error_new(ERROR_NOT_FOUND, "pod %s does not exist", id);
+        (void) pthread_mutex_unlock(&node->lock);
+        return e;
+}
+
+struct container_status_parts {
+        Cri__ContainerStatus status;
+        Cri__ContainerResources resources;
+        Cri__ContainerUser user;
+        Cri__LinuxContainerUser linux_user;
+};
+
+static void fill_user(struct container_status_parts *p, struct container *c)
+{
+        p->user = (Cri__ContainerUser) CRI__CONTAINER_USER__INIT;
+        p->linux_user = (Cri__LinuxContainerUser) CRI__LINUX_CONTAINER_USER__INIT;
+        p->linux_user.uid = c->user.uid;
+        p->linux_user.gid = c->user.gid;
+        p->linux_user.supplemental_groups = c->user.groups;
+        p->linux_user.n_supplemental_groups = c->user.n_groups;
+        p->user.linux = &p->linux_user;
+        if (c->user.n_groups)
+                p->status.user = &p->user;
+}
+
+static void fill_resources(struct container_status_parts *p, struct container *c)
+{
+        Cri__LinuxContainerResources *asked = c->config->linux ? c->config->linux->resources : NULL;
+        p->resources = (Cri__ContainerResources) CRI__CONTAINER_RESOURCES__INIT;
+        p->resources.linux = c->resources ? c->resources : asked;
+        if (p->resources.linux)
+                p->status.resources = &p->resources;
+}
+
+static void fill_container_status(struct container_status_parts *p, struct container *c)
+{
+        p->status = (Cri__ContainerStatus) CRI__CONTAINER_STATUS__INIT;
+        p->status.id = c->id;
+        p->status.metadata = c->config->metadata;
+        p->status.state = container_state_of(c);
+        p->status.created_at = c->created_ns;
+        p->status.started_at = c->started_ns;
+        p->status.finished_at = c->finished_ns;
+        p->status.exit_code = c->exit_code;
+        p->status.image = c->config->image;
+        p->status.image_ref = c->image_ref;
+        p->status.image_id = c->image_id;
+        p->status.reason = c->reason ? c->reason : "";
+        p->status.message = c->message ? c->message : "";
+        p->status.labels = (void *) c->config->labels;
+        p->status.n_labels = c->config->n_labels;
+        p->status.annotations = (void *) c->config->annotations;
+        p->status.n_annotations = c->config->n_annotations;
+        p->status.mounts = c->config->mounts;
+        p->status.n_mounts = c->config->n_mounts;
+        p->status.log_path = c->log_path ? c->log_path : "";
+        p->status.stop_signal = c->config->stop_signal;
+        fill_resources(p, c);
+        fill_user(p, c);
+}
+
+static struct error *send_container_status(struct container *c, bool verbose, const struct node_reply *reply)
+{
+        Cri__ContainerStatusResponse response = CRI__CONTAINER_STATUS_RESPONSE__INIT;
+        Cri__ContainerStatusResponse__InfoEntry entry = CRI__CONTAINER_STATUS_RESPONSE__INFO_ENTRY__INIT;
+        Cri__ContainerStatusResponse__InfoEntry *entries[] = { &entry };
+        struct container_status_parts parts = { 0 };
+        _cleanup_(buf_done) struct buf info;
+        buf_init(&info, 4 << 20);
+        fill_container_status(&parts, c);
+        response.status = &parts.status;
+        if (verbose) {
+                TRY(container_info(c, &info));
+                entry.key = "info";
+                entry.value = info.bytes;
+                response.info = entries;
+                response.n_info = 1;
+        }
+        return reply->send(reply->context, &response.base);
+}
+
+struct error *node_container_status(struct node *node, const char *id, bool verbose, const struct node_reply *reply)
+{
+        _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
+        if (!c)
+                return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
+        (void) pthread_mutex_lock(&node->lock);
+        struct error *e = container_is_visible(c) ? send_container_status(c, verbose, reply)
+                                                  : error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
+        (void) pthread_mutex_unlock(&node->lock);
+        return e;
+}

@@ -1,0 +1,33 @@
+#!/bin/bash
+# check.sh [--all]: layout (clang-format), sizes of files and functions, clang-tidy, gcc -fanalyzer and cppcheck, on the C
+# files that changed against the newest commit on the main branch, or on all. Exit status 0 when all is clean.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+bad=0
+say() { printf '%s\n' "$*"; }
+
+sources() { git ls-files '*.c' '*.h' '*.cc'; }
+if [ "${1:-}" = --all ]; then
+        changed=$(sources | grep -E '\.c$')
+else
+        base=$(git merge-base HEAD origin/main 2>/dev/null || git rev-parse -q --verify HEAD~1 || true)
+        changed=$({ [ -n "$base" ] && git diff --name-only --diff-filter=d "$base"; git diff --name-only --diff-filter=d HEAD; } |
+                grep -E '\.c$' | sort -u | head -n 40)
+fi
+
+unformatted=$(sources | xargs clang-format --dry-run 2>&1 | grep -c 'clang-format-violations')
+[ "$unformatted" = 0 ] || { say "clang-format: $unformatted places; run: git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i"; bad=1; }
+
+long=$(git ls-files '*.c' '*.h' '*.cc' '*.py' '*.sh' | xargs wc -l | awk '$2 != "total" && $1 > 800')
+[ -z "$long" ] || { say "over 800 lines:" "$long"; bad=1; }
+/usr/bin/python3 tests/function_lengths.py || bad=1
+
+if [ -n "$changed" ] && [ -f build/debug/compile_commands.json ]; then
+        # shellcheck disable=SC2086 # lists of files
+        clang-tidy -p build/debug --quiet $changed 2>/dev/null | grep -E 'warning:|error:' && bad=1
+        # shellcheck disable=SC2086
+        cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability --std=c11 -DSKIFF_VERSION='"0"' \
+                --suppress=nullPointerArithmeticRedundantCheck --suppress=internalAstError -I. $changed || bad=1
+        /usr/bin/python3 tests/analyze.py $changed || bad=1
+fi
+exit $bad

@@ -1,0 +1,301 @@
+"""Containers. Covers: merging of image and CRI config, users and groups, mounts, devices, capabilities, seccomp, limits,
+stop signals and grace, exit codes and reasons, start errors, what is echoed, what is refused."""
+
+import os
+import time
+
+import grpc
+import harness
+import pytest
+
+
+@pytest.fixture
+def pod(skiff):
+    return skiff.run_pod(name="host", host_network=True)
+
+
+def test_a_container_lives_from_create_to_remove(skiff, pod):
+    config = skiff.container_config(
+        ["sh", "-c", "echo out; echo err >&2; exit 3"], labels={"a": "b"}, annotations={"c": "d"}
+    )
+    container = skiff.create(pod, config=config)
+    assert skiff.status(container).state == 0
+    skiff.cri.StartContainer(container_id=container)
+    status = skiff.wait_exited(container)
+    assert (status.exit_code, status.reason) == (3, "Error")
+    assert status.created_at <= status.started_at <= status.finished_at
+    assert dict(status.labels) == {"a": "b"} and dict(status.annotations) == {"c": "d"}
+    assert skiff.text(container, "stdout") == "out\n" and skiff.text(container, "stderr") == "err\n"
+    assert {"rootfs", "spec", "cgroup", "created"} == set(skiff.info(container)["createStepsNs"])
+    skiff.cri.RemoveContainer(container_id=container)
+    skiff.cri.RemoveContainer(container_id=container)
+    assert harness.code_of(skiff.status, container)[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_completed_and_lists(skiff, pod):
+    container, _ = skiff.run(pod, ["true"], labels={"k": "v"}), skiff.run(pod, ["sleep", "100"])
+    assert skiff.wait_exited(container).reason == "Completed"
+
+    def listed(**filter):
+        return [c.id for c in skiff.cri.ListContainers(filter=filter).containers]
+
+    assert len(listed()) == 2 and listed(state={"state": 2}) == [container]
+    assert listed(label_selector={"k": "v"}) == [container] and listed(pod_sandbox_id="f" * 64) == []
+    item = skiff.cri.ListContainers(filter={"id": container}).containers[0]
+    assert item.pod_sandbox_id == pod and item.image.image == harness.IMAGE and item.image_id.startswith("sha256:")
+
+
+def test_image_and_cri_config_are_merged(skiff, pod):
+    config = skiff.container_config([])
+    config["args"] = ["sh", "-c", "echo $0 $A $PATH; pwd", "zero"]
+    config["envs"] = [{"key": "A", "value": b"1"}]
+    config["working_dir"] = "/made/here"
+    container = skiff.create(pod, config=config)
+    skiff.cri.StartContainer(container_id=container)
+    skiff.wait_exited(container)
+    assert skiff.text(container) == "zero 1 /bin\n/made/here\n"
+
+
+@pytest.mark.parametrize(
+    "security, expected",
+    [
+        ({}, "uid=0(root) gid=0(root) groups=0(root)"),
+        ({"run_as_user": {"value": 1000}}, "uid=1000(user) gid=1000(user) groups=1000(user),2000(extra)"),
+        ({"run_as_username": "user"}, "uid=1000(user) gid=1000(user) groups=1000(user),2000(extra)"),
+        (
+            {"run_as_user": {"value": 1000}, "run_as_group": {"value": 2000}, "supplemental_groups": [77]},
+            "uid=1000(user) gid=2000(extra) groups=77,2000(extra)",
+        ),
+        (
+            {"run_as_user": {"value": 1000}, "supplemental_groups": [77], "supplemental_groups_policy": 1},
+            "uid=1000(user) gid=1000(user) groups=77,1000(user)",
+        ),
+        ({"run_as_user": {"value": 4242}}, "uid=4242 gid=0(root) groups=0(root)"),
+    ],
+)
+def test_users_and_groups(skiff, pod, security, expected):
+    container = skiff.run(pod, ["id"], security=security)
+    status = skiff.wait_exited(container)
+    text = skiff.text(container).strip()
+    assert text.split(" groups=")[0] == expected.split(" groups=")[0]
+    assert set(text.split("groups=")[1].split(",")) == set(expected.split("groups=")[1].split(","))
+    assert status.user.linux.uid == int(expected.split("uid=")[1].split("(")[0].split()[0])
+
+
+def test_an_unknown_user_is_said(skiff, pod):
+    code, text = harness.code_of(skiff.run, pod, ["true"], security={"run_as_username": "nosuch"})
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "nosuch" in text and "passwd" in text
+
+
+def test_mounts(skiff, pod, tmp_path):
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / "file").write_text("from the host")
+    mounts = [
+        {"container_path": "/data", "host_path": str(source)},
+        {"container_path": "/ro", "host_path": str(source), "readonly": True},
+        {"container_path": "/etc/one", "host_path": str(source / "file")},
+    ]
+    script = "cat /data/file /etc/one; echo back > /data/new; echo no > /ro/x; echo $?"
+    container = skiff.run(pod, ["sh", "-c", script], mounts=mounts)
+    status = skiff.wait_exited(container)
+    assert skiff.text(container, "stdout") == "from the hostfrom the host1\n"
+    assert (source / "new").read_text() == "back\n" and not (source / "x").exists()
+    assert [(m.container_path, m.host_path, m.readonly) for m in status.mounts] == [
+        (m["container_path"], m["host_path"], m.get("readonly", False)) for m in mounts
+    ]
+    code, text = harness.code_of(
+        skiff.create, pod, ["true"], mounts=[{"container_path": "/x", "host_path": "/no/such/path"}]
+    )
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "/no/such/path" in text
+
+
+def test_a_read_only_root(skiff, pod):
+    _, text = skiff.output_of(
+        pod, ["sh", "-c", "echo x > /file || echo refused; echo y > /dev/shm/y && echo shm"], security={"readonly_rootfs": True}
+    )
+    assert "refused" in text and "shm" in text
+
+
+def test_what_a_container_may_not_do(skiff, pod):
+    script = (
+        "grep -E 'CapEff|CapBnd|CapInh|NoNewPrivs|Seccomp:' /proc/self/status; mknod /tmp/d b 254 0 && cat /tmp/d;"
+        "cat /proc/kcore; echo x > /proc/sys/kernel/panic; mount -t tmpfs t /tmp; ls /dev; ls /proc/self/fd"
+    )
+    _, text = skiff.output_of(pod, ["sh", "-c", script], security={"no_new_privs": True})
+    assert "CapEff:\t00000000a80425fb" in text and "CapInh:\t0000000000000000" in text
+    assert "NoNewPrivs:\t1" in text and "Seccomp:\t2" in text
+    assert "can't open '/tmp/d': Operation not permitted" in text
+    assert "panic: Read-only file system" in text
+    assert "permission denied" in text.lower() or "operation not permitted" in text.lower()
+
+
+def test_capabilities(skiff, pod):
+    def effective(**security):
+        _, text = skiff.output_of(pod, ["grep", "CapEff", "/proc/self/status"], security=security)
+        return int(text.split()[1], 16)
+
+    assert effective(capabilities={"drop_capabilities": ["ALL"]}) == 0
+    assert effective(capabilities={"drop_capabilities": ["ALL"], "add_capabilities": ["NET_BIND_SERVICE"]}) == 1 << 10
+    assert effective(capabilities={"add_capabilities": ["CAP_SYS_PTRACE"]}) >> 19 & 1
+    assert effective(privileged=True) >> 21 & 1
+    code, text = harness.code_of(
+        skiff.create, pod, ["true"], security={"capabilities": {"add_capabilities": ["NO_SUCH"]}}
+    )
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "NO_SUCH" in text
+
+
+def test_seccomp(skiff, pod, tmp_path):
+    def mode(**security):
+        _, text = skiff.output_of(pod, ["sh", "-c", "grep Seccomp: /proc/self/status; mkdir /tmp/d"], security=security)
+        return text
+
+    assert "Seccomp:\t2" in mode()
+    assert "Seccomp:\t0" in mode(seccomp={"profile_type": 1})
+    profile = tmp_path / "no-mkdir.json"
+    profile.write_text(
+        '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}'
+    )
+    text = mode(seccomp={"profile_type": 2, "localhost_ref": str(profile)})
+    assert "Seccomp:\t2" in text and "Operation not permitted" in text
+    profile.write_text('{"defaultAction":"SCMP_ACT_NONSENSE"}')
+    code, text = harness.code_of(mode, seccomp={"profile_type": 2, "localhost_ref": str(profile)})
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "SCMP_ACT_NONSENSE" in text
+
+
+def test_devices(skiff, pod):
+    devices = [{"host_path": "/dev/null", "container_path": "/dev/mine", "permissions": "rw"}]
+    _, text = skiff.output_of(pod, ["sh", "-c", "echo x > /dev/mine && ls -l /dev/mine"], devices=devices)
+    assert "1,   3" in text
+    code, text = harness.code_of(
+        skiff.create, pod, ["true"],
+        devices=[{"host_path": "/dev/null", "container_path": "/dev/mine", "permissions": "x"}],
+    )  # fmt: skip
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "permissions" in text
+
+
+def test_limits_are_in_the_cgroup(skiff, pod):
+    resources = {
+        "memory_limit_in_bytes": 64 << 20, "cpu_quota": 50000, "cpu_period": 100000, "cpu_shares": 512,
+    }  # fmt: skip
+    container = skiff.run(pod, ["sleep", "100"], resources=resources)
+    path = f"{skiff.cgroup_parent}/{container}"
+    assert skiff.info(container)["cgroup"] == path
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        with open(f"/sys/fs/cgroup{path}/memory.max", encoding="utf-8") as file:
+            assert int(file.read()) == 64 << 20
+    else:
+        with open(f"/sys/fs/cgroup/memory{path}/memory.limit_in_bytes", encoding="utf-8") as file:
+            assert int(file.read()) == 64 << 20
+        with open(f"/sys/fs/cgroup/cpu{path}/cpu.cfs_quota_us", encoding="utf-8") as file:
+            assert int(file.read()) == 50000
+    skiff.cri.UpdateContainerResources(container_id=container, linux={"memory_limit_in_bytes": 128 << 20})
+    assert skiff.status(container).resources.linux.memory_limit_in_bytes == 128 << 20
+    assert skiff.status(container).resources.linux.cpu_quota == 50000
+
+
+def test_oom_is_told_for_the_main_process_and_for_a_child(skiff, pod):
+    resources = {"memory_limit_in_bytes": 32 << 20, "memory_swap_limit_in_bytes": 32 << 20}
+    hog = "dd if=/dev/zero of=/dev/null bs=200M count=1"
+    status, _ = skiff.output_of(pod, ["sh", "-c", f"exec {hog}"], resources=resources)
+    assert (status.reason, status.exit_code) == ("OOMKilled", 137)
+    status, _ = skiff.output_of(pod, ["sh", "-c", f"{hog}; exit 0"], resources=resources)
+    assert (status.reason, status.exit_code) == ("OOMKilled", 0)
+
+
+def test_stop_signal_then_grace_then_kill(skiff, pod):
+    polite = skiff.run(pod, ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.1; done"])
+    harness.wait_for(lambda: "up" in skiff.text(polite), "the trap")
+    skiff.cri.StopContainer(container_id=polite, timeout=20)
+    assert skiff.status(polite).exit_code == 7 and "bye" in skiff.text(polite)
+    stubborn = skiff.run(pod, ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"])
+    harness.wait_for(lambda: "up" in skiff.text(stubborn), "the trap")
+    began = time.monotonic()
+    skiff.cri.StopContainer(container_id=stubborn, timeout=1)
+    assert 0.9 < time.monotonic() - began < 8 * harness.SLOW
+    assert skiff.status(stubborn).exit_code == 137
+    skiff.cri.StopContainer(container_id=stubborn, timeout=1)
+    skiff.cri.StopContainer(container_id="e" * 64, timeout=1)
+
+
+def test_a_second_stop_with_less_grace_shortens_the_first(skiff, pod):
+    stubborn = skiff.run(pod, ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"])
+    harness.wait_for(lambda: "up" in skiff.text(stubborn), "the trap")
+    first = skiff.cri.future("StopContainer", container_id=stubborn, timeout=600)
+    time.sleep(0.3)
+    skiff.cri.StopContainer(container_id=stubborn, timeout=0, _deadline=20)
+    first.result(timeout=20)
+
+
+@pytest.mark.parametrize("number, name", [(2, "USR1")])
+def test_the_stop_signal_may_be_cris(skiff, pod, number, name):
+    signals = {value.name: value.number for value in skiff.cri_enum("Signal")}
+    wanted = [v for k, v in signals.items() if k.endswith("SIG" + name)][0]
+    script = f"trap 'exit 9' {name}; trap 'exit 8' TERM; echo up; while :; do sleep 0.1; done"
+    container = skiff.run(pod, ["sh", "-c", script], stop_signal=wanted)
+    harness.wait_for(lambda: "up" in skiff.text(container), "the trap")
+    skiff.cri.StopContainer(container_id=container, timeout=20)
+    assert skiff.status(container).exit_code == 9
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        (["nosuchcommand"], 'exec: "nosuchcommand": executable file not found in $PATH'),
+        (["/etc/passwd"], "permission denied"),
+        (["/no/such/file"], "no such file or directory"),
+        (["/etc"], "permission denied"),
+    ],
+)
+def test_a_start_that_fails_says_why_in_words_users_know(skiff, pod, command, words):
+    container = skiff.create(pod, command)
+    code, text = harness.code_of(skiff.cri.StartContainer, container_id=container)
+    assert code == grpc.StatusCode.FAILED_PRECONDITION and words in text
+    status = skiff.status(container)
+    assert (status.state, status.exit_code, status.reason) == (2, 128, "StartError") and words in status.message
+    skiff.cri.RemoveContainer(container_id=container)
+
+
+def test_what_cannot_be_done_twice(skiff, pod):
+    container = skiff.run(pod, ["sleep", "100"], name="only")
+    code, _ = harness.code_of(skiff.cri.StartContainer, container_id=container)
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    code, text = harness.code_of(skiff.create, pod, ["true"], name="only")
+    assert code == grpc.StatusCode.ALREADY_EXISTS and container in text
+
+
+@pytest.mark.parametrize(
+    "change, code, word",
+    [
+        ({"tty": True}, grpc.StatusCode.UNIMPLEMENTED, "terminal"),
+        ({"image": {"image": "nosuch:1"}}, grpc.StatusCode.FAILED_PRECONDITION, "nosuch:1"),
+        ({"image": {"image": ""}}, grpc.StatusCode.INVALID_ARGUMENT, "config.image.image"),
+        ({"metadata": {"name": ""}}, grpc.StatusCode.INVALID_ARGUMENT, "config.metadata.name"),
+        ({"working_dir": "relative"}, grpc.StatusCode.INVALID_ARGUMENT, "absolute"),
+        ({"log_path": "../escape"}, grpc.StatusCode.INVALID_ARGUMENT, "log_path"),
+        ({"mounts": [{"container_path": "x", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "mounts[0]"),
+        (
+            {"mounts": [{"container_path": "/x", "image": {"image": "y"}}]},
+            grpc.StatusCode.UNIMPLEMENTED,
+            "image volumes",
+        ),
+        ({"CDI_devices": [{"name": "a/b=c"}]}, grpc.StatusCode.UNIMPLEMENTED, "CDI"),
+    ],
+)
+def test_bad_containers_are_refused_by_field(skiff, pod, change, code, word):
+    got, text = harness.code_of(skiff.create, pod, config={**skiff.container_config(["true"]), **change})
+    assert got == code and word in text
+    assert not skiff.cri.ListContainers().containers
+
+
+def test_unknown_ids_are_not_found(skiff):
+    unknown = "a" * 64
+    for call, fields in [
+        (skiff.cri.PodSandboxStatus, {"pod_sandbox_id": unknown}),
+        (skiff.cri.ContainerStatus, {"container_id": unknown}),
+        (skiff.cri.StartContainer, {"container_id": unknown}),
+        (skiff.cri.ExecSync, {"container_id": unknown, "cmd": ["true"]}),
+        (skiff.cri.ReopenContainerLog, {"container_id": unknown}),
+        (skiff.cri.CreateContainer, {"pod_sandbox_id": unknown, "config": skiff.container_config(["true"])}),
+    ]:
+        assert harness.code_of(call, **fields)[0] == grpc.StatusCode.NOT_FOUND

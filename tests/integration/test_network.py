@@ -1,0 +1,141 @@
+"""CNI under a pod. Covers: NetworkReady and changes of the configuration, port mappings, loopback, a DEL from the record
+when the configuration has gone, plugins that fail, hang and print rubbish."""
+
+import json
+import subprocess
+import time
+
+import grpc
+import harness
+
+
+def network(skiff):
+    conditions = {c.type: c for c in skiff.cri.Status().status.conditions}
+    assert conditions["RuntimeReady"].status
+    return conditions["NetworkReady"]
+
+
+def plugin(skiff, script):
+    directory = skiff.directory / "plugins"
+    directory.mkdir(exist_ok=True)
+    (directory / "odd").write_text(f"#!/bin/sh\n{script}\n")
+    (directory / "odd").chmod(0o755)
+    skiff.arguments = ["--cni-bin-dir", f"{directory}:/usr/lib/cni"]
+    skiff.restart()
+    skiff.write_conflist({"cniVersion": "1.0.0", "name": "odd", "plugins": [*harness.CONFLIST["plugins"][:1], {"type": "odd"}]})
+
+
+def test_network_ready_follows_the_configuration(skiff):
+    assert network(skiff).status
+    conf = skiff.cni_conf / "10-test.conflist"
+    text = conf.read_text()
+    conf.unlink()
+    missing = network(skiff)
+    assert not missing.status and str(skiff.cni_conf) in missing.message and missing.reason
+    (skiff.directory / "elsewhere").write_text(text)
+    (skiff.directory / "elsewhere").rename(conf)
+    assert network(skiff).status
+    conf.write_text("{")
+    assert "10-test.conflist" in network(skiff).message
+    conf.write_text(text)
+    assert network(skiff).status
+
+
+# busybox's own wget crashes in Debian's static build, so a page is fetched by this, in the namespace of a pod or here.
+FETCH = """
+import socket, sys, time
+until = time.monotonic() + 5
+while True:
+    try:
+        with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1) as s:
+            s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            text = b"".join(iter(lambda: s.recv(4096), b""))
+            print(text.decode().split("\\r\\n\\r\\n", 1)[1], end="")
+            break
+    except OSError:
+        if time.monotonic() > until:
+            raise
+        time.sleep(0.05)
+"""
+SERVE = "mkdir /w; echo {} > /w/index.html; exec httpd -f -p 80 -h /w"
+
+
+def fetch(address, port, pod=None):
+    inside = ["nsenter", f"--net=/run/netns/skiff-{pod}"] if pod else []
+    command = [*inside, "/usr/bin/python3", "-c", FETCH, address, str(port)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_pods_reach_each_other_and_themselves(skiff):
+    server = skiff.run_pod(name="server")
+    address = skiff.pod_status(server).status.network.ip
+    skiff.run(server, ["sh", "-c", SERVE.format("served")])
+    client = skiff.run_pod(name="client")
+    assert fetch(address, 80, client) == "served\n"
+    assert fetch("127.0.0.1", 80, server) == "served\n"
+    assert fetch(address, 80) == "served\n"
+
+
+def test_port_mappings(skiff):
+    pod = skiff.run_pod(name="ports", port_mappings=[{"container_port": 80, "host_port": 18080}])
+    skiff.run(pod, ["sh", "-c", SERVE.format("mapped")])
+    assert fetch("10.211.0.1", 18080) == "mapped\n"
+
+
+def test_del_uses_the_record_when_the_configuration_has_gone(skiff):
+    before = skiff.census()
+    pod = skiff.run_pod(name="gone")
+    (skiff.cni_conf / "10-test.conflist").unlink()
+    skiff.restart()
+    skiff.remove_pod(pod)
+    skiff.assert_nothing_left(before)
+
+
+def test_a_plugin_that_fails_fails_the_pod_with_its_words(skiff):
+    before = skiff.census()
+    words = json.dumps({"cniVersion": "1.0.0", "code": 7, "msg": "no more addresses", "details": "pool x"})
+    plugin(skiff, f"[ $CNI_COMMAND = ADD ] || exit 0; echo '{words}'; exit 1")
+    code, text = harness.code_of(skiff.run_pod, name="fails")
+    assert "no more addresses" in text and "odd" in text and code != grpc.StatusCode.NOT_FOUND
+    skiff.assert_nothing_left(before)
+
+
+def test_a_plugin_that_prints_rubbish_fails_the_pod(skiff):
+    before = skiff.census()
+    plugin(skiff, "[ $CNI_COMMAND = ADD ] || exit 0; echo 'not json'")
+    _, text = harness.code_of(skiff.run_pod, name="rubbish")
+    assert "odd" in text
+    skiff.assert_nothing_left(before)
+
+
+def test_a_plugin_that_hangs_ends_with_the_calls_deadline(skiff):
+    before = skiff.census()
+    plugin(skiff, "[ $CNI_COMMAND = ADD ] || exit 0; sleep 987")
+    began = time.monotonic()
+    code, _ = harness.code_of(skiff.run_pod, name="hangs", _deadline=2)
+    assert code == grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() - began < 10
+    skiff.assert_nothing_left(before)
+    assert "sleep 987" not in harness.processes().values()
+
+
+# Passes the previous result on, and fails DEL while the flag file is there.
+PASSES = """#!/usr/bin/python3
+import json, os, sys
+conf = json.load(sys.stdin)
+if os.environ["CNI_COMMAND"] == "DEL" and os.path.exists("{flag}"):
+    sys.exit("cannot DEL now")
+if os.environ["CNI_COMMAND"] == "ADD":
+    json.dump(conf["prevResult"], sys.stdout)
+"""
+
+
+def test_a_del_that_fails_is_told_and_can_be_tried_again(skiff):
+    flag = skiff.directory / "broken"
+    plugin(skiff, "")
+    (skiff.directory / "plugins/odd").write_text(PASSES.format(flag=flag))
+    pod = skiff.run_pod(name="del")
+    flag.touch()
+    _, text = harness.code_of(skiff.cri.StopPodSandbox, pod_sandbox_id=pod)
+    assert "cannot DEL now" in text
+    flag.unlink()
+    skiff.remove_pod(pod)

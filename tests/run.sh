@@ -1,0 +1,95 @@
+#!/bin/bash
+# run.sh [--quick]: installs what is needed, builds, and runs all tests; ends with "N passed, N failed[, N skipped]".
+#   unit tests        release (gcc), clang, and ASan+UBSan builds
+#   fuzz targets      a few seconds each
+#   integration       the debug build, then an ASan+UBSan skiffd, skiff-pod and helpers
+#   checks            clang-tidy, gcc -fanalyzer and cppcheck on what changed; layout; sizes of files and functions
+# --quick leaves out the sanitizer, clang and fuzz parts. Wants root on Debian 12; touches nothing outside its own
+# directories, namespaces and cgroups.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+quick=no
+[ "${1:-}" = --quick ] && quick=yes
+passed=0 failed=0 skipped=0
+logs=$(mktemp -d /tmp/skiff-tests.XXXXXX)
+trap 'rm -rf "$logs"' EXIT
+
+count() { # count NAME PASSED FAILED SKIPPED
+        passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+        printf '== %-28s %4d passed, %d failed, %d skipped (%ds)\n' "$1" "$2" "$3" "$4" $((SECONDS - began))
+}
+
+step() { # step NAME COMMAND...: one test that is a command
+        local name=$1
+        shift
+        began=$SECONDS
+        if "$@" >"$logs/step" 2>&1; then count "$name" 1 0 0; else tail -n 60 "$logs/step" && count "$name" 0 1 0; fi
+}
+
+build() { # build PRESET
+        cmake --preset "$1" >/dev/null && cmake --build --preset "$1"
+}
+
+units() { # units PRESET
+        began=$SECONDS
+        ctest --preset "$1" >"$logs/units" 2>&1
+        local line ok bad
+        line=$(grep -E '^[0-9]+% tests passed' "$logs/units")
+        bad=$(echo "$line" | sed -E 's/.*, ([0-9]+) tests? failed out of ([0-9]+)/\1/')
+        ok=$(echo "$line" | sed -E 's/.*failed out of ([0-9]+)/\1/')
+        if [ -z "$line" ]; then
+                cat "$logs/units"
+                count "unit tests ($1)" 0 1 0
+                return
+        fi
+        [ "$bad" = 0 ] || cat "$logs/units"
+        count "unit tests ($1)" $((ok - bad)) "$bad" 0
+}
+
+integration() { # integration PRESET [pytest arguments]
+        began=$SECONDS
+        local preset=$1
+        shift
+        SKIFF_BUILD=$PWD/build/$preset tests/integration/run.sh "$@" >"$logs/integration" 2>&1
+        local rc=$? line number
+        line=$(grep -E '^(=+ )?.*(passed|failed|error).* in [0-9.]+s' "$logs/integration" | tail -n 1)
+        number() { echo "$line" | grep -oE "[0-9]+ $1" | cut -d' ' -f1; }
+        local ok bad gone
+        ok=$(number passed) bad=$(number failed) gone=$(number skipped)
+        local errors
+        errors=$(number errors?)
+        bad=$((${bad:-0} + ${errors:-0}))
+        [ "$rc" != 0 ] && [ "$bad" = 0 ] && bad=1
+        [ "$bad" = 0 ] || tail -n 150 "$logs/integration"
+        grep -E '^(SKIPPED|points:)' "$logs/integration"
+        count "integration ($preset)" "${ok:-0}" "$bad" "${gone:-0}"
+}
+
+fuzz() {
+        local target name
+        for target in build/fuzz/fuzz/*; do
+                name=$(basename "$target")
+                [ -x "$target" ] && [ -f "$target" ] || continue
+                mkdir -p "$logs/corpus/$name"
+                step "fuzz $name" "$target" -max_total_time=4 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$logs/" \
+                        "$logs/corpus/$name" $([ -d "tests/fuzz/seeds/$name" ] && echo "tests/fuzz/seeds/$name")
+        done
+}
+
+deploy/install-packages.sh test || exit 1
+step 'build release' build release
+step 'build debug' build debug
+units debug
+integration debug
+step 'checks' tests/check.sh
+if [ $quick = no ]; then
+        step 'build clang' build clang
+        units clang
+        step 'build asan' build asan
+        units asan
+        integration asan
+        step 'build fuzz' build fuzz
+        fuzz
+fi
+if [ "$skipped" = 0 ]; then echo "$passed passed, $failed failed"; else echo "$passed passed, $failed failed, $skipped skipped"; fi
+[ "$failed" = 0 ]

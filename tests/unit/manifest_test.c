@@ -1,0 +1,178 @@
+#include "images/config.h"
+#include "images/manifest.h"
+#include "images/strings.h"
+#include "tests/unit/unit.h"
+#include <sys/utsname.h>
+
+#define DIGEST "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+#define OCI "application/vnd.oci.image."
+#define CONFIG "\"config\":{\"mediaType\":\"" OCI "config.v1+json\",\"digest\":\"" DIGEST "\",\"size\":7}"
+#define LAYER(type) "{\"mediaType\":\"" type "\",\"digest\":\"" DIGEST "\",\"size\":9}"
+#define IMAGE(layers) "{\"schemaVersion\":2," CONFIG ",\"layers\":[" layers "]}"
+#define FOR(arch, variant, size)                                                                             \
+        "{\"mediaType\":\"" OCI "manifest.v1+json\",\"digest\":\"" DIGEST "\",\"size\":" size                \
+        ",\"platform\":{\"os\":\"linux\",\"architecture\":\"" arch "\"" variant "}}"
+
+static struct error *parse(const char *text, struct manifest **out)
+{
+        return manifest_parse(text, strlen(text), "", out);
+}
+
+static void images_of_both_families_are_read(void **state)
+{
+        (void) state;
+        _cleanup_(manifest_freep) struct manifest *oci = NULL, *docker = NULL;
+        assert_ok(parse(IMAGE(LAYER(OCI "layer.v1.tar+gzip") "," LAYER(OCI "layer.v1.tar+zstd")), &oci));
+        assert_int_equal(oci->kind, MANIFEST_IMAGE);
+        assert_int_equal(oci->n, 2);
+        assert_int_equal(oci->config.size_bytes, 7);
+        assert_int_equal(oci->entries[1].size_bytes, 9);
+        const char *text =
+                "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.docker.distribution.manifest.v2+json\","
+                "\"config\":{\"mediaType\":\"application/vnd.docker.container.image.v1+json\",\"digest\":"
+                "\"" DIGEST
+                "\",\"size\":7},\"layers\":[" LAYER("application/vnd.docker.image.rootfs.diff.tar.gzip") "]}";
+        assert_ok(parse(text, &docker));
+        assert_int_equal(docker->n, 1);
+}
+
+static void what_is_no_image_is_refused_with_its_kind(void **state)
+{
+        (void) state;
+        static const struct {
+                enum error_code code;
+                const char *says, *text;
+        } cases[] = {
+                { ERROR_UNIMPLEMENTED, "schema 1", "{\"schemaVersion\":1,\"fsLayers\":[]}" },
+                { ERROR_UNIMPLEMENTED, "application/vnd.x", IMAGE(LAYER("application/vnd.x")) },
+                { ERROR_UNIMPLEMENTED, "helm.config",
+                  "{\"schemaVersion\":2,\"layers\":[],\"config\":{\"mediaType\":\"application/"
+                  "vnd.cncf.helm.config.v1+json\","
+                  "\"digest\":\"" DIGEST "\",\"size\":7}}" },
+                { ERROR_INVALID_ARGUMENT, "both", "{\"schemaVersion\":2,\"layers\":[],\"manifests\":[]}" },
+                { ERROR_INVALID_ARGUMENT, "not what it holds",
+                  "{\"schemaVersion\":2,\"mediaType\":\"" OCI "index.v1+json\",\"layers\":[]}" },
+                { ERROR_INVALID_ARGUMENT, "schemaVersion", "{\"layers\":[]}" },
+                { ERROR_INVALID_ARGUMENT, "not an object", "[]" },
+                { ERROR_INVALID_ARGUMENT, "line 1", "{" },
+                { ERROR_INVALID_ARGUMENT, "\"config\"", "{\"schemaVersion\":2,\"layers\":[]}" },
+                { ERROR_INVALID_ARGUMENT, "\"layers\" 0: \"mediaType\" is missing", IMAGE("{}") },
+                { ERROR_INVALID_ARGUMENT, "\"size\" is out of range",
+                  IMAGE("{\"mediaType\":\"" OCI "layer.v1.tar\",\"digest\":\"" DIGEST "\",\"size\":-1}") },
+                { ERROR_INVALID_ARGUMENT, "digest",
+                  IMAGE("{\"mediaType\":\"" OCI "layer.v1.tar\",\"digest\":\"sha256:../x\",\"size\":1}") },
+        };
+        for (size_t i = 0; i < LENGTH(cases); i++) {
+                struct manifest *manifest = NULL;
+                assert_fails(cases[i].code, cases[i].says, parse(cases[i].text, &manifest));
+        }
+}
+
+static void layers_are_bounded(void **state)
+{
+        (void) state;
+        struct buf text;
+        struct manifest *manifest = NULL;
+        buf_init(&text, 1 << 20);
+        for (int i = 0; i <= LAYERS_MAX; i++)
+                assert_ok(buf_append_text(&text,
+                                          i ? "," LAYER(OCI "layer.v1.tar") : LAYER(OCI "layer.v1.tar")));
+        _cleanup_(freep) char *whole =
+                format_string("{\"schemaVersion\":2," CONFIG ",\"layers\":[%s]}", text.bytes);
+        assert_fails(ERROR_INVALID_ARGUMENT, "501 entries", parse(whole, &manifest));
+        buf_done(&text);
+}
+
+static void the_index_entry_for_this_machine_is_chosen(void **state)
+{
+        (void) state;
+        struct utsname uts;
+        assert_int_equal(uname(&uts), 0);
+        if (strcmp(uts.machine, "x86_64") != 0)
+                skip();
+        _cleanup_(manifest_freep) struct manifest *index = NULL, *other = NULL;
+        const struct descriptor *chosen = NULL;
+        assert_ok(parse("{\"schemaVersion\":2,\"manifests\":[" FOR("arm64", "", "1") "," FOR(
+                                "amd64", ",\"variant\":\"v3\"", "2") "," FOR("amd64", "", "3") "]}",
+                        &index));
+        assert_int_equal(index->kind, MANIFEST_INDEX);
+        assert_ok(manifest_choose(index, &chosen));
+        assert_int_equal(chosen->size_bytes, 3);
+        assert_ok(parse("{\"schemaVersion\":2,\"manifests\":[" FOR("unknown", "", "1") "]}", &other));
+        assert_fails(ERROR_NOT_FOUND, "linux/amd64", manifest_choose(other, &chosen));
+}
+
+static void configs_are_read(void **state)
+{
+        (void) state;
+        struct image_config config, copy;
+        _cleanup_(free_stringsp) char **diff_ids = NULL;
+        const char *text =
+                "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"User\":\"7:8\",\"Entrypoint\":["
+                "\"/a\"],"
+                "\"Cmd\":[\"b\",\"c\"],\"Env\":[\"A=1\"],\"Volumes\":{\"/v\":{}},\"WorkingDir\":\"/w\","
+                "\"StopSignal\":\"SIGINT\",\"Labels\":{\"k\":\"v\"}},\"rootfs\":{\"type\":\"layers\",\"diff_"
+                "ids\":[\"" DIGEST "\"]}}";
+        assert_ok(config_parse(text, strlen(text), &config, &diff_ids));
+        config_copy(&config, &copy);
+        image_config_done(&config);
+        assert_string_equal(copy.entrypoint[0], "/a");
+        assert_string_equal(copy.cmd[1], "c");
+        assert_string_equal(copy.env[0], "A=1");
+        assert_string_equal(copy.volumes[0], "/v");
+        assert_string_equal(copy.user, "7:8");
+        assert_string_equal(copy.stop_signal, "SIGINT");
+        assert_string_equal(copy.labels[0].value, "v");
+        assert_string_equal(diff_ids[0], DIGEST);
+        assert_null(diff_ids[1]);
+        image_config_done(&copy);
+        free_strings(TAKE(diff_ids));
+        text = "{\"config\":null,\"rootfs\":{\"diff_ids\":[]}}";
+        assert_ok(config_parse(text, strlen(text), &config, &diff_ids));
+        assert_null(config.entrypoint[0]);
+        image_config_done(&config);
+}
+
+static void broken_configs_are_refused(void **state)
+{
+        (void) state;
+        static const char *const cases[][2] = {
+                { "\"rootfs\"", "{}" },
+                { "\"diff_ids\"", "{\"rootfs\":{\"diff_ids\":[\"x\"]}}" },
+                { "\"diff_ids\" 0 is not a string", "{\"rootfs\":{\"diff_ids\":[1]}}" },
+                { "\"Env\" is not a list", "{\"config\":{\"Env\":{}},\"rootfs\":{}}" },
+                { "\"User\" is not a string", "{\"config\":{\"User\":0},\"rootfs\":{}}" },
+                { "\"Labels\"", "{\"config\":{\"Labels\":[]},\"rootfs\":{}}" },
+                { "not an object", "\"x\"" },
+                { "UTF8", "{\"config\":{\"User\":\"\xff\"},\"rootfs\":{}}" },
+        };
+        struct image_config config;
+        char **diff_ids = NULL;
+        for (size_t i = 0; i < LENGTH(cases); i++)
+                assert_fails(ERROR_INVALID_ARGUMENT, cases[i][0],
+                             config_parse(cases[i][1], strlen(cases[i][1]), &config, &diff_ids));
+        const char *windows = "{\"os\":\"windows\",\"rootfs\":{}}";
+        assert_fails(ERROR_FAILED_PRECONDITION, "windows",
+                     config_parse(windows, strlen(windows), &config, &diff_ids));
+}
+
+static void docker_manifests_are_read(void **state)
+{
+        (void) state;
+        struct docker_image *images = NULL;
+        size_t n = 0;
+        const char *text = "[{\"Config\":\"a.json\",\"RepoTags\":[\"x:1\"],\"Layers\":[\"l/layer.tar\"]},"
+                           "{\"Config\":\"b.json\",\"RepoTags\":null,\"Layers\":[]}]";
+        assert_ok(docker_manifest_parse(text, strlen(text), &images, &n));
+        assert_int_equal(n, 2);
+        assert_string_equal(images[0].layers[0], "l/layer.tar");
+        assert_null(images[1].repo_tags[0]);
+        docker_images_free(images, n);
+        assert_fails(ERROR_INVALID_ARGUMENT, "image 0: \"Config\" is missing",
+                     docker_manifest_parse("[{}]", 4, &images, &n));
+        assert_fails(ERROR_INVALID_ARGUMENT, "not a list", docker_manifest_parse("[]", 2, &images, &n));
+}
+
+UNIT_MAIN(TEST(images_of_both_families_are_read), TEST(what_is_no_image_is_refused_with_its_kind),
+          TEST(layers_are_bounded), TEST(the_index_entry_for_this_machine_is_chosen), TEST(configs_are_read),
+          TEST(broken_configs_are_refused), TEST(docker_manifests_are_read))
