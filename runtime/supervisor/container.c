@@ -1,9 +1,9 @@
 #include "base/clock.h"
+#include "runtime/cgroup/tree.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/spawn.h"
 #include "runtime/supervisor/stdio.h"
 #include "runtime/supervisor/sys.h"
-#include "runtime/cgroup/tree.h"
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -271,7 +271,8 @@ static void fail(struct child_report *report, enum stage stage, int errnum)
 static void container_watch(struct container *c)
 {
         struct pod *pod = c->pod;
-        error_ignore(loop_add(&pod->loop, &c->exit, EPOLLIN)); /* fails for want of memory only: killed below */
+        error_ignore(
+                loop_add(&pod->loop, &c->exit, EPOLLIN)); /* fails for want of memory only: killed below */
         error_ignore(loop_add(&pod->loop, &c->report, EPOLLIN));
         if (c->oom_event.fd >= 0)
                 error_ignore(loop_add(&pod->loop, &c->oom_event, /* without it an OOM is told at the end */
@@ -316,8 +317,8 @@ static void container_spawn(struct container *c, const struct container_message 
                 child_run(&child);
 }
 
-void container_start(struct pod *pod, struct connection *connection, const struct container_message *m, int *fds,
-                     size_t n_fds, struct child_report *report)
+void container_start(struct pod *pod, struct connection *connection, const struct container_message *m,
+                     int *fds, size_t n_fds, struct child_report *report)
 {
         (void) n_fds; /* the decoder has checked every index */
         if (container_named(pod, m->spec.id)) {
