@@ -147,10 +147,12 @@ static void spec_freep(struct run_spec **spec)
 
 static struct error *parse(struct run_spec *spec, const char *const *arguments)
 {
-        char *argv[32] = { (char *) "run" };
+        static char *argv[32]; /* the spec borrows it */
+        argv[0] = (char *) "run";
         int argc = 1;
         for (; arguments[argc - 1]; argc++)
                 argv[argc] = (char *) (uintptr_t) arguments[argc - 1];
+        argv[argc] = NULL;
         optind = 0;
         opterr = 0;
         return run_spec_parse(argc, argv, spec);

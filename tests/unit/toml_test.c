@@ -103,7 +103,7 @@ static void depth_and_size_are_bounded(void **state)
         memcpy(deep, "a = ", 4);
         deep[sizeof(deep) - 1] = '\0';
         assert_fails(ERROR_INVALID_ARGUMENT, "line 1: nested too deep", parse(deep));
-        for (size_t i = 0; i + 1 < sizeof(deep); i += 2)
+        for (size_t i = 0; i + 2 < sizeof(deep); i += 2)
                 memcpy(deep + i, "a.", 2);
         assert_fails(ERROR_INVALID_ARGUMENT, "nested too deep", parse(deep));
         _cleanup_(freep) char *long_text = malloc(TOML_MAX_BYTES + 2);
