@@ -109,11 +109,15 @@ static struct error *read_manifest(struct import *import, const struct descripto
         blob_name(&from->digest, name);
         TRY_WRAP(read_file(import, name, &bytes), "manifest");
         digest_of(bytes.bytes, bytes.len_bytes, &got);
-        struct error *e = digest_equal(&got, &from->digest)
-                                  ? manifest_parse(bytes.bytes, bytes.len_bytes, from->media_type, out)
-                                  : error_new(ERROR_DATA_LOSS, "its digest is another");
+        struct error *e = NULL;
+        if (!digest_equal(&got, &from->digest))
+                e = error_new(ERROR_DATA_LOSS, "its digest is another");
+        else
+                e = manifest_parse(bytes.bytes, bytes.len_bytes, from->media_type, out);
         buf_done(&bytes);
-        return e ? error_wrap(e, "%s", name) : NULL;
+        if (e)
+                return error_wrap(e, "%s", name);
+        return NULL;
 }
 
 static struct error *oci_layers(struct import *import, struct imported *image,
