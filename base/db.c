@@ -140,7 +140,7 @@ static struct error *step_all(struct db *db, sqlite3_stmt *stmt, const struct db
                 *rows = true;
                 struct db_row now = { stmt };
                 if (row)
-                        TRY(row(context, &now));
+                        TRY(row(context, &now)); // cppcheck-suppress returnDanglingLifetime
         }
 }
 

@@ -157,13 +157,13 @@ static struct error *oci_image(struct import *import, const struct descriptor *t
         _cleanup_(manifest_freep) struct manifest *manifest = NULL, *inner = NULL;
         TRY(read_manifest(import, top, &manifest));
         const struct manifest *use = manifest;
-        if (manifest->kind == MANIFEST_INDEX) {
+        if (use && use->kind == MANIFEST_INDEX) {
                 const struct descriptor *chosen = NULL;
                 TRY(manifest_choose(manifest, &chosen));
                 TRY(read_manifest(import, chosen, &inner));
                 use = inner;
         }
-        if (use->kind != MANIFEST_IMAGE)
+        if (!use || use->kind != MANIFEST_IMAGE) /* never NULL, but analysers believe that an error can be */
                 return error_new(ERROR_INVALID_ARGUMENT, "an index inside an index");
         struct imported *image = imported_add(import);
         blob_name(&use->config.digest, config);
