@@ -176,6 +176,25 @@ static struct db *db_lock(struct db *db)
         return db;
 }
 
+/* Moves the WAL into the database and cuts it off: what it held is mostly older forms of the same pages. False when that
+ * frees nothing. */
+static bool wal_cut(struct db *db)
+{
+        _cleanup_(freep) char *path = format_string("%s-wal", db->path);
+        struct stat before, after;
+        if (stat(path, &before) < 0 || before.st_size == 0)
+                return false;
+        (void) sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        return stat(path, &after) == 0 && after.st_size < before.st_size;
+}
+
+/* For a statement that found the disk full, outside a transaction: true when it is worth another try. */
+static bool room_make(struct db *db)
+{
+        db->was_full = false;
+        return wal_cut(db) || (ballast_free(db) && (wal_cut(db), true));
+}
+
 struct error *db_run(struct db *db, const char *sql, const struct db_value *values, size_t n,
                      row_function *row, void *context)
 {
@@ -184,11 +203,11 @@ struct error *db_run(struct db *db, const char *sql, const struct db_value *valu
         locked->was_full = false;
         struct error *e = run_once(db, sql, values, n, row, context, &rows);
         /* Inside a transaction SQLite may have rolled all of it back: db_transaction tries it whole. */
-        if (!e || !db->was_full || db->in_transaction || rows || !ballast_free(db))
-                return e;
-        error_ignore(e); /* the second try tells */
-        db->was_full = false;
-        return run_once(db, sql, values, n, row, context, &rows);
+        while (e && db->was_full && !db->in_transaction && !rows && room_make(db)) {
+                error_ignore(e); /* the next try tells */
+                e = run_once(db, sql, values, n, row, context, &rows);
+        }
+        return e;
 }
 
 static struct error *transaction_once(struct db *db, struct error *(*body)(struct db *db, void *context),
@@ -217,11 +236,11 @@ struct error *db_transaction(struct db *db, struct error *(*body)(struct db *db,
                 return error_new(ERROR_INTERNAL, "a database transaction inside another");
         db->was_full = false;
         struct error *e = transaction_once(db, body, context);
-        if (!e || !db->was_full || !ballast_free(db))
-                return e;
-        error_ignore(e); /* the second try tells */
-        db->was_full = false;
-        return transaction_once(db, body, context);
+        while (e && db->was_full && room_make(db)) {
+                error_ignore(e); /* the next try tells */
+                e = transaction_once(db, body, context);
+        }
+        return e;
 }
 
 int64_t db_changes(struct db *db)

@@ -3,8 +3,8 @@
  * A struct db is one connection with a lock of its own: any thread may call, one at a time gets in. Two kinds
  * (MECHANICS of durability): DB_NORMAL (WAL, synchronous=NORMAL: a commit survives the process, not a power cut, and
  * costs no fsync) and DB_FULL (commits are on the disk). wal_autocheckpoint is 0; db_checkpoint is called by a
- * background thread. On ENOSPC ("database or disk is full") the ballast file beside the database is freed and the
- * statement or transaction tried once more; db_checkpoint makes the ballast again when there is room.
+ * background thread. On ENOSPC ("database or disk is full") the WAL is moved into the database and cut off,
+ * then the ballast file beside it is freed, and the statement or transaction tried again each time; db_checkpoint makes the ballast again when there is room.
  *
  * Source: sqlite.org/wal.html, /pragma.html. */
 #pragma once
@@ -20,8 +20,8 @@ enum db_durability { DB_NORMAL, DB_FULL };
 
 /* Opens or makes path, runs the migrations that its user_version has not seen (migrations[i] leads from version i to
  * i + 1; NULL-terminated). Errors: FAILED_PRECONDITION for a version newer than ours; DATA_LOSS when it is corrupt. */
-MUST_CHECK struct error *db_open(const char *path, enum db_durability durability, const char *const *migrations,
-                                 struct db **out);
+MUST_CHECK struct error *db_open(const char *path, enum db_durability durability,
+                                 const char *const *migrations, struct db **out);
 void db_free(struct db *db);
 DEFINE_FREEP(struct db, db_free)
 

@@ -14,7 +14,8 @@ static struct error *open_resolved(int dir_fd, const char *path, int flags, mode
         long fd;
         do
                 fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-        while (fd < 0 && (errno == EINTR || errno == EAGAIN)); /* EAGAIN: a rename raced the walk, openat2(2) */
+        while (fd < 0 &&
+               (errno == EINTR || errno == EAGAIN)); /* EAGAIN: a rename raced the walk, openat2(2) */
         if (fd < 0)
                 return error_errno(errno, "open %s", path);
         *out_fd = (int) fd;
@@ -103,8 +104,7 @@ static struct error *sync_parent(int dir_fd, const char *path)
         char *slash = strrchr(parent, '/');
         if (slash)
                 slash[1] = '\0';
-        _cleanup_(closep) int fd =
-                openat(dir_fd, slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(closep) int fd = openat(dir_fd, slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || fsync(fd) < 0)
                 return error_errno(errno, "sync the directory of %s", path);
         return NULL;

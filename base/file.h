@@ -19,14 +19,15 @@ MUST_CHECK struct error *file_open_beneath(int dir_fd, const char *path, int fla
 
 /* Reads a whole regular file of at most limit_bytes into *out (a NUL is added). Errors: RESOURCE_EXHAUSTED when larger;
  * INTERNAL, with error_errnum_of ENOENT, ... */
-MUST_CHECK struct error *file_read(int dir_fd, const char *path, size_t limit_bytes, char **out, size_t *len_bytes);
+MUST_CHECK struct error *file_read(int dir_fd, const char *path, size_t limit_bytes, char **out,
+                                   size_t *len_bytes);
 
 /* Writes text to an existing file in one write(2) (/proc and /sys files). */
 MUST_CHECK struct error *file_put(int dir_fd, const char *path, const char *text);
 
 /* Replaces path atomically: a temporary file beside it, then rename. durable: fsync of both. */
-MUST_CHECK struct error *file_replace(int dir_fd, const char *path, const void *bytes, size_t len_bytes, mode_t mode,
-                                      bool durable);
+MUST_CHECK struct error *file_replace(int dir_fd, const char *path, const void *bytes, size_t len_bytes,
+                                      mode_t mode, bool durable);
 
 /* mkdir -p below dir_fd, following no symlinks made by others (skiffd's own trees). mode is for the new ones. */
 MUST_CHECK struct error *file_mkdirs(int dir_fd, const char *path, mode_t mode);

@@ -60,7 +60,8 @@ struct error *holders_claim(int dir_fd, const char *name, const struct wait *wai
                         return error_errno(errno, "lock %s", name);
                 /* Again each time: a helper may have forked since the last look. */
                 TRY(kill_holders(&file));
-                TRY(wait_delay(wait, RETRY_MS, "wait for helpers of an earlier skiffd to end")); /* flock has no poll */
+                TRY(wait_delay(wait, RETRY_MS,
+                               "wait for helpers of an earlier skiffd to end")); /* flock has no poll */
         }
         *out_fd = TAKE_FD(fd);
         return NULL;

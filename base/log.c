@@ -23,7 +23,8 @@ struct error *log_parse_level(const char *text, enum log_level *out)
                         *out = (enum log_level) i;
                         return NULL;
                 }
-        return error_new(ERROR_INVALID_ARGUMENT, "log level \"%s\" is none of debug, info, warn, error", text);
+        return error_new(ERROR_INVALID_ARGUMENT, "log level \"%s\" is none of debug, info, warn, error",
+                         text);
 }
 
 /* sd-daemon(3): JOURNAL_STREAM names the device and inode of a stderr that journald reads. */

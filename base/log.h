@@ -22,4 +22,5 @@ void log_event(enum log_level level, const char *message, ...) __attribute__((se
 
 /* Logs e's message under `message` as error="..." with one more pair (key may be NULL), and frees e. NULL e: does
  * nothing. */
-void log_error(enum log_level level, struct error *e, const char *message, const char *key, const char *value);
+void log_error(enum log_level level, struct error *e, const char *message, const char *key,
+               const char *value);

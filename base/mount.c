@@ -185,7 +185,8 @@ static int open_again(int fd)
         int again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (again < 0)
                 return -1;
-        if (fstat(fd, &was) == 0 && fstat(again, &is) == 0 && was.st_dev == is.st_dev && was.st_ino == is.st_ino)
+        if (fstat(fd, &was) == 0 && fstat(again, &is) == 0 && was.st_dev == is.st_dev &&
+            was.st_ino == is.st_ino)
                 return again;
         (void) close(again);
         errno = ESTALE;
@@ -199,8 +200,8 @@ static bool put_again(struct old_mount *m, size_t *len_bytes, const char *key, i
         if (again < 0)
                 return false;
         m->opened[m->n_opened++] = again;
-        *len_bytes += (size_t) snprintf(m->options + *len_bytes, PAGE_BYTES - *len_bytes, "%s/proc/self/fd/%d", key,
-                                        again);
+        *len_bytes += (size_t) snprintf(m->options + *len_bytes, PAGE_BYTES - *len_bytes,
+                                        "%s/proc/self/fd/%d", key, again);
         if (*len_bytes < PAGE_BYTES - sizeof(",volatile"))
                 return true;
         errno = E2BIG;

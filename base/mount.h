@@ -9,7 +9,8 @@
 
 /* A new filesystem of the type, configured by key=value pairs ("size", "64m"; value NULL: a flag), with MOUNT_ATTR_*
  * bits. options: NULL-terminated pairs, or NULL. The kernel's own message (from the fs context's log) is in the error. */
-MUST_CHECK struct error *mount_new(const char *type, const char *const *options, uint64_t attributes, int *out_fd);
+MUST_CHECK struct error *mount_new(const char *type, const char *const *options, uint64_t attributes,
+                                   int *out_fd);
 
 /* A detached copy of what is at path below dir_fd (dir_fd itself with ""), with all mounts below it if recursive. */
 MUST_CHECK struct error *mount_clone(int dir_fd, const char *path, bool recursive, int *out_fd);
@@ -24,5 +25,5 @@ MUST_CHECK struct error *mount_attach(int mount_fd, int dir_fd, const char *path
 /* An overlay over the lower directories (top first), detached. upper_fd and work_fd may be -1 together: read-only; a
  * single lower then is cloned, since an overlay wants two. By descriptor where the kernel takes them (6.13+), else by
  * /proc/self/fd names. */
-MUST_CHECK struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd, bool is_volatile,
-                                       int *out_fd);
+MUST_CHECK struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd,
+                                       bool is_volatile, int *out_fd);

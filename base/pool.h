@@ -17,4 +17,5 @@ void pool_free(struct pool *pool);
 DEFINE_FREEP(struct pool, pool_free)
 
 /* run(argument) will be called once on one of the threads. Errors: RESOURCE_EXHAUSTED when more than 16384 wait. */
-MUST_CHECK struct error *pool_run(struct pool *pool, enum pool_kind kind, void (*run)(void *), void *argument);
+MUST_CHECK struct error *pool_run(struct pool *pool, enum pool_kind kind, void (*run)(void *),
+                                  void *argument);

@@ -335,7 +335,8 @@ struct error *process_run(const struct process_start *start, const void *input, 
         if (!e)
                 e = run_loop(&run, wait);
         if (e && run.process.pid > 0)
-                (void) kill(-run.process.pid, SIGKILL); /* the group lives at least as long as its unreaped leader */
+                (void) kill(-run.process.pid,
+                            SIGKILL); /* the group lives at least as long as its unreaped leader */
         struct wait now = wait_of_ms(1000);
         if (!e)
                 e = process_wait(&run.process, &now, status);

@@ -19,7 +19,7 @@ struct process_start {
         const char *const *env;  /* NULL-terminated; NULL: empty */
         /* fds[i] becomes descriptor i of the child; -1: /dev/null for 0 to 2, nothing above. Everything else is closed. */
         int fds[PROCESS_FDS_MAX];
-        size_t n_fds; /* 0: the three are /dev/null */
+        size_t n_fds;         /* 0: the three are /dev/null */
         uint64_t clone_flags; /* CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWNET, ... */
         int cgroup_fd;        /* CLONE_INTO_CGROUP where >= 0 */
         /* Files into each of which the child writes "0" before it execs (v1's `tasks`). */

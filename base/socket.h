@@ -16,11 +16,12 @@
 MUST_CHECK struct error *socket_listen(int dir_fd, const char *name, int type, int *out_fd);
 
 /* Connects. *out_fd is -1, without an error, when nobody listens (ECONNREFUSED, ENOENT). Nonblocking, CLOEXEC. */
-MUST_CHECK struct error *socket_connect(int dir_fd, const char *name, int type, const struct wait *wait, int *out_fd);
+MUST_CHECK struct error *socket_connect(int dir_fd, const char *name, int type, const struct wait *wait,
+                                        int *out_fd);
 
 /* Sends one message whole. fds stay the caller's. */
-MUST_CHECK struct error *socket_send(int fd, const void *bytes, size_t len_bytes, const int *fds, size_t n_fds,
-                                     const struct wait *wait);
+MUST_CHECK struct error *socket_send(int fd, const void *bytes, size_t len_bytes, const int *fds,
+                                     size_t n_fds, const struct wait *wait);
 
 /* Receives one message; *len_bytes is 0 at the end of the connection. *n_fds holds the room in fds and then how many came
  * (CLOEXEC, the caller's). More than there is room for is an error, and they are closed. */

@@ -7,8 +7,8 @@ static struct error *with_undo_failure(struct error *e, struct error *undo)
 {
         if (!undo)
                 return e;
-        struct error *both = error_new(error_code_of(e), "%s (and undoing it: %s)", error_message(e),
-                                       error_message(undo));
+        struct error *both =
+                error_new(error_code_of(e), "%s (and undoing it: %s)", error_message(e), error_message(undo));
         error_free(e);
         error_free(undo);
         return both;
@@ -20,7 +20,8 @@ static struct error *record(const struct steps *steps, void *object, size_t begu
                 return NULL;
         struct error *e = steps->record(object, begun);
         if (e && steps->record_may_fail) {
-                error_ignore(e); /* the intent is lost, not the step: recovery runs an end table from its start */
+                error_ignore(
+                        e); /* the intent is lost, not the step: recovery runs an end table from its start */
                 return NULL;
         }
         return e;

@@ -15,11 +15,13 @@ static struct error *import_image(void *context, struct rpc_call *call)
         Admin__ImportImageResponse response = ADMIN__IMPORT_IMAGE_RESPONSE__INIT;
         _cleanup_(free_stringsp) char **ids = NULL;
         if (*request->path != '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "path: \"%s\" is not an absolute path", request->path);
+                return error_new(ERROR_INVALID_ARGUMENT, "path: \"%s\" is not an absolute path",
+                                 request->path);
         _cleanup_(closep) int fd = open(request->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "open %s: %s", request->path, strerror(errno));
-        TRY_WRAP(images_import(daemon->images, fd, *request->name ? request->name : NULL, rpc_wait(call), &ids),
+        TRY_WRAP(images_import(daemon->images, fd, *request->name ? request->name : NULL, rpc_wait(call),
+                               &ids),
                  "import %s", request->path);
         response.image_ids = (const char **) ids;
         while (ids[response.n_image_ids])
@@ -48,7 +50,8 @@ static struct error *inspect(void *context, struct rpc_call *call)
         const Admin__InspectRequest *request = (const void *) rpc_request(call);
         Admin__InspectResponse response = ADMIN__INSPECT_RESPONSE__INIT;
         _cleanup_(freep) char *json = NULL;
-        const struct node_reply of_container = { take_container_info, &json }, of_pod = { take_pod_info, &json };
+        const struct node_reply of_container = { take_container_info, &json },
+                                of_pod = { take_pod_info, &json };
         TRY(validate_id("id", request->id));
         struct error *e = node_container_status(daemon->node, request->id, true, &of_container);
         if (e && error_code_of(e) == ERROR_NOT_FOUND) {

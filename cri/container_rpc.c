@@ -29,8 +29,8 @@ static struct error *start_container(void *context, struct rpc_call *call)
         const Cri__StartContainerRequest *request = (const void *) rpc_request(call);
         Cri__StartContainerResponse response = CRI__START_CONTAINER_RESPONSE__INIT;
         TRY(validate_id("container_id", request->container_id));
-        TRY_WRAP(node_start_container(daemon->node, request->container_id, rpc_wait(call)), "start container %s",
-                 request->container_id);
+        TRY_WRAP(node_start_container(daemon->node, request->container_id, rpc_wait(call)),
+                 "start container %s", request->container_id);
         return rpc_reply(call, &response.base);
 }
 
@@ -41,8 +41,8 @@ static struct error *stop_container(void *context, struct rpc_call *call)
         Cri__StopContainerResponse response = CRI__STOP_CONTAINER_RESPONSE__INIT;
         if (!*request->container_id)
                 return validate_id("container_id", request->container_id);
-        TRY_WRAP(node_stop_container(daemon->node, request->container_id, request->timeout), "stop container %s",
-                 request->container_id);
+        TRY_WRAP(node_stop_container(daemon->node, request->container_id, request->timeout),
+                 "stop container %s", request->container_id);
         return rpc_reply(call, &response.base);
 }
 
@@ -83,8 +83,8 @@ static struct error *update_container(void *context, struct rpc_call *call)
         TRY(validate_id("container_id", request->container_id));
         if (!request->linux)
                 return error_new(ERROR_INVALID_ARGUMENT, "linux is missing");
-        TRY_WRAP(node_update_container(daemon->node, request->container_id, request->linux), "update container %s",
-                 request->container_id);
+        TRY_WRAP(node_update_container(daemon->node, request->container_id, request->linux),
+                 "update container %s", request->container_id);
         return rpc_reply(call, &response.base);
 }
 
@@ -94,8 +94,8 @@ static struct error *reopen_log(void *context, struct rpc_call *call)
         const Cri__ReopenContainerLogRequest *request = (const void *) rpc_request(call);
         Cri__ReopenContainerLogResponse response = CRI__REOPEN_CONTAINER_LOG_RESPONSE__INIT;
         TRY(validate_id("container_id", request->container_id));
-        TRY_WRAP(node_reopen_log(daemon->node, request->container_id, rpc_wait(call)), "reopen the log of container %s",
-                 request->container_id);
+        TRY_WRAP(node_reopen_log(daemon->node, request->container_id, rpc_wait(call)),
+                 "reopen the log of container %s", request->container_id);
         return rpc_reply(call, &response.base);
 }
 

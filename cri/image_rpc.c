@@ -138,7 +138,8 @@ static struct error *remove_image(void *context, struct rpc_call *call)
         const Cri__RemoveImageRequest *request = (const void *) rpc_request(call);
         Cri__RemoveImageResponse response = CRI__REMOVE_IMAGE_RESPONSE__INIT;
         TRY(validate_image_spec(request->image));
-        TRY_WRAP(images_remove(daemon->images, request->image->image), "remove image %s", request->image->image);
+        TRY_WRAP(images_remove(daemon->images, request->image->image), "remove image %s",
+                 request->image->image);
         return rpc_reply(call, &response.base);
 }
 
@@ -154,7 +155,8 @@ static struct error *pull_image(void *context, struct rpc_call *call)
                 auth = (struct image_auth){ request->auth->username,       request->auth->password,
                                             request->auth->auth,           request->auth->server_address,
                                             request->auth->identity_token, request->auth->registry_token };
-        TRY_WRAP(images_pull(daemon->images, request->image->image, request->auth ? &auth : NULL, rpc_wait(call), &id),
+        TRY_WRAP(images_pull(daemon->images, request->image->image, request->auth ? &auth : NULL,
+                             rpc_wait(call), &id),
                  "pull %s", request->image->image);
         response.image_ref = id;
         return rpc_reply(call, &response.base);
@@ -180,7 +182,8 @@ static struct error *image_fs_info(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
         Cri__ImageFsInfoResponse response = CRI__IMAGE_FS_INFO_RESPONSE__INIT;
-        Cri__FilesystemUsage usages[2], *image_usages[] = { &usages[0] }, *container_usages[] = { &usages[1] };
+        Cri__FilesystemUsage usages[2], *image_usages[] = { &usages[0] },
+                                        *container_usages[] = { &usages[1] };
         Cri__FilesystemIdentifier ids[2];
         Cri__UInt64Value bytes[2], inodes[2];
         _cleanup_(freep) struct images_usage *usage = NEW(struct images_usage);

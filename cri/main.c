@@ -33,7 +33,9 @@
 #define MALLOC_THRESHOLD_BYTES (128 << 10)
 
 /* Threads an operation of each kind may have at once. */
-static const size_t pool_caps[POOL_KINDS] = { [POOL_QUICK] = 8, [POOL_POD] = 128, [POOL_EXEC] = 256, [POOL_PULL] = 16 };
+static const size_t pool_caps[POOL_KINDS] = {
+        [POOL_QUICK] = 8, [POOL_POD] = 128, [POOL_EXEC] = 256, [POOL_PULL] = 16
+};
 
 /* Everything that is open, in the order of opening. */
 struct skiffd {
@@ -115,8 +117,9 @@ static struct error *open_runtime(struct skiffd *d)
         _cleanup_(freep) char *notes = format_string("%s/cgroup-parents", d->config.state);
         const struct seccomp_program *program = NULL;
         if (strcmp(d->config.cgroup_driver, "systemd") == 0)
-                return error_new(ERROR_FAILED_PRECONDITION, "cgroup_driver: the systemd driver is not there yet; use"
-                                                            " cgroupfs, in kubelet's configuration too");
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "cgroup_driver: the systemd driver is not there yet; use"
+                                 " cgroupfs, in kubelet's configuration too");
         TRY(cgroups_open("/sys/fs/cgroup", notes, &d->cgroups));
         TRY(seccomp_cache_open(&d->seccomp));
         /* Compiled before the first pod wants it: it takes longer than the whole of a pod's start. */
@@ -138,7 +141,8 @@ static struct error *open_images(struct skiffd *d)
 
 static struct error *open_cni(struct skiffd *d)
 {
-        const struct cni_config config = { .conf_dir = d->config.cni_conf_dir, .bin_dirs = d->config.cni_bin_dir,
+        const struct cni_config config = { .conf_dir = d->config.cni_conf_dir,
+                                           .bin_dirs = d->config.cni_bin_dir,
                                            .holder_fd = d->holder_fd };
         return cni_open(&config, &d->cni);
 }
@@ -154,7 +158,8 @@ static struct error *open_node(struct skiffd *d)
                                             .seccomp = d->seccomp,
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
-                                            .log_line_max_bytes = (uint64_t) d->config.max_container_log_line_size };
+                                            .log_line_max_bytes =
+                                                    (uint64_t) d->config.max_container_log_line_size };
         return node_open(&config, &d->node);
 }
 
@@ -174,13 +179,17 @@ static struct error *start(struct skiffd *d)
 {
         TRY(find_programs(d));
         TRY(open_state(d));
-        TRY_WRAP(open_server(d), "listen on %s", d->config.listen); /* sets the umask: before any thread of ours */
+        TRY_WRAP(open_server(d), "listen on %s",
+                 d->config.listen); /* sets the umask: before any thread of ours */
         TRY(pool_open(pool_caps, &d->pool));
         TRY_WRAP(open_runtime(d), "runtime");
         TRY_WRAP(open_images(d), "image store");
         TRY_WRAP(open_cni(d), "network");
         TRY_WRAP(open_node(d), "pods");
-        d->daemon = (struct daemon){ .node = d->node, .images = d->images, .cni = d->cni, .cgroups = d->cgroups,
+        d->daemon = (struct daemon){ .node = d->node,
+                                     .images = d->images,
+                                     .cni = d->cni,
+                                     .cgroups = d->cgroups,
                                      .recursive_readonly = has_mount_setattr() };
         TRY(server_start(d->server, d->pool, &d->daemon));
         return write_pid_file(d);
@@ -273,7 +282,8 @@ static int run(struct skiffd *d)
         log_set_level(d->config.level);
         struct error *e = start(d);
         if (!e) {
-                log_event(LOG_LEVEL_INFO, "ready", "version", SKIFF_VERSION, "listen", d->config.listen, NULL);
+                log_event(LOG_LEVEL_INFO, "ready", "version", SKIFF_VERSION, "listen", d->config.listen,
+                          NULL);
                 notify_send("READY=1");
                 serve(d, &signals);
                 notify_send("STOPPING=1");

@@ -17,5 +17,6 @@ void notify_send(const char *state)
                 address.sun_path[0] = '\0'; /* an abstract socket */
         _cleanup_(closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (fd >= 0) /* a manager that does not take it has its own time-out */
-                (void) sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *) &address, len_bytes);
+                (void) sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *) &address,
+                              len_bytes);
 }

@@ -13,8 +13,9 @@ static struct error *reply_to(void *call, const ProtobufCMessage *message)
 static struct error *check_handler(const char *handler)
 {
         if (*handler && strcmp(handler, "skiff") != 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "runtime_handler: there is no handler \"%s\"; skiff has only"
-                                                         " its own, \"\"",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "runtime_handler: there is no handler \"%s\"; skiff has only"
+                                 " its own, \"\"",
                                  handler);
         return NULL;
 }
@@ -40,7 +41,8 @@ static struct error *stop_pod(void *context, struct rpc_call *call)
         Cri__StopPodSandboxResponse response = CRI__STOP_POD_SANDBOX_RESPONSE__INIT;
         if (!*request->pod_sandbox_id)
                 return validate_id("pod_sandbox_id", request->pod_sandbox_id);
-        TRY_WRAP(node_stop_pod(daemon->node, request->pod_sandbox_id), "stop pod %s", request->pod_sandbox_id);
+        TRY_WRAP(node_stop_pod(daemon->node, request->pod_sandbox_id), "stop pod %s",
+                 request->pod_sandbox_id);
         return rpc_reply(call, &response.base);
 }
 
@@ -51,7 +53,8 @@ static struct error *remove_pod(void *context, struct rpc_call *call)
         Cri__RemovePodSandboxResponse response = CRI__REMOVE_POD_SANDBOX_RESPONSE__INIT;
         if (!*request->pod_sandbox_id)
                 return validate_id("pod_sandbox_id", request->pod_sandbox_id);
-        TRY_WRAP(node_remove_pod(daemon->node, request->pod_sandbox_id), "remove pod %s", request->pod_sandbox_id);
+        TRY_WRAP(node_remove_pod(daemon->node, request->pod_sandbox_id), "remove pod %s",
+                 request->pod_sandbox_id);
         return rpc_reply(call, &response.base);
 }
 

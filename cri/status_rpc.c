@@ -34,7 +34,8 @@ static struct error *status(void *context, struct rpc_call *call)
         Cri__RuntimeHandlerFeatures handler_features = CRI__RUNTIME_HANDLER_FEATURES__INIT;
         Cri__RuntimeHandler handler = CRI__RUNTIME_HANDLER__INIT, *handlers[] = { &handler };
         Cri__RuntimeFeatures features = CRI__RUNTIME_FEATURES__INIT;
-        Cri__StatusResponse__InfoEntry entry = CRI__STATUS_RESPONSE__INFO_ENTRY__INIT, *entries[] = { &entry };
+        Cri__StatusResponse__InfoEntry entry = CRI__STATUS_RESPONSE__INFO_ENTRY__INIT,
+                                       *entries[] = { &entry };
         _cleanup_(error_freep) struct error *not_ready = cni_ready(daemon->cni);
         _cleanup_(buf_done) struct buf info;
         buf_init(&info, 1 << 20);

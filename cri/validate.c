@@ -18,18 +18,23 @@ static struct error *validate_name(const char *field, const char *name)
         if (!*name)
                 return error_new(ERROR_INVALID_ARGUMENT, "%s is missing", field);
         if (strchr(name, '/') || strlen(name) > NAME_MAX_BYTES)
-                return error_new(ERROR_INVALID_ARGUMENT, "%s: \"%.80s\" has a '/' or is too long", field, name);
+                return error_new(ERROR_INVALID_ARGUMENT, "%s: \"%.80s\" has a '/' or is too long", field,
+                                 name);
         return NULL;
 }
 
 static struct error *validate_port(const Cri__PortMapping *port, size_t i)
 {
-        if (port->container_port < 0 || port->container_port > 65535 || port->host_port < 0 || port->host_port > 65535)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.port_mappings[%zu]: a port is from 0 to 65535", i);
+        if (port->container_port < 0 || port->container_port > 65535 || port->host_port < 0 ||
+            port->host_port > 65535)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.port_mappings[%zu]: a port is from 0 to 65535", i);
         if (port->host_port && !port->container_port)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.port_mappings[%zu].container_port is missing", i);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.port_mappings[%zu].container_port is missing", i);
         if ((int) port->protocol < 0 || port->protocol > CRI__PROTOCOL__SCTP)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.port_mappings[%zu].protocol: %d is no protocol", i,
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.port_mappings[%zu].protocol: %d is no protocol", i,
                                  (int) port->protocol);
         return NULL;
 }
@@ -43,7 +48,8 @@ static struct error *validate_namespaces(const char *field, const Cri__Namespace
         if (options->ipc != CRI__NAMESPACE_MODE__POD && options->ipc != CRI__NAMESPACE_MODE__NODE)
                 return error_new(ERROR_INVALID_ARGUMENT, "%s.ipc: must be POD or NODE", field);
         if ((int) options->pid < 0 || options->pid > CRI__NAMESPACE_MODE__TARGET)
-                return error_new(ERROR_INVALID_ARGUMENT, "%s.pid: %d is no namespace mode", field, (int) options->pid);
+                return error_new(ERROR_INVALID_ARGUMENT, "%s.pid: %d is no namespace mode", field,
+                                 (int) options->pid);
         return NULL;
 }
 
@@ -57,7 +63,8 @@ struct error *validate_pod_config(const Cri__PodSandboxConfig *config)
         TRY(validate_name("config.metadata.uid", config->metadata->uid));
         TRY(validate_name("config.metadata.namespace", config->metadata->namespace_));
         if (*config->log_directory && *config->log_directory != '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "config.log_directory: \"%s\" is not an absolute path",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.log_directory: \"%s\" is not an absolute path",
                                  config->log_directory);
         for (size_t i = 0; i < config->n_port_mappings; i++)
                 TRY(validate_port(config->port_mappings[i], i));
@@ -78,7 +85,8 @@ struct error *validate_container_config(const Cri__ContainerConfig *config)
                 return error_new(ERROR_INVALID_ARGUMENT, "config.image.image is missing");
         for (size_t i = 0; i < config->n_mounts; i++)
                 if (!*config->mounts[i]->container_path)
-                        return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].container_path is missing", i);
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "config.mounts[%zu].container_path is missing", i);
         if (config->linux && config->linux->security_context)
                 TRY(validate_namespaces("config.linux.security_context.namespace_options",
                                         config->linux->security_context->namespace_options));
@@ -98,6 +106,7 @@ struct error *validate_exec_sync(const Cri__ExecSyncRequest *request)
         if (!request->n_cmd || !*request->cmd[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "cmd is missing");
         if (request->timeout < 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "timeout: %lld is negative", (long long) request->timeout);
+                return error_new(ERROR_INVALID_ARGUMENT, "timeout: %lld is negative",
+                                 (long long) request->timeout);
         return NULL;
 }

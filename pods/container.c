@@ -29,7 +29,8 @@ static struct error *derive_log_path(struct container *c)
         if (!*directory || !*name)
                 return NULL;
         if (*directory != '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "log_directory: \"%s\" is not an absolute path", directory);
+                return error_new(ERROR_INVALID_ARGUMENT, "log_directory: \"%s\" is not an absolute path",
+                                 directory);
         if (*name == '/' || strcmp(name, "..") == 0 || strncmp(name, "../", 3) == 0 || strstr(name, "/../"))
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "config.log_path: \"%s\" must lie below the pod's log directory", name);
@@ -114,7 +115,8 @@ static const struct step create_table[] = {
         { "created", make_created, unmake_created },
 };
 /* One record before the first step says enough: see sandbox.c. */
-static const struct steps create_container = { .name = "create_container", .table = create_table,
+static const struct steps create_container = { .name = "create_container",
+                                               .table = create_table,
                                                .n = LENGTH(create_table) };
 
 static struct error *forget(struct container *c)
@@ -240,7 +242,8 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
                 return error_new(ERROR_NOT_FOUND, "pod %s does not exist", request->pod_sandbox_id);
         TRY(check_pod_ready(pod));
         id_make(id);
-        _cleanup_(container_unrefp) struct container *c = container_new(id, pod->id, message_copy(request->config));
+        _cleanup_(container_unrefp) struct container *c =
+                container_new(id, pod->id, message_copy(request->config));
         c->pod = sandbox_ref(pod);
         c->created_ns = clock_wall_ns();
         TRY(container_derive(node, c));
@@ -316,7 +319,8 @@ static const struct step start_table[] = {
         { "process", start_process, kill_process },
         { "running", make_running, NULL },
 };
-static const struct steps start_container = { .name = "start_container", .table = start_table,
+static const struct steps start_container = { .name = "start_container",
+                                              .table = start_table,
                                               .n = LENGTH(start_table) };
 
 static struct error *check_startable(struct container *c)
@@ -326,8 +330,9 @@ static struct error *check_startable(struct container *c)
         unlock(c);
         if (state == CONTAINER_CREATED)
                 return NULL;
-        return error_new(ERROR_FAILED_PRECONDITION, "container %s is %s: only a created container can be started",
-                         c->id, state == CONTAINER_RUNNING ? "running already" : "not in the created state");
+        return error_new(ERROR_FAILED_PRECONDITION,
+                         "container %s is %s: only a created container can be started", c->id,
+                         state == CONTAINER_RUNNING ? "running already" : "not in the created state");
 }
 
 /* A start that failed has ended the container: exit code 128, reason StartError, the words as message. One that was
@@ -347,7 +352,8 @@ static void start_failed(struct container *c, struct error *e)
                 }
         }
         unlock(c);
-        error_ignore(record_container_progress(c->pod->node->db, c)); /* STARTING is settled by recovery too */
+        error_ignore(
+                record_container_progress(c->pod->node->db, c)); /* STARTING is settled by recovery too */
 }
 
 /* The container whose pid namespace is wanted must run in the same pod. */
@@ -355,7 +361,8 @@ static struct error *check_pid_target(struct container *c)
 {
         if (c->spec->pid_mode != PID_MODE_TARGET)
                 return NULL;
-        _cleanup_(container_unrefp) struct container *target = table_find_container(c->pod->node, c->spec->pid_target);
+        _cleanup_(container_unrefp) struct container *target =
+                table_find_container(c->pod->node, c->spec->pid_target);
         lock(c);
         bool runs = target && target->pod == c->pod && target->state == CONTAINER_RUNNING;
         unlock(c);
@@ -423,5 +430,6 @@ struct error *container_open_log(const struct container *c, int *out_fd)
                 _cleanup_(freep) char *parent = dup_bytes(name, (size_t) (slash - name));
                 TRY(file_mkdirs(directory_fd, parent, 0755));
         }
-        return file_open_beneath(directory_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640, out_fd);
+        return file_open_beneath(directory_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640,
+                                 out_fd);
 }

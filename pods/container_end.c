@@ -40,10 +40,13 @@ void container_exited(struct container *c, const struct runtime_exit *exit)
                 c->exit_code = exit->exit_code;
                 c->finished_ns = exit->finished_wall_ns;
                 c->oom_killed = exit->oom_killed;
-                set_text(&c->reason, exit->oom_killed ? "OOMKilled" : exit->exit_code == 0 ? "Completed" : "Error");
+                set_text(&c->reason, exit->oom_killed       ? "OOMKilled"
+                                     : exit->exit_code == 0 ? "Completed"
+                                                            : "Error");
                 poke(c->exited_fd);
         }
-        bool shared_pids = c->spec && c->spec->pid_mode != PID_MODE_CONTAINER;
+        bool shared_pids =
+                !c->spec || c->spec->pid_mode != PID_MODE_CONTAINER; /* or not known after a restart */
         (void) pthread_mutex_unlock(&node->lock);
         if (!news)
                 return;
@@ -51,12 +54,14 @@ void container_exited(struct container *c, const struct runtime_exit *exit)
         if (shared_pids)
                 log_error(LOG_LEVEL_WARN, cgroup_kill(node->config.cgroups, c->cgroup_path),
                           "kill what an ended container left", "container", c->id);
-        log_error(LOG_LEVEL_WARN, record_container_progress(node->db, c), "record an exit", "container", c->id);
+        log_error(LOG_LEVEL_WARN, record_container_progress(node->db, c), "record an exit", "container",
+                  c->id);
 }
 
 static void container_lost(struct container *c)
 {
-        struct runtime_exit killed = { .exit_code = 128 + SIGKILL, .signal = SIGKILL,
+        struct runtime_exit killed = { .exit_code = 128 + SIGKILL,
+                                       .signal = SIGKILL,
                                        .finished_wall_ns = clock_wall_ns() };
         (void) pthread_mutex_lock(&c->pod->node->lock);
         if (c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING)
@@ -73,8 +78,8 @@ void containers_lost(struct sandbox *pod)
         if (!*list)
                 return;
         if (pod->dir_fd >= 0)
-                log_error(LOG_LEVEL_WARN, runtime_exits_read(pod->dir_fd, &exits, &n), "read a pod's exits", "pod",
-                          pod->id);
+                log_error(LOG_LEVEL_WARN, runtime_exits_read(pod->dir_fd, &exits, &n), "read a pod's exits",
+                          "pod", pod->id);
         for (struct container **c = list; *c; c++)
                 for (size_t i = 0; i < n; i++)
                         if (strcmp(exits[i].container_id, (*c)->id) == 0)
@@ -143,7 +148,8 @@ static struct error *signal_it(void *object, const struct wait *wait)
         return NULL;
 }
 
-/* The main process by the supervisor, so that its end is told in order; the rest by the cgroup. */
+/* The main process by the supervisor, so that its end is told in order. The rest goes with it where the pid namespace is
+ * the container's own; elsewhere container_exited kills it by the cgroup. */
 static struct error *kill_all(void *object, const struct wait *wait)
 {
         struct stop *stop = object;
@@ -157,12 +163,13 @@ static struct error *kill_all(void *object, const struct wait *wait)
                 e = NULL;
         }
         TRY(e);
-        TRY(cgroup_kill(c->pod->node->config.cgroups, c->cgroup_path));
         return wait_fd(&killed, c->exited_fd, POLLIN, "wait for a killed container");
 }
 
 static const struct step stop_table[] = { { "signal", signal_it, NULL }, { "kill", kill_all, NULL } };
-static const struct steps stop_container = { .name = "stop_container", .table = stop_table, .n = LENGTH(stop_table) };
+static const struct steps stop_container = { .name = "stop_container",
+                                             .table = stop_table,
+                                             .n = LENGTH(stop_table) };
 
 /* With the operation held; kill_at_ns is set. */
 static struct error *stop_held(struct container *c)
@@ -192,7 +199,8 @@ static struct error *hasten(struct container *c, int64_t grace_ms)
 {
         struct error *e = NULL;
         int64_t now_ns = clock_monotonic_ns();
-        int64_t at_ns = grace_ms > INT64_MAX / 2000000 - now_ns / 1000000 ? INT64_MAX : now_ns + grace_ms * 1000000;
+        int64_t at_ns =
+                grace_ms > INT64_MAX / 2000000 - now_ns / 1000000 ? INT64_MAX : now_ns + grace_ms * 1000000;
         (void) pthread_mutex_lock(&c->pod->node->lock);
         if (c->stop_poke_fd < 0 && (c->stop_poke_fd = eventfd(0, EFD_CLOEXEC)) < 0)
                 e = error_errno(errno, "make an eventfd");
@@ -250,7 +258,7 @@ static struct error *remove_record(void *object, const struct wait *wait)
 {
         struct container *c = object;
         (void) wait;
-        TRY(record_container_gone(c->pod->node->db, c->id));
+        TRY(record_gone_later(record_container_gone(c->pod->node->db, c->id), c->id));
         table_remove_container(c->pod->node, c);
         return NULL;
 }
@@ -261,7 +269,8 @@ static const struct step remove_table[] = {
         { "rootfs", remove_rootfs, NULL },
         { "record", remove_record, NULL },
 };
-static const struct steps remove_container = { .name = "remove_container", .table = remove_table,
+static const struct steps remove_container = { .name = "remove_container",
+                                               .table = remove_table,
                                                .n = LENGTH(remove_table) };
 
 static struct error *remove_held(struct container *c)

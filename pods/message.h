@@ -16,8 +16,8 @@ void *message_copy(const void *message) __attribute__((returns_nonnull));
 int message_equal(const ProtobufCMessage *a, const ProtobufCMessage *b);
 
 /* Errors: DATA_LOSS: what a record holds is no such message. */
-MUST_CHECK struct error *message_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t len_bytes,
-                                        void *out);
+MUST_CHECK struct error *message_unpack(const ProtobufCMessageDescriptor *type, const void *bytes,
+                                        size_t len_bytes, void *out);
 void message_free(void *message); /* NULL is fine */
 
 /* Frees any kind of message with _cleanup_. */

@@ -200,13 +200,15 @@ void monitor_forget(struct sandbox *pod)
         pod->watched = false;
         (void) pthread_mutex_unlock(&pod->node->lock);
         if (watched) /* fails only where it is not in the set */
-                (void) epoll_ctl(pod->node->monitor->epoll_fd, EPOLL_CTL_DEL, runtime_pod_event_fd(pod->runtime), NULL);
+                (void) epoll_ctl(pod->node->monitor->epoll_fd, EPOLL_CTL_DEL,
+                                 runtime_pod_event_fd(pod->runtime), NULL);
 }
 
 struct error *monitor_open(struct node *node, struct monitor **out)
 {
         struct monitor *monitor = NEW(struct monitor);
-        *monitor = (struct monitor){ .node = node, .epoll_fd = epoll_create1(EPOLL_CLOEXEC),
+        *monitor = (struct monitor){ .node = node,
+                                     .epoll_fd = epoll_create1(EPOLL_CLOEXEC),
                                      .stop_fd = eventfd(0, EFD_CLOEXEC) };
         struct epoll_event readable = { .events = EPOLLIN, .data.fd = monitor->stop_fd };
         int errnum = 0;

@@ -46,8 +46,8 @@ static struct cni_port *ports_of(const Cri__PodSandboxConfig *config, size_t *n)
         for (size_t i = 0; i < config->n_port_mappings; i++) {
                 const Cri__PortMapping *p = config->port_mappings[i];
                 if (p->host_port > 0)
-                        ports[(*n)++] = (struct cni_port){ protocol_name(p->protocol), p->container_port, p->host_port,
-                                                           p->host_ip };
+                        ports[(*n)++] = (struct cni_port){ protocol_name(p->protocol), p->container_port,
+                                                           p->host_port, p->host_ip };
         }
         return ports;
 }
@@ -138,7 +138,8 @@ struct error *network_del(void *object, const struct wait *wait)
                 return NULL;
         attachment_init(&attachment, pod);
         if (access(attachment.path, F_OK) < 0)
-                attachment.cni.netns_path = ""; /* gone, after a reboot: the lease is given back all the same */
+                attachment.cni.netns_path =
+                        ""; /* gone, after a reboot: the lease is given back all the same */
         TRY_WRAP(cni_del(pod->node->config.cni, &attachment.cni, wait), "network");
         return NULL;
 }

@@ -33,7 +33,7 @@ struct node_config {
         struct runtime *runtime;
         struct cgroups *cgroups;
         struct seccomp_cache *seccomp;
-        struct pool *pool; /* for what goes on in the background */
+        struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
         uint64_t log_line_max_bytes;
 };
@@ -55,8 +55,8 @@ struct node_reply {
 /* --- sandboxes --- */
 
 /* Errors: ALREADY_EXISTS names the id that has the name; whatever fails, nothing is left. */
-MUST_CHECK struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *config, const char *handler,
-                                      const struct wait *wait, char **out_id);
+MUST_CHECK struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *config,
+                                      const char *handler, const struct wait *wait, char **out_id);
 /* Kills what runs in it and takes down its network and namespaces. Idempotent; an unknown id succeeds. */
 MUST_CHECK struct error *node_stop_pod(struct node *node, const char *id);
 /* Removes it with its containers, stopping it first where it must. Idempotent; an unknown id succeeds. */
@@ -74,7 +74,8 @@ MUST_CHECK struct error *node_start_container(struct node *node, const char *id,
 /* grace_s: seconds between the stop signal and SIGKILL; a second call with less shortens the first. Idempotent; an
  * unknown id succeeds. */
 MUST_CHECK struct error *node_stop_container(struct node *node, const char *id, int64_t grace_s);
-MUST_CHECK struct error *node_remove_container(struct node *node, const char *id); /* likewise; kills what runs */
+MUST_CHECK struct error *node_remove_container(struct node *node,
+                                               const char *id); /* likewise; kills what runs */
 MUST_CHECK struct error *node_container_status(struct node *node, const char *id, bool verbose,
                                                const struct node_reply *reply);
 MUST_CHECK struct error *node_list_containers(struct node *node, const Cri__ContainerFilter *filter,

@@ -40,8 +40,8 @@ static void turn_leave(struct operation *operation, struct operation_turn *turn)
 }
 
 /* Waits for the end of what is under way; called and returns with the lock held. */
-static struct error *turn_wait(struct operation *operation, pthread_mutex_t *lock, struct operation_turn *turn,
-                               const struct wait *wait)
+static struct error *turn_wait(struct operation *operation, pthread_mutex_t *lock,
+                               struct operation_turn *turn, const struct wait *wait)
 {
         const struct wait for_ever = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
         turn->told_fd = eventfd(0, EFD_CLOEXEC);
@@ -50,15 +50,17 @@ static struct error *turn_wait(struct operation *operation, pthread_mutex_t *loc
         turn->next = operation->waiting;
         operation->waiting = turn;
         (void) pthread_mutex_unlock(lock);
-        struct error *e = wait_fd(wait ? wait : &for_ever, turn->told_fd, POLLIN, "wait for the operation before");
+        struct error *e =
+                wait_fd(wait ? wait : &for_ever, turn->told_fd, POLLIN, "wait for the operation before");
         (void) pthread_mutex_lock(lock);
         turn_leave(operation, turn);
         closep(&turn->told_fd);
         return e;
 }
 
-static struct error *begin_locked(struct operation *operation, pthread_mutex_t *lock, enum operation_kind kind,
-                                  const struct wait *wait, bool *joined, struct error **result)
+static struct error *begin_locked(struct operation *operation, pthread_mutex_t *lock,
+                                  enum operation_kind kind, const struct wait *wait, bool *joined,
+                                  struct error **result)
 {
         while (operation->kind != OPERATION_NONE) {
                 struct operation_turn turn = { .join = is_end(kind) && operation->kind == kind };

@@ -11,7 +11,14 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-enum operation_kind { OPERATION_NONE, OPERATION_MAKE, OPERATION_START, OPERATION_STOP, OPERATION_REMOVE, OPERATION_OTHER };
+enum operation_kind {
+        OPERATION_NONE,
+        OPERATION_MAKE,
+        OPERATION_START,
+        OPERATION_STOP,
+        OPERATION_REMOVE,
+        OPERATION_OTHER
+};
 
 struct operation_turn; /* one waiter */
 
@@ -24,13 +31,14 @@ struct operation { /* zeroed: nothing happens */
 /* Waits until the object is free and takes it for `kind`. For STOP and REMOVE: cancels a MAKE or START that is under way.
  * *joined: where the same kind (STOP, REMOVE) was under way it has ended, and *result is a copy of its error (or NULL);
  * the object is not taken then. Errors: CANCELLED, DEADLINE_EXCEEDED while waiting (wait NULL: for ever). */
-MUST_CHECK struct error *operation_begin(struct operation *operation, pthread_mutex_t *lock, enum operation_kind kind,
-                                         const struct wait *wait, bool *joined, struct error **result);
+MUST_CHECK struct error *operation_begin(struct operation *operation, pthread_mutex_t *lock,
+                                         enum operation_kind kind, const struct wait *wait, bool *joined,
+                                         struct error **result);
 
 /* The wait of a cancellable operation: the caller's, and also ended by a cancel from another operation. The descriptor in
  * *out is closed by operation_wait_done. */
-MUST_CHECK struct error *operation_wait(struct operation *operation, pthread_mutex_t *lock, const struct wait *caller,
-                                        struct wait *out);
+MUST_CHECK struct error *operation_wait(struct operation *operation, pthread_mutex_t *lock,
+                                        const struct wait *caller, struct wait *out);
 void operation_wait_done(struct wait *wait);
 
 /* Frees the object for the next; joined waiters get a copy of result, which stays the caller's. */

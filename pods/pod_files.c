@@ -12,8 +12,8 @@ static struct error *check_words(const char *field, char *const *words, size_t n
 {
         for (size_t i = 0; i < n; i++)
                 if (!*words[i] || strpbrk(words[i], " \t\r\n"))
-                        return error_new(ERROR_INVALID_ARGUMENT, "config.dns_config.%s[%zu]: one word is wanted", field,
-                                         i);
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "config.dns_config.%s[%zu]: one word is wanted", field, i);
         return NULL;
 }
 
@@ -33,19 +33,23 @@ static struct error *check_sysctl(const char *name, const char *value, const Cri
                       strcmp(name, "kernel.sem") == 0 || has_prefix(name, "fs.mqueue.");
         bool of_net = has_prefix(name, "net.");
         if (strspn(name, letters) != strlen(name) || strstr(name, "..") || strstr(name, "//"))
-                return error_new(ERROR_INVALID_ARGUMENT, "config.linux.sysctls: \"%s\" is no sysctl's name", name);
+                return error_new(ERROR_INVALID_ARGUMENT, "config.linux.sysctls: \"%s\" is no sysctl's name",
+                                 name);
         if (strpbrk(value, "\r\n"))
-                return error_new(ERROR_INVALID_ARGUMENT, "config.linux.sysctls: the value of %s has a newline", name);
-        if (!of_ipc && !of_net)
                 return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.sysctls: %s is not a pod's own (only net.*, kernel.shm*, kernel.msg*,"
-                                 " kernel.sem and fs.mqueue.* are)",
-                                 name);
+                                 "config.linux.sysctls: the value of %s has a newline", name);
+        if (!of_ipc && !of_net)
+                return error_new(
+                        ERROR_INVALID_ARGUMENT,
+                        "config.linux.sysctls: %s is not a pod's own (only net.*, kernel.shm*, kernel.msg*,"
+                        " kernel.sem and fs.mqueue.* are)",
+                        name);
         if (of_net && host_network)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.linux.sysctls: %s would change the host's network",
-                                 name);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.linux.sysctls: %s would change the host's network", name);
         if (of_ipc && host_ipc)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.linux.sysctls: %s would change the host's ipc", name);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.linux.sysctls: %s would change the host's ipc", name);
         return NULL;
 }
 
@@ -62,7 +66,8 @@ struct error *pod_files_check(const Cri__PodSandboxConfig *config)
 {
         const Cri__DNSConfig *dns = config->dns_config;
         if (strlen(config->hostname) > HOSTNAME_MAX_BYTES || strpbrk(config->hostname, " \t\r\n/"))
-                return error_new(ERROR_INVALID_ARGUMENT, "config.hostname: \"%.80s\" is no host name of at most %d bytes",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.hostname: \"%.80s\" is no host name of at most %d bytes",
                                  config->hostname, HOSTNAME_MAX_BYTES);
         if (dns) {
                 TRY(check_words("servers", (char *const *) dns->servers, dns->n_servers));
@@ -113,12 +118,13 @@ struct error *pod_files_write(struct sandbox *pod)
         _cleanup_(buf_done) struct buf text;
         struct utsname host;
         buf_init(&text, RESOLV_CONF_LIMIT_BYTES);
-        bool own = config->dns_config &&
-                   (config->dns_config->n_servers || config->dns_config->n_searches || config->dns_config->n_options);
+        bool own = config->dns_config && (config->dns_config->n_servers || config->dns_config->n_searches ||
+                                          config->dns_config->n_options);
         TRY_WRAP(own ? resolv_conf(config->dns_config, &text) : host_resolv_conf(&text), "resolv.conf");
-        TRY(file_replace(pod->dir_fd, "resolv.conf", text.bytes ? text.bytes : "", text.len_bytes, 0644, false));
+        TRY(file_replace(pod->dir_fd, "resolv.conf", text.bytes ? text.bytes : "", text.len_bytes, 0644,
+                         false));
         (void) uname(&host);
-        _cleanup_(freep) char *name =
-                format_string("%s\n", pod->host_network || !*config->hostname ? host.nodename : config->hostname);
+        _cleanup_(freep) char *name = format_string(
+                "%s\n", pod->host_network || !*config->hostname ? host.nodename : config->hostname);
         return file_replace(pod->dir_fd, "hostname", name, strlen(name), 0644, false);
 }

@@ -12,19 +12,22 @@
  * STOPPED: nothing. By container_progress.state: MAKING: undo and forget; STARTING, RUNNING: ask the supervisor, then
  * the exits file; REMOVING: run the end table again. */
 #include "pods/records.h"
+#include "base/log.h"
 #include "pods/message.h"
 #include "pods/table.h"
 
 static const char *const migrations[] = {
         "CREATE TABLE pod (id TEXT PRIMARY KEY, name TEXT NOT NULL, config BLOB NOT NULL,"
-        " handler TEXT NOT NULL, cgroup_parent TEXT NOT NULL, boot_id TEXT NOT NULL, created_ns INTEGER NOT NULL)"
+        " handler TEXT NOT NULL, cgroup_parent TEXT NOT NULL, boot_id TEXT NOT NULL, created_ns INTEGER NOT "
+        "NULL)"
         " WITHOUT ROWID;"
         "CREATE TABLE pod_progress (id TEXT PRIMARY KEY, state INTEGER NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE pod_network (id TEXT PRIMARY KEY, conflist TEXT NOT NULL, result TEXT) WITHOUT ROWID;"
         "CREATE TABLE container (id TEXT PRIMARY KEY, pod_id TEXT NOT NULL, name TEXT NOT NULL,"
         " config BLOB NOT NULL, image_id TEXT NOT NULL, image_ref TEXT NOT NULL, created_ns INTEGER NOT NULL)"
         " WITHOUT ROWID;"
-        "CREATE TABLE container_progress (id TEXT PRIMARY KEY, state INTEGER NOT NULL, started_ns INTEGER NOT NULL,"
+        "CREATE TABLE container_progress (id TEXT PRIMARY KEY, state INTEGER NOT NULL, started_ns INTEGER "
+        "NOT NULL,"
         " finished_ns INTEGER NOT NULL, exit_code INTEGER NOT NULL, oom_killed INTEGER NOT NULL, reason TEXT,"
         " message TEXT) WITHOUT ROWID;"
         "CREATE TABLE container_resources (id TEXT PRIMARY KEY, resources BLOB NOT NULL) WITHOUT ROWID;",
@@ -108,11 +111,12 @@ struct error *record_container_progress(struct db *db, struct container *c)
         _cleanup_(freep) char *reason = dup_string(c->reason);
         _cleanup_(freep) char *message = dup_string(c->message);
         (void) pthread_mutex_unlock(lock);
-        struct error *e = db_do(db,
-                                "UPDATE container_progress SET state=?, started_ns=?, finished_ns=?, exit_code=?,"
-                                " oom_killed=?, reason=?, message=? WHERE id=?",
-                                DB_INT(state), DB_INT(started_ns), DB_INT(finished_ns), DB_INT(exit_code),
-                                DB_INT(oom_killed), db_text(reason), db_text(message), db_text(c->id));
+        struct error *e =
+                db_do(db,
+                      "UPDATE container_progress SET state=?, started_ns=?, finished_ns=?, exit_code=?,"
+                      " oom_killed=?, reason=?, message=? WHERE id=?",
+                      DB_INT(state), DB_INT(started_ns), DB_INT(finished_ns), DB_INT(exit_code),
+                      DB_INT(oom_killed), db_text(reason), db_text(message), db_text(c->id));
         (void) pthread_mutex_unlock(&c->record_lock);
         return e;
 }
@@ -137,6 +141,14 @@ static struct error *container_delete(struct db *db, void *context)
 struct error *record_container_gone(struct db *db, const char *id)
 {
         return db_transaction(db, container_delete, (void *) (uintptr_t) id);
+}
+
+struct error *record_gone_later(struct error *e, const char *id)
+{
+        if (!e || error_code_of(e) != ERROR_RESOURCE_EXHAUSTED)
+                return e;
+        log_error(LOG_LEVEL_WARN, e, "a removed object's record stays until the next start", "id", id);
+        return NULL;
 }
 
 /* --- reading --- */
@@ -222,10 +234,11 @@ struct error *records_read(struct db *db, const struct records_reader *reader)
                    " result FROM pod JOIN pod_progress USING (id) LEFT JOIN pod_network USING (id)"
                    " ORDER BY created_ns",
                    NULL, 0, read_pod, context));
-        return db_run(db,
-                      "SELECT id, pod_id, config, image_id, image_ref, created_ns, state, started_ns, finished_ns,"
-                      " exit_code, oom_killed, reason, message, resources FROM container"
-                      " JOIN container_progress USING (id) LEFT JOIN container_resources USING (id)"
-                      " ORDER BY created_ns",
-                      NULL, 0, read_container, context);
+        return db_run(
+                db,
+                "SELECT id, pod_id, config, image_id, image_ref, created_ns, state, started_ns, finished_ns,"
+                " exit_code, oom_killed, reason, message, resources FROM container"
+                " JOIN container_progress USING (id) LEFT JOIN container_resources USING (id)"
+                " ORDER BY created_ns",
+                NULL, 0, read_container, context);
 }

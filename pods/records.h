@@ -12,7 +12,8 @@ MUST_CHECK struct error *records_open(const char *root, struct db **out);
 MUST_CHECK struct error *record_pod(struct db *db, const struct sandbox *pod);
 MUST_CHECK struct error *record_pod_progress(struct db *db, const char *id, enum pod_state state);
 /* What CNI must get again at DEL; result NULL before ADD has ended. */
-MUST_CHECK struct error *record_pod_network(struct db *db, const char *id, const char *conflist, const char *result);
+MUST_CHECK struct error *record_pod_network(struct db *db, const char *id, const char *conflist,
+                                            const char *result);
 MUST_CHECK struct error *record_pod_gone(struct db *db, const char *id);
 
 MUST_CHECK struct error *record_container(struct db *db, const struct container *container);
@@ -21,6 +22,10 @@ MUST_CHECK struct error *record_container(struct db *db, const struct container 
 MUST_CHECK struct error *record_container_progress(struct db *db, struct container *container);
 MUST_CHECK struct error *record_container_resources(struct db *db, const struct container *container);
 MUST_CHECK struct error *record_container_gone(struct db *db, const char *id);
+
+/* For what is removed: a record that a full disk does not let us delete must not keep the object. It is found at the next
+ * start, where there is nothing left of it but the record, and can be removed again. Other errors are returned. */
+MUST_CHECK struct error *record_gone_later(struct error *e, const char *id);
 
 /* Reads everything: pods first. pod() and container() get objects that they own (references 1, pod of a container not
  * set; pod_id is given). An unreadable record is an error of its own, told by broken(id, error), which owns the error. */

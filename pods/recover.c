@@ -65,7 +65,8 @@ static bool still_runs(struct sandbox *pod, struct container *c)
 }
 
 /* A container that a start was under way for: the supervisor and the exits file know whether it came to run. */
-static void settle_container(struct sandbox *pod, struct container *c, const struct runtime_exit *exits, size_t n)
+static void settle_container(struct sandbox *pod, struct container *c, const struct runtime_exit *exits,
+                             size_t n)
 {
         if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_STARTING)
                 return;
@@ -90,8 +91,8 @@ static void settle_containers(struct sandbox *pod)
         struct runtime_exit *exits = NULL;
         size_t n = 0;
         if (pod->dir_fd >= 0)
-                log_error(LOG_LEVEL_WARN, runtime_exits_read(pod->dir_fd, &exits, &n), "read a pod's exits", "pod",
-                          pod->id);
+                log_error(LOG_LEVEL_WARN, runtime_exits_read(pod->dir_fd, &exits, &n), "read a pod's exits",
+                          "pod", pod->id);
         _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
         for (struct container **c = list; *c; c++)
                 settle_container(pod, *c, exits, n);
@@ -267,19 +268,22 @@ static struct error *sweep_rootfs(struct sweep *sweep)
         return NULL;
 }
 
-static struct error *sweep_directory(struct sweep *sweep, const char *path, const char *prefix, const char *what,
+static struct error *sweep_directory(struct sweep *sweep, const char *path, const char *prefix,
+                                     const char *what,
                                      struct error *(*remove)(struct sweep *sweep, const char *name))
 {
         _cleanup_(closedirp) DIR *dir = opendir(path);
         for (struct dirent *entry; dir && (entry = readdir(dir));) {
                 size_t prefix_bytes = strlen(prefix);
-                if (strncmp(entry->d_name, prefix, prefix_bytes) != 0 || !id_is_valid(entry->d_name + prefix_bytes) ||
+                if (strncmp(entry->d_name, prefix, prefix_bytes) != 0 ||
+                    !id_is_valid(entry->d_name + prefix_bytes) ||
                     pod_exists(sweep->node, entry->d_name + prefix_bytes))
                         continue;
                 if (sweep->remove)
                         TRY_WRAP(remove(sweep, entry->d_name), "%s/%s", path, entry->d_name);
                 else
-                        sweep_note(sweep, format_string("%s %s/%s belongs to no pod", what, path, entry->d_name));
+                        sweep_note(sweep,
+                                   format_string("%s %s/%s belongs to no pod", what, path, entry->d_name));
         }
         return NULL;
 }

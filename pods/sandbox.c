@@ -26,7 +26,8 @@ static struct error *check_cgroup_parent(const char *parent)
         size_t len_bytes = strlen(parent);
         if (len_bytes > 6 && strcmp(parent + len_bytes - 6, ".slice") == 0)
                 return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.cgroup_parent: \"%s\" is for the systemd cgroup driver, which skiff does"
+                                 "config.linux.cgroup_parent: \"%s\" is for the systemd cgroup driver, which "
+                                 "skiff does"
                                  " not have yet; set cgroupDriver: cgroupfs in kubelet's configuration",
                                  parent);
         if (*parent != '/' || strstr(parent, "/../") || strstr(parent, "//") ||
@@ -54,7 +55,8 @@ struct error *sandbox_derive(struct node *node, struct sandbox *pod)
         if (!pod->cgroup_parent)
                 pod->cgroup_parent = cgroup_parent_of(pod->config);
         TRY(check_cgroup_parent(pod->cgroup_parent));
-        pod->cgroup_path = format_string("%s/%s", strcmp(pod->cgroup_parent, "/") ? pod->cgroup_parent : "", pod->id);
+        pod->cgroup_path =
+                format_string("%s/%s", strcmp(pod->cgroup_parent, "/") ? pod->cgroup_parent : "", pod->id);
         return NULL;
 }
 
@@ -87,7 +89,8 @@ static struct error *remove_directory(void *object, const struct wait *wait)
 {
         struct sandbox *pod = object;
         (void) wait;
-        _cleanup_(closep) int pods_fd = openat(pod->node->state_fd, "pods", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(closep) int pods_fd =
+                openat(pod->node->state_fd, "pods", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (pods_fd < 0)
                 return error_errno(errno, "open %s/pods", pod->node->state);
         closep(&pod->dir_fd);
@@ -130,7 +133,8 @@ static struct error *start_supervisor(void *object, const struct wait *wait)
         if (config->linux && config->linux->n_sysctls) {
                 sysctls = NEW_ARRAY(struct sysctl, config->linux->n_sysctls);
                 for (size_t i = 0; i < config->linux->n_sysctls; i++)
-                        sysctls[i] = (struct sysctl){ config->linux->sysctls[i]->key, config->linux->sysctls[i]->value };
+                        sysctls[i] = (struct sysctl){ config->linux->sysctls[i]->key,
+                                                      config->linux->sysctls[i]->value };
                 spec.sysctls = sysctls;
                 spec.n_sysctls = config->linux->n_sysctls;
         }
@@ -190,9 +194,12 @@ static struct error *unmake_ready(void *object, const struct wait *wait)
 /* No step is recorded by itself: every undo is harmless where its step never ran, so the one record written before the
  * first step says enough, and a pod start costs two commits instead of eight. */
 static const struct step run_pod_table[] = {
-        { "directory", make_directory, remove_directory },   { "cgroup", make_cgroup, remove_cgroup },
-        { "supervisor", start_supervisor, stop_supervisor }, { "netns", network_pin, network_unpin },
-        { "network", network_add, network_del },             { "ready", make_ready, unmake_ready },
+        { "directory", make_directory, remove_directory },
+        { "cgroup", make_cgroup, remove_cgroup },
+        { "supervisor", start_supervisor, stop_supervisor },
+        { "netns", network_pin, network_unpin },
+        { "network", network_add, network_del },
+        { "ready", make_ready, unmake_ready },
 };
 
 /* Only in memory: tells a failed make whether its undo got through. */
@@ -292,7 +299,8 @@ static struct error *claim_name(struct sandbox *pod, const struct wait *wait, ch
                 struct error *e = table_add_pod(pod->node, pod);
                 if (!e)
                         return NULL;
-                _cleanup_(sandbox_unrefp) struct sandbox *other = table_find_pod_by_name(pod->node, pod->name);
+                _cleanup_(sandbox_unrefp) struct sandbox *other =
+                        table_find_pod_by_name(pod->node, pod->name);
                 if (other)
                         TRY(make_way(other, pod, wait, e, same_id));
                 else
@@ -364,10 +372,13 @@ static struct error *mark_stopped(void *object, const struct wait *wait)
 }
 
 static const struct step stop_pod_table[] = {
-        { "containers", stop_containers, NULL },    { "network", network_del, NULL }, { "netns", network_unpin, NULL },
-        { "supervisor", settle_containers, NULL }, { "stopped", mark_stopped, NULL },
+        { "containers", stop_containers, NULL }, { "network", network_del, NULL },
+        { "netns", network_unpin, NULL },        { "supervisor", settle_containers, NULL },
+        { "stopped", mark_stopped, NULL },
 };
-static const struct steps stop_pod = { .name = "stop_pod", .table = stop_pod_table, .n = LENGTH(stop_pod_table) };
+static const struct steps stop_pod = { .name = "stop_pod",
+                                       .table = stop_pod_table,
+                                       .n = LENGTH(stop_pod_table) };
 
 static struct error *remove_containers(void *object, const struct wait *wait)
 {
@@ -381,8 +392,11 @@ static struct error *remove_containers(void *object, const struct wait *wait)
 
 static struct error *remove_record(void *object, const struct wait *wait)
 {
+        struct sandbox *pod = object;
         (void) wait;
-        return forget(object);
+        TRY(record_gone_later(record_pod_gone(pod->node->db, pod->id), pod->id));
+        table_remove_pod(pod->node, pod);
+        return NULL;
 }
 
 static const struct step remove_pod_table[] = {
@@ -391,7 +405,8 @@ static const struct step remove_pod_table[] = {
         { "directory", remove_directory, NULL },
         { "record", remove_record, NULL },
 };
-static const struct steps remove_pod = { .name = "remove_pod", .table = remove_pod_table,
+static const struct steps remove_pod = { .name = "remove_pod",
+                                         .table = remove_pod_table,
                                          .n = LENGTH(remove_pod_table) };
 
 /* With the operation held. */

@@ -50,13 +50,15 @@ struct error *spec_check_pod(const Cri__PodSandboxConfig *config)
         const Cri__LinuxSandboxSecurityContext *s = config->linux ? config->linux->security_context : NULL;
         if (!s)
                 return NULL;
-        TRY(check_userns("config.linux.security_context.namespace_options.userns_options", s->namespace_options));
+        TRY(check_userns("config.linux.security_context.namespace_options.userns_options",
+                         s->namespace_options));
         TRY(check_apparmor("config.linux.security_context.apparmor", s->apparmor));
         if (selinux_is_asked(s->selinux_options))
                 return not_built("config.linux.security_context.selinux_options", "an SELinux label");
         if (s->namespace_options && s->namespace_options->pid == CRI__NAMESPACE_MODE__TARGET)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.security_context.namespace_options.pid: TARGET is for containers");
+                return error_new(
+                        ERROR_INVALID_ARGUMENT,
+                        "config.linux.security_context.namespace_options.pid: TARGET is for containers");
         return NULL;
 }
 
@@ -86,13 +88,15 @@ static struct error *add_pid_mode(struct spec_source *s)
         const Cri__NamespaceOption *options = s->security->namespace_options;
         unsigned asked = options ? (unsigned) options->pid : (unsigned) CRI__NAMESPACE_MODE__POD;
         if (asked >= LENGTH(modes))
-                return error_new(ERROR_INVALID_ARGUMENT, "namespace_options.pid: %u is no namespace mode", asked);
+                return error_new(ERROR_INVALID_ARGUMENT, "namespace_options.pid: %u is no namespace mode",
+                                 asked);
         s->spec->pid_mode = modes[asked];
         if (asked == CRI__NAMESPACE_MODE__TARGET) {
                 s->spec->pid_target = dup_string(options->target_id);
-                return *options->target_id ? NULL
-                                           : error_new(ERROR_INVALID_ARGUMENT,
-                                                       "namespace_options.target_id is missing for pid mode TARGET");
+                return *options->target_id
+                               ? NULL
+                               : error_new(ERROR_INVALID_ARGUMENT,
+                                           "namespace_options.target_id is missing for pid mode TARGET");
         }
         /* A pod without a pid namespace of its own cannot lend one: the container gets its own, as a sandbox made
          * without options (crictl) means it. With the host's it can only be the host's. */
@@ -130,7 +134,8 @@ static int signal_of(const char *text)
 /* CRI's enum has the kernel's names but numbers of its own. */
 static int signal_of_enum(Cri__Signal value)
 {
-        const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(&cri__signal__descriptor, (int) value);
+        const ProtobufCEnumValue *v =
+                protobuf_c_enum_descriptor_get_value(&cri__signal__descriptor, (int) value);
         if (!v)
                 return 0;
         _cleanup_(freep) char *name = dup_string(v->name);
@@ -159,8 +164,8 @@ static struct error *add_stop_signal(struct spec_source *s)
         } else if (of_image && *of_image) {
                 number = signal_of(of_image);
                 if (!number)
-                        return error_new(ERROR_INVALID_ARGUMENT, "the image's stop signal \"%s\" is no signal",
-                                         of_image);
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "the image's stop signal \"%s\" is no signal", of_image);
         }
         s->spec->stop_signal = number;
         return NULL;

@@ -39,5 +39,6 @@ MUST_CHECK struct error *spec_add_devices(struct spec_source *s);
 
 /* CRI's resources to a cgroup's limits; strings in out are borrowed from resources. arrays are owned by the caller
  * (cgroup_limits_done). */
-MUST_CHECK struct error *spec_limits(const Cri__LinuxContainerResources *resources, struct cgroup_limits *out);
+MUST_CHECK struct error *spec_limits(const Cri__LinuxContainerResources *resources,
+                                     struct cgroup_limits *out);
 void spec_limits_done(struct cgroup_limits *limits);

@@ -18,7 +18,8 @@ struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_l
                                        .memory_swap_limit_bytes = r->memory_swap_limit_in_bytes };
         if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1)
                 return error_new(ERROR_INVALID_ARGUMENT, "resources: a limit is negative");
-        struct cgroup_hugepage_limit *hugepages = NEW_ARRAY(struct cgroup_hugepage_limit, r->n_hugepage_limits);
+        struct cgroup_hugepage_limit *hugepages =
+                NEW_ARRAY(struct cgroup_hugepage_limit, r->n_hugepage_limits);
         for (size_t i = 0; i < r->n_hugepage_limits; i++)
                 hugepages[i] = (struct cgroup_hugepage_limit){ r->hugepage_limits[i]->page_size,
                                                                r->hugepage_limits[i]->limit };
@@ -55,11 +56,12 @@ static void add_standard_devices(struct container_spec *spec)
                          { "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 } };
         for (size_t i = 0; i < LENGTH(standard); i++) {
                 spec->devices = grow_array(spec->devices, spec->n_devices + 1, sizeof(*spec->devices));
-                spec->devices[spec->n_devices++] = (struct container_device){ .path = dup_string(standard[i].path),
-                                                                              .type = 'c',
-                                                                              .major = standard[i].major,
-                                                                              .minor = standard[i].minor,
-                                                                              .mode = 0666 };
+                spec->devices[spec->n_devices++] =
+                        (struct container_device){ .path = dup_string(standard[i].path),
+                                                   .type = 'c',
+                                                   .major = standard[i].major,
+                                                   .minor = standard[i].minor,
+                                                   .mode = 0666 };
         }
 }
 
@@ -79,8 +81,9 @@ static void device_add(struct container_spec *spec, const char *container_path, 
                                                                       .mode = st->st_mode & 0777,
                                                                       .uid = st->st_uid,
                                                                       .gid = st->st_gid };
-        rule_add(spec, (struct device_rule){ true, type, major_number, minor_number, strchr(permissions, 'r') != NULL,
-                                             strchr(permissions, 'w') != NULL, strchr(permissions, 'm') != NULL });
+        rule_add(spec, (struct device_rule){
+                               true, type, major_number, minor_number, strchr(permissions, 'r') != NULL,
+                               strchr(permissions, 'w') != NULL, strchr(permissions, 'm') != NULL });
 }
 
 static bool is_device(const struct stat *st)
@@ -92,7 +95,9 @@ static bool is_device(const struct stat *st)
 static void devices_below(struct container_spec *spec, const char *host_path, const char *container_path,
                           const char *permissions, int depth)
 {
-        static const char *const own[] = { "pts", "shm", "mqueue", "fd", "console", "ptmx", "." , "..", ".lxc" };
+        static const char *const own[] = {
+                "pts", "shm", "mqueue", "fd", "console", "ptmx", ".", "..", ".lxc"
+        };
         _cleanup_(closedirp) DIR *dir = opendir(host_path);
         for (struct dirent *entry; dir && depth > 0 && (entry = readdir(dir));) {
                 bool skipped = false;
@@ -125,7 +130,8 @@ static struct error *add_asked(struct spec_source *s, size_t i)
                 return error_new(ERROR_INVALID_ARGUMENT, "config.devices[%zu].host_path: %s: %s", i,
                                  device->host_path, strerror(errno));
         if (S_ISDIR(st.st_mode))
-                devices_below(s->spec, device->host_path, target, device->permissions, DEVICE_DIRECTORY_DEPTH);
+                devices_below(s->spec, device->host_path, target, device->permissions,
+                              DEVICE_DIRECTORY_DEPTH);
         else if (is_device(&st))
                 device_add(s->spec, target, &st, device->permissions);
         else

@@ -4,7 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static struct container_mount *mount_add(struct container_spec *spec, enum mount_kind kind, const char *target)
+static struct container_mount *mount_add(struct container_spec *spec, enum mount_kind kind,
+                                         const char *target)
 {
         spec->mounts = grow_array(spec->mounts, spec->n_mounts + 1, sizeof(*spec->mounts));
         struct container_mount *m = &spec->mounts[spec->n_mounts++];
@@ -63,8 +64,9 @@ static void add_kernel_mounts(struct spec_source *s)
 static struct error *check_mount(const Cri__Mount *mount, size_t i)
 {
         if (*mount->container_path != '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].container_path: \"%s\" is not absolute",
-                                 i, mount->container_path);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu].container_path: \"%s\" is not absolute", i,
+                                 mount->container_path);
         if (mount->image && *mount->image->image)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu].image: image volumes are not supported by skiff yet", i);
@@ -75,19 +77,21 @@ static struct error *check_mount(const Cri__Mount *mount, size_t i)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu].mount_options: not supported by skiff yet", i);
         if (*mount->host_path != '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: \"%s\" is not absolute", i,
-                                 mount->host_path);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu].host_path: \"%s\" is not absolute", i, mount->host_path);
         if (mount->propagation > CRI__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].propagation: %d is no propagation", i,
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu].propagation: %d is no propagation", i,
                                  (int) mount->propagation);
         if (mount->recursive_read_only &&
             (!mount->readonly || mount->propagation != CRI__MOUNT_PROPAGATION__PROPAGATION_PRIVATE))
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.mounts[%zu].recursive_read_only: wants readonly and private propagation", i);
+                return error_new(
+                        ERROR_INVALID_ARGUMENT,
+                        "config.mounts[%zu].recursive_read_only: wants readonly and private propagation", i);
         struct stat st;
         if (stat(mount->host_path, &st) < 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i, mount->host_path,
-                                 strerror(errno));
+                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i,
+                                 mount->host_path, strerror(errno));
         return NULL;
 }
 
@@ -118,7 +122,8 @@ static size_t depth_of(const char *path)
 static void sort_by_depth(struct container_mount *mounts, size_t n)
 {
         for (size_t i = 1; i < n; i++)
-                for (size_t j = i; j > 0 && depth_of(mounts[j].target) < depth_of(mounts[j - 1].target); j--) {
+                for (size_t j = i; j > 0 && depth_of(mounts[j].target) < depth_of(mounts[j - 1].target);
+                     j--) {
                         struct container_mount swapped = mounts[j];
                         mounts[j] = mounts[j - 1];
                         mounts[j - 1] = swapped;
@@ -130,7 +135,8 @@ static void sort_by_depth(struct container_mount *mounts, size_t n)
 static void add_pod_files(struct spec_source *s)
 {
         const struct sandbox *pod = s->container->pod;
-        static const char *const files[][2] = { { "/etc/resolv.conf", "resolv.conf" }, { "/etc/hostname", "hostname" } };
+        static const char *const files[][2] = { { "/etc/resolv.conf", "resolv.conf" },
+                                                { "/etc/hostname", "hostname" } };
         for (size_t i = 0; i < LENGTH(files); i++) {
                 if (is_asked(s, files[i][0]))
                         continue;

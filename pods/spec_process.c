@@ -43,8 +43,9 @@ static struct error *add_argv(struct spec_source *s)
         else if (!config->n_command)
                 append_copies(argv, &n, image->cmd, count(image->cmd));
         if (n == 0)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "no command: neither config.command nor config.args is set, and the image has none");
+                return error_new(
+                        ERROR_INVALID_ARGUMENT,
+                        "no command: neither config.command nor config.args is set, and the image has none");
         return NULL;
 }
 
@@ -82,13 +83,16 @@ static struct error *add_env(struct spec_source *s, const struct user *user)
         for (size_t i = 0; i < s->config->n_envs; i++) {
                 const Cri__KeyValue *kv = s->config->envs[i];
                 if (memchr(kv->value.data, '\0', kv->value.len) || !*kv->key || strchr(kv->key, '='))
-                        return error_new(ERROR_INVALID_ARGUMENT,
-                                         "config.envs[%zu]: a variable has a name without '=' and no NUL byte", i);
-                env_set(env, &n, format_string("%s=%.*s", kv->key, (int) kv->value.len, (char *) kv->value.data));
+                        return error_new(
+                                ERROR_INVALID_ARGUMENT,
+                                "config.envs[%zu]: a variable has a name without '=' and no NUL byte", i);
+                env_set(env, &n,
+                        format_string("%s=%.*s", kv->key, (int) kv->value.len, (char *) kv->value.data));
         }
         if (!env_has(*env, "PATH="))
                 env_set(env, &n, dup_string(DEFAULT_PATH));
-        if (!env_has(*env, "HOSTNAME=") && *s->container->pod->config->hostname && !s->container->pod->host_network)
+        if (!env_has(*env, "HOSTNAME=") && *s->container->pod->config->hostname &&
+            !s->container->pod->host_network)
                 env_set(env, &n, format_string("HOSTNAME=%s", s->container->pod->config->hostname));
         if (!env_has(*env, "HOME="))
                 env_set(env, &n, format_string("HOME=%s", user->home));
@@ -101,9 +105,11 @@ static struct error *user_text(const struct spec_source *s, char **out)
         const Cri__LinuxContainerSecurityContext *security = s->security;
         const char *name = *security->run_as_username ? security->run_as_username : NULL;
         if (security->run_as_group && !name && !security->run_as_user)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "security_context.run_as_group is set without run_as_user or run_as_username");
-        if (security->run_as_user && (security->run_as_user->value < 0 || security->run_as_user->value > UINT32_MAX - 1))
+                return error_new(
+                        ERROR_INVALID_ARGUMENT,
+                        "security_context.run_as_group is set without run_as_user or run_as_username");
+        if (security->run_as_user &&
+            (security->run_as_user->value < 0 || security->run_as_user->value > UINT32_MAX - 1))
                 return error_new(ERROR_INVALID_ARGUMENT, "security_context.run_as_user: %lld is no user id",
                                  (long long) security->run_as_user->value);
         if (security->run_as_group &&
@@ -169,7 +175,8 @@ static struct error *add_user(struct spec_source *s, struct user *user)
         _cleanup_(freep) char *text = NULL;
         struct process_spec *p = &s->spec->process;
         TRY(user_text(s, &text));
-        TRY_WRAP(rootfs_view(s->node->config.images, s->image->id, &view_fd), "look into image %s", s->image->id);
+        TRY_WRAP(rootfs_view(s->node->config.images, s->image->id, &view_fd), "look into image %s",
+                 s->image->id);
         TRY(user_resolve(view_fd, text, user));
         p->uid = user->uid;
         p->gid = user->gid;
@@ -187,9 +194,12 @@ struct error *spec_add_process(struct spec_source *s)
         TRY(add_argv(s));
         TRY(add_user(s, &user));
         TRY(add_env(s, &user));
-        p->cwd = dup_string(*s->config->working_dir ? s->config->working_dir : of_image && *of_image ? of_image : "/");
+        p->cwd = dup_string(*s->config->working_dir ? s->config->working_dir
+                            : of_image && *of_image ? of_image
+                                                    : "/");
         if (*p->cwd != '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "working directory \"%s\" is not an absolute path", p->cwd);
+                return error_new(ERROR_INVALID_ARGUMENT, "working directory \"%s\" is not an absolute path",
+                                 p->cwd);
         p->umask = 0022;
         p->no_new_privs = s->security->no_new_privs;
         p->oom_score_adj = (int) resources->oom_score_adj;
@@ -222,11 +232,11 @@ static struct error *add_capabilities(struct spec_source *s)
         if (asked && !s->security->privileged) {
                 uint64_t add = 0, drop = 0, ambient = 0;
                 bool add_all = false, drop_all = false, ambient_all = false;
-                TRY_WRAP(capability_set((char *const *) asked->add_capabilities, asked->n_add_capabilities, &add,
-                                        &add_all),
+                TRY_WRAP(capability_set((char *const *) asked->add_capabilities, asked->n_add_capabilities,
+                                        &add, &add_all),
                          "security_context.capabilities.add_capabilities");
-                TRY_WRAP(capability_set((char *const *) asked->drop_capabilities, asked->n_drop_capabilities, &drop,
-                                        &drop_all),
+                TRY_WRAP(capability_set((char *const *) asked->drop_capabilities, asked->n_drop_capabilities,
+                                        &drop, &drop_all),
                          "security_context.capabilities.drop_capabilities");
                 TRY_WRAP(capability_set((char *const *) asked->add_ambient_capabilities,
                                         asked->n_add_ambient_capabilities, &ambient, &ambient_all),
@@ -246,9 +256,10 @@ static struct error *add_capabilities(struct spec_source *s)
 static struct error *localhost_profile(struct spec_source *s, const char *reference)
 {
         _cleanup_(freep) char *json = NULL;
-        _cleanup_(freep) char *path = *reference == '/' || !s->node->config.seccomp_dir
-                                              ? dup_string(reference)
-                                              : format_string("%s/%s", s->node->config.seccomp_dir, reference);
+        _cleanup_(freep) char *path =
+                *reference == '/' || !s->node->config.seccomp_dir
+                        ? dup_string(reference)
+                        : format_string("%s/%s", s->node->config.seccomp_dir, reference);
         if (!*reference)
                 return error_new(ERROR_INVALID_ARGUMENT, "security_context.seccomp.localhost_ref is missing");
         struct error *e = file_read(AT_FDCWD, path, LOCALHOST_PROFILE_LIMIT_BYTES, &json, NULL);
@@ -262,7 +273,8 @@ static struct error *localhost_profile(struct spec_source *s, const char *refere
 
 static struct error *default_profile(struct spec_source *s)
 {
-        return seccomp_default(s->node->config.seccomp, s->spec->process.capabilities.bounding, &s->spec->seccomp);
+        return seccomp_default(s->node->config.seccomp, s->spec->process.capabilities.bounding,
+                               &s->spec->seccomp);
 }
 
 /* The field before CRI had SecurityProfile; some clients still send only this. */
@@ -275,7 +287,8 @@ static struct error *add_seccomp_by_path(struct spec_source *s)
                 return default_profile(s);
         if (strncmp(path, "localhost/", 10) == 0)
                 return localhost_profile(s, path + 10);
-        return error_new(ERROR_INVALID_ARGUMENT, "security_context.seccomp_profile_path: \"%s\" is no profile", path);
+        return error_new(ERROR_INVALID_ARGUMENT,
+                         "security_context.seccomp_profile_path: \"%s\" is no profile", path);
 }
 
 static struct error *add_seccomp(struct spec_source *s)
@@ -293,15 +306,16 @@ static struct error *add_seccomp(struct spec_source *s)
         case CRI__SECURITY_PROFILE__PROFILE_TYPE__Localhost:
                 return localhost_profile(s, profile->localhost_ref);
         default:
-                return error_new(ERROR_INVALID_ARGUMENT, "security_context.seccomp.profile_type: %d is no type",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "security_context.seccomp.profile_type: %d is no type",
                                  (int) profile->profile_type);
         }
 }
 
 static const char *const default_masked[] = {
-        "/proc/acpi",     "/proc/asound",       "/proc/kcore",       "/proc/keys",   "/proc/latency_stats",
-        "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/proc/interrupts",
-        "/sys/firmware",  "/sys/devices/virtual/powercap",
+        "/proc/acpi",          "/proc/asound",     "/proc/kcore",       "/proc/keys",
+        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+        "/proc/scsi",          "/proc/interrupts", "/sys/firmware",     "/sys/devices/virtual/powercap",
 };
 static const char *const default_readonly[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                                 "/proc/sysrq-trigger" };
@@ -322,9 +336,9 @@ struct error *spec_add_security(struct spec_source *s)
         TRY(add_capabilities(s));
         TRY(add_seccomp(s));
         bool privileged = s->security->privileged;
-        s->spec->masked_paths = paths((char *const *) s->security->masked_paths,
-                                      privileged ? 0 : s->security->n_masked_paths, default_masked,
-                                      privileged ? 0 : LENGTH(default_masked));
+        s->spec->masked_paths =
+                paths((char *const *) s->security->masked_paths, privileged ? 0 : s->security->n_masked_paths,
+                      default_masked, privileged ? 0 : LENGTH(default_masked));
         s->spec->readonly_paths = paths((char *const *) s->security->readonly_paths,
                                         privileged ? 0 : s->security->n_readonly_paths, default_readonly,
                                         privileged ? 0 : LENGTH(default_readonly));

@@ -19,7 +19,7 @@
 
 /* How far a sandbox is. Recorded: the numbers must not change. */
 enum pod_state {
-        POD_MAKING = 0,   /* RunPodSandbox is under way: recovery undoes it */
+        POD_MAKING = 0, /* RunPodSandbox is under way: recovery undoes it */
         POD_READY = 1,
         POD_STOPPING = 2, /* Stop is under way, or the pod died by itself: recovery finishes it */
         POD_STOPPED = 3,
@@ -48,28 +48,28 @@ struct sandbox {
         size_t references;
         enum pod_state state;
         struct operation operation;
-        char **ips; /* NULL-terminated; NULL before the network is there */
+        char **ips;                  /* NULL-terminated; NULL before the network is there */
         struct runtime_pod *runtime; /* NULL: no supervisor */
         struct step_times run_times, stop_times;
         struct container *containers; /* by prev/next in the pod */
-        bool watched;       /* the monitor polls runtime's events */
+        bool watched;                 /* the monitor polls runtime's events */
         bool lost;          /* its supervisor or infra has died: NOTREADY, and stopped in the background */
         bool name_released; /* a failed make that could not be undone yet */
 
         /* operation */
-        size_t begun; /* steps of run_pod that may have run */
+        size_t begun;            /* steps of run_pod that may have run */
         char *conflist, *result; /* CNI: what ADD was done with, and what came of it */
-        int dir_fd; /* STATE/pods/ID; -1 when it is not open */
+        int dir_fd;              /* STATE/pods/ID; -1 when it is not open */
 
         UT_hash_handle by_id, by_name;
 };
 
 struct container {
         char id[ID_LEN + 1];
-        char *name; /* pod id/name/attempt */
+        char *name;          /* pod id/name/attempt */
         struct sandbox *pod; /* a reference */
         Cri__ContainerConfig *config;
-        char *image_id, *image_ref; /* the config's digest; the name it was asked by, as CRI echoes it */
+        char *image_id, *image_ref;   /* the config's digest; the name it was asked by, as CRI echoes it */
         char *cgroup_path, *log_path; /* absolute, or NULL: no log */
         int64_t created_ns;
 

@@ -67,8 +67,10 @@ static bool pod_matches(const struct sandbox *pod, const Cri__PodSandboxFilter *
                 return false;
         if (!filter)
                 return true;
-        return id_matches(pod->id, filter->id) && (!filter->state || filter->state->state == pod_state_of(pod)) &&
-               SELECTS(filter->label_selector, filter->n_label_selector, pod->config->labels, pod->config->n_labels);
+        return id_matches(pod->id, filter->id) &&
+               (!filter->state || filter->state->state == pod_state_of(pod)) &&
+               SELECTS(filter->label_selector, filter->n_label_selector, pod->config->labels,
+                       pod->config->n_labels);
 }
 
 static bool container_matches(const struct container *c, const Cri__ContainerFilter *filter)
@@ -79,7 +81,8 @@ static bool container_matches(const struct container *c, const Cri__ContainerFil
                 return true;
         return id_matches(c->id, filter->id) && id_matches(c->pod->id, filter->pod_sandbox_id) &&
                (!filter->state || filter->state->state == container_state_of(c)) &&
-               SELECTS(filter->label_selector, filter->n_label_selector, c->config->labels, c->config->n_labels);
+               SELECTS(filter->label_selector, filter->n_label_selector, c->config->labels,
+                       c->config->n_labels);
 }
 
 /* --- lists --- */
@@ -98,7 +101,8 @@ static void fill_pod(Cri__PodSandbox *m, struct sandbox *pod)
         m->runtime_handler = pod->handler;
 }
 
-struct error *node_list_pods(struct node *node, const Cri__PodSandboxFilter *filter, const struct node_reply *reply)
+struct error *node_list_pods(struct node *node, const Cri__PodSandboxFilter *filter,
+                             const struct node_reply *reply)
 {
         Cri__ListPodSandboxResponse response = CRI__LIST_POD_SANDBOX_RESPONSE__INIT;
         struct sandbox *pod = NULL, *next = NULL;
@@ -183,9 +187,10 @@ static struct error *put_json(struct buf *out, const char *key, const char *json
 
 static struct error *pod_info(const struct sandbox *pod, struct buf *out)
 {
-        TRY(buf_append_format(out, "{\"pid\":%d,\"supervisorPid\":%d",
-                              pod->runtime && pod->state == POD_READY ? runtime_pod_infra_pid(pod->runtime) : 0,
-                              pod->runtime && pod->state == POD_READY ? runtime_pod_supervisor_pid(pod->runtime) : 0));
+        TRY(buf_append_format(
+                out, "{\"pid\":%d,\"supervisorPid\":%d",
+                pod->runtime && pod->state == POD_READY ? runtime_pod_infra_pid(pod->runtime) : 0,
+                pod->runtime && pod->state == POD_READY ? runtime_pod_supervisor_pid(pod->runtime) : 0));
         TRY(put_member(out, "cgroup", pod->cgroup_path));
         TRY(put_member(out, "notice", pod->runtime ? runtime_pod_notice(pod->runtime) : NULL));
         TRY(put_json(out, "cniResult", pod->state == POD_READY ? pod->result : NULL));
@@ -386,14 +391,16 @@ static struct error *send_container_status(struct container *c, bool verbose, co
         return reply->send(reply->context, &response.base);
 }
 
-struct error *node_container_status(struct node *node, const char *id, bool verbose, const struct node_reply *reply)
+struct error *node_container_status(struct node *node, const char *id, bool verbose,
+                                    const struct node_reply *reply)
 {
         _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
         if (!c)
                 return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
         (void) pthread_mutex_lock(&node->lock);
-        struct error *e = container_is_visible(c) ? send_container_status(c, verbose, reply)
-                                                  : error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
+        struct error *e = container_is_visible(c)
+                                  ? send_container_status(c, verbose, reply)
+                                  : error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
         (void) pthread_mutex_unlock(&node->lock);
         return e;
 }

@@ -12,7 +12,8 @@ static char *pod_name_of(const Cri__PodSandboxConfig *config)
 static void namespaces_of(struct sandbox *pod)
 {
         const Cri__LinuxPodSandboxConfig *linux_config = pod->config->linux;
-        const Cri__LinuxSandboxSecurityContext *security = linux_config ? linux_config->security_context : NULL;
+        const Cri__LinuxSandboxSecurityContext *security =
+                linux_config ? linux_config->security_context : NULL;
         const Cri__NamespaceOption *options = security ? security->namespace_options : NULL;
         if (!options)
                 return;
@@ -162,8 +163,8 @@ struct error *table_add_container(struct node *node, struct container *c)
         (void) pthread_mutex_lock(&node->lock);
         HASH_FIND(by_name, node->containers_by_name, c->name, strlen(c->name), other);
         if (other) {
-                e = error_new(ERROR_ALREADY_EXISTS, "container %s exists already as %s", c->config->metadata->name,
-                              other->id);
+                e = error_new(ERROR_ALREADY_EXISTS, "container %s exists already as %s",
+                              c->config->metadata->name, other->id);
         } else {
                 HASH_ADD_KEYPTR(by_id, node->containers, c->id, ID_LEN, c);
                 HASH_ADD_KEYPTR(by_name, node->containers_by_name, c->name, strlen(c->name), c);

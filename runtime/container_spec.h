@@ -18,9 +18,9 @@ struct capability_sets {
 };
 
 enum mount_kind {
-        MOUNT_BIND,   /* a host file or directory: source_fd */
-        MOUNT_PROC,   /* procfs of the container's pid namespace */
-        MOUNT_SYSFS,  /* sysfs of the pod's network namespace (a bind of the host's when the pod uses the host's) */
+        MOUNT_BIND, /* a host file or directory: source_fd */
+        MOUNT_PROC, /* procfs of the container's pid namespace */
+        MOUNT_SYSFS, /* sysfs of the pod's network namespace (a bind of the host's when the pod uses the host's) */
         MOUNT_TMPFS,  /* data: "mode=755,size=65536k" */
         MOUNT_DEVPTS, /* a new instance, newinstance,ptmxmode=0666,mode=0620,gid=5 */
         MOUNT_MQUEUE, /* of the pod's ipc namespace */
@@ -84,7 +84,7 @@ struct container_spec {
         size_t n_devices;
         struct device_rule *device_rules;
         size_t n_device_rules;
-        bool all_devices; /* privileged */
+        bool all_devices;  /* privileged */
         bool host_network; /* for MOUNT_SYSFS */
         char *cgroup_path;
         struct cgroup_limits limits; /* pointers in it are owned by this spec too */

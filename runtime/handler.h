@@ -35,8 +35,8 @@ struct sysctl {
 
 struct pod_spec {
         const char *id;
-        int dir_fd;              /* STATE/pods/ID, 0700, borrowed: socket "sock", file "exits" */
-        const char *hostname;    /* NULL: the host's (host network) */
+        int dir_fd;           /* STATE/pods/ID, 0700, borrowed: socket "sock", file "exits" */
+        const char *hostname; /* NULL: the host's (host network) */
         bool host_network, host_ipc, host_pid, share_pid;
         const struct sysctl *sysctls;
         size_t n_sysctls;
@@ -95,7 +95,8 @@ struct runtime_event {
 /* Readable when runtime_pod_next_event has something (POLLIN or POLLHUP). */
 int runtime_pod_event_fd(const struct runtime_pod *pod);
 /* *got tells whether there was one; call until there is none. After LOST there will be no more. */
-MUST_CHECK struct error *runtime_pod_next_event(struct runtime_pod *pod, struct runtime_event *out, bool *got);
+MUST_CHECK struct error *runtime_pod_next_event(struct runtime_pod *pod, struct runtime_event *out,
+                                                bool *got);
 
 /* A container that runs, as the supervisor told at attach: for recovery. */
 struct runtime_container {
@@ -110,8 +111,8 @@ size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_c
 MUST_CHECK struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n);
 
 struct runtime_start {
-        int rootfs_fd; /* detached mount, borrowed */
-        int log_fd;    /* the open log file (O_APPEND), borrowed; -1: output is thrown away */
+        int rootfs_fd;               /* detached mount, borrowed */
+        int log_fd;                  /* the open log file (O_APPEND), borrowed; -1: output is thrown away */
         uint64_t log_line_max_bytes; /* longer lines are cut into partial ones; 16384 as the peers do */
 };
 
@@ -149,4 +150,5 @@ void exec_result_done(struct exec_result *result);
 MUST_CHECK struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_id,
                                            const struct process_spec *process,
                                            const struct seccomp_program *seccomp, int64_t timeout_ms,
-                                           size_t limit_bytes, const struct wait *wait, struct exec_result *out);
+                                           size_t limit_bytes, const struct wait *wait,
+                                           struct exec_result *out);

@@ -140,8 +140,8 @@ static struct error *groups_of(const char *text, size_t len_bytes, const struct 
                     !member_of(&fields[3], name))
                         continue;
                 if (out->n_groups == GROUPS_MAX)
-                        return error_new(ERROR_INVALID_ARGUMENT, "more than %d groups in the image's group file",
-                                         GROUPS_MAX);
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "more than %d groups in the image's group file", GROUPS_MAX);
                 out->groups = grow_array(out->groups, out->n_groups + 1, sizeof(*out->groups));
                 out->groups[out->n_groups++] = gid;
         }
@@ -173,7 +173,8 @@ static struct error *group_part(const char *group, size_t group_bytes, const cha
                 return NULL;
         if (is_number(name))
                 return error_new(ERROR_INVALID_ARGUMENT, "gid %s is out of range", name);
-        return error_new(ERROR_INVALID_ARGUMENT, "unable to find group %s: no matching entries in group file", name);
+        return error_new(ERROR_INVALID_ARGUMENT, "unable to find group %s: no matching entries in group file",
+                         name);
 }
 
 static bool is_clean(const struct field *field)
@@ -223,8 +224,8 @@ static struct error *read_etc(int root_fd, const char *path, char **out, size_t 
         if (fstat(fd, &st) < 0)
                 return error_errno(errno, "stat %s", path);
         if (!S_ISREG(st.st_mode) || st.st_size > FILE_BYTES_MAX)
-                return error_new(ERROR_INVALID_ARGUMENT, "the image's %s is not a regular file of at most 10 MiB",
-                                 path);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "the image's %s is not a regular file of at most 10 MiB", path);
         struct buf bytes;
         buf_init(&bytes, FILE_BYTES_MAX);
         e = buf_read_all(&bytes, fd);

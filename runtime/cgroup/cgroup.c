@@ -60,8 +60,8 @@ static void controllers_of(char *options)
                         flag = flag || strcmp(option, flags[i]) == 0;
                 size_t len_bytes = strlen(kept);
                 if (!flag && len_bytes + strlen(option) + 2 < sizeof(kept))
-                        (void) snprintf(kept + len_bytes, sizeof(kept) - len_bytes, "%s%s", len_bytes ? "," : "",
-                                        option);
+                        (void) snprintf(kept + len_bytes, sizeof(kept) - len_bytes, "%s%s",
+                                        len_bytes ? "," : "", option);
         }
         memcpy(options, kept, strlen(kept) + 1); /* never longer than what it came from */
 }
@@ -78,7 +78,8 @@ static struct error *mount_line(struct cgroups *c, const char *line, bool want_v
         if (strncmp(mount, c->mount_root, root_bytes) != 0)
                 return NULL;
         if (want_v2)
-                return strcmp(type, "cgroup2") == 0 && !mount[root_bytes] ? hierarchy_add(c, mount, "") : NULL;
+                return strcmp(type, "cgroup2") == 0 && !mount[root_bytes] ? hierarchy_add(c, mount, "")
+                                                                          : NULL;
         if (strcmp(type, "cgroup") != 0 || mount[root_bytes] != '/')
                 return NULL;
         controllers_of(options);
@@ -145,7 +146,8 @@ static struct error *notes_write(struct cgroups *c)
                 return NULL;
         for (size_t i = 0; i < c->n_notes; i++)
                 TRY(buf_append_format(&text, "%s\n", c->notes[i]));
-        return file_replace(AT_FDCWD, c->notes_path, text.bytes ? text.bytes : "", text.len_bytes, 0600, false);
+        return file_replace(AT_FDCWD, c->notes_path, text.bytes ? text.bytes : "", text.len_bytes, 0600,
+                            false);
 }
 
 static size_t note_find(const struct cgroups *c, const char *path)
@@ -221,15 +223,16 @@ bool cgroups_is_v2(const struct cgroups *c)
 struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file, const char *text)
 {
         if (!h)
-                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller for %s", file);
+                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller for %s",
+                                 file);
         _cleanup_(freep) char *name = format_string("%s/%s", path, file);
         _cleanup_(closep) int fd = openat(h->fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return error_errno(errno, "open %s/%s", h->mount, name);
         size_t len_bytes = strlen(text);
         if (write(fd, text, len_bytes) != (ssize_t) len_bytes)
-                return error_errno(errno, "write \"%.*s\" to %s/%s", (int) strcspn(text, "\n"), text, h->mount,
-                                   name);
+                return error_errno(errno, "write \"%.*s\" to %s/%s", (int) strcspn(text, "\n"), text,
+                                   h->mount, name);
         return NULL;
 }
 
@@ -351,8 +354,8 @@ struct error *cgroup_update(struct cgroups *c, const char *path, const struct cg
         return NULL;
 }
 
-struct error *cgroup_devices(struct cgroups *c, const char *path, const struct device_rule *rules, size_t n_rules,
-                             bool allow_all)
+struct error *cgroup_devices(struct cgroups *c, const char *path, const struct device_rule *rules,
+                             size_t n_rules, bool allow_all)
 {
         const char *below;
         TRY(path_check(path, &below));
@@ -405,8 +408,8 @@ struct error *cgroup_oom_event(struct cgroups *c, const char *path, int oom_fd, 
 {
         const char *below;
         TRY(path_check(path, &below));
-        _cleanup_(closep) int fd = cgroups_is_v2(c) ? fcntl(oom_fd, F_DUPFD_CLOEXEC, 3)
-                                                    : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        _cleanup_(closep) int fd =
+                cgroups_is_v2(c) ? fcntl(oom_fd, F_DUPFD_CLOEXEC, 3) : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (fd < 0)
                 return error_errno(errno, "out-of-memory event");
         if (!cgroups_is_v2(c)) {
@@ -432,8 +435,8 @@ static struct error *view_add(const struct hierarchy *h, const char *below, stru
         TRY(mount_clone(h->fd, *below ? below : ".", false, &view->fd));
         views->n++;
         (void) snprintf(view->name, sizeof(view->name), "%s", name ? name + 1 : h->mount);
-        return mount_attributes(view->fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE,
-                                false);
+        return mount_attributes(view->fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0,
+                                MS_PRIVATE, false);
 }
 
 struct error *cgroup_views_open(struct cgroups *c, const char *path, bool whole, struct cgroup_views *out)
@@ -505,7 +508,8 @@ static struct error *level_remove(const struct hierarchy *h, const char *path, c
         while (tree_rmdir(h->fd, path, 0) < 0) {
                 if (errno != EBUSY && errno != ENOTEMPTY)
                         return error_errno(errno, "remove %s/%s", h->mount, path);
-                TRY_WRAP(wait_delay(wait, delay_ms, "a process is still in it"), "remove %s/%s", h->mount, path);
+                TRY_WRAP(wait_delay(wait, delay_ms, "a process is still in it"), "remove %s/%s", h->mount,
+                         path);
                 delay_ms = delay_ms * 2 < RETRY_MOST_MS ? delay_ms * 2 : RETRY_MOST_MS;
         }
         return NULL;

@@ -35,7 +35,8 @@ struct cgroup_unified {
 struct cgroup_limits {
         int64_t cpu_period_us, cpu_quota_us /* -1: none */, cpu_shares;
         const char *cpuset_cpus, *cpuset_mems;
-        int64_t memory_limit_bytes /* -1: none */, memory_swap_limit_bytes /* v1 memory+swap, as CRI has it */;
+        int64_t memory_limit_bytes /* -1: none */,
+                memory_swap_limit_bytes /* v1 memory+swap, as CRI has it */;
         int64_t pids_limit;
         const struct cgroup_hugepage_limit *hugepages;
         size_t n_hugepages;
@@ -51,14 +52,16 @@ struct device_rule {
 };
 
 /* Makes the cgroup (and parents) in every hierarchy and sets the limits. Idempotent. Undone by cgroup_remove. */
-MUST_CHECK struct error *cgroup_make(struct cgroups *cgroups, const char *path, const struct cgroup_limits *limits);
-MUST_CHECK struct error *cgroup_update(struct cgroups *cgroups, const char *path, const struct cgroup_limits *limits);
+MUST_CHECK struct error *cgroup_make(struct cgroups *cgroups, const char *path,
+                                     const struct cgroup_limits *limits);
+MUST_CHECK struct error *cgroup_update(struct cgroups *cgroups, const char *path,
+                                       const struct cgroup_limits *limits);
 
 /* Sets which devices may be used: all is denied first, then what every container may do (make any node; use null, zero,
  * full, random, urandom, tty, ptmx and pts) is allowed, then the rules in order; the last that matches decides. On v1 devices.deny/allow, on v2 a
  * BPF program. With allow_all nothing is restricted. */
-MUST_CHECK struct error *cgroup_devices(struct cgroups *cgroups, const char *path, const struct device_rule *rules,
-                                        size_t n_rules, bool allow_all);
+MUST_CHECK struct error *cgroup_devices(struct cgroups *cgroups, const char *path,
+                                        const struct device_rule *rules, size_t n_rules, bool allow_all);
 
 /* What a new process needs to enter: descriptors owned by *out, closed by cgroup_entry_done. v1: files into each of
  * which the process itself writes "0"; v2: one directory for CLONE_INTO_CGROUP. */
@@ -68,7 +71,8 @@ struct cgroup_entry {
         int fds[CGROUP_ENTRY_MAX];
         size_t n;
 };
-MUST_CHECK struct error *cgroup_entry_open(struct cgroups *cgroups, const char *path, struct cgroup_entry *out);
+MUST_CHECK struct error *cgroup_entry_open(struct cgroups *cgroups, const char *path,
+                                           struct cgroup_entry *out);
 void cgroup_entry_done(struct cgroup_entry *entry);
 
 /* The file whose oom_kill counter tells of a process killed for want of memory: v1 memory.oom_control, v2

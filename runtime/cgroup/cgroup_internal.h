@@ -23,10 +23,11 @@ struct cgroups {
 };
 
 struct cgroup_driver {
-        struct error *(*prepare)(struct cgroups *c, const char *path); /* after mkdir of path, a parent or the leaf */
+        struct error *(*prepare)(struct cgroups *c,
+                                 const char *path); /* after mkdir of path, a parent or the leaf */
         struct error *(*limits)(struct cgroups *c, const char *path, const struct cgroup_limits *limits);
-        struct error *(*devices)(struct cgroups *c, const char *path, const struct device_rule *rules, size_t n,
-                                 bool allow_all);
+        struct error *(*devices)(struct cgroups *c, const char *path, const struct device_rule *rules,
+                                 size_t n, bool allow_all);
         struct error *(*entry)(struct cgroups *c, const char *path, struct cgroup_entry *out);
         struct error *(*stats)(struct cgroups *c, const char *path, struct cgroup_stats *out);
         const char *oom_controller, *oom_file;
@@ -38,18 +39,20 @@ const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *contro
 
 /* Files of a cgroup. put: INTERNAL "PATH/FILE: ...". read: the text (at most a page) into text. number: "max" and what is
  * not a number are UINT64_MAX. */
-MUST_CHECK struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file, const char *text);
+MUST_CHECK struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file,
+                                    const char *text);
 MUST_CHECK struct error *cgroup_put_number(const struct hierarchy *h, const char *path, const char *file,
                                            int64_t value);
-MUST_CHECK struct error *cgroup_read(const struct hierarchy *h, const char *path, const char *file, char *text,
-                                     size_t size_bytes);
-MUST_CHECK struct error *cgroup_number(const struct hierarchy *h, const char *path, const char *file, uint64_t *out);
+MUST_CHECK struct error *cgroup_read(const struct hierarchy *h, const char *path, const char *file,
+                                     char *text, size_t size_bytes);
+MUST_CHECK struct error *cgroup_number(const struct hierarchy *h, const char *path, const char *file,
+                                       uint64_t *out);
 
 /* The number behind "key " in "key 1\nother 2\n"; 0 when it is not there. */
 uint64_t cgroup_keyed(const char *text, const char *key);
 
 /* --- convert.c: CRI's numbers to v2's. Source: KEP-2254, and the curve that runc, crun and systemd have agreed on --- */
-uint64_t cgroup_weight_of_shares(int64_t shares);      /* 2..262144 to 1..10000, 1024 to 100 */
+uint64_t cgroup_weight_of_shares(int64_t shares); /* 2..262144 to 1..10000, 1024 to 100 */
 /* memory.swap.max from v1's memory+swap. -1: no limit. Errors: INVALID_ARGUMENT when swap is less than memory. */
 MUST_CHECK struct error *cgroup_swap_of(int64_t memory_bytes, int64_t memory_swap_bytes, int64_t *out);
 

@@ -65,7 +65,8 @@ static void signal_below(int dir_fd, int signal, int depth)
         for (struct dirent *entry; dir && depth < DEPTH_MAX && (entry = readdir(dir));) {
                 if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
                         continue;
-                _cleanup_(closep) int child_fd = openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                _cleanup_(closep) int child_fd =
+                        openat(dir_fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
                 if (child_fd >= 0)
                         signal_below(child_fd, signal, depth + 1);
         }

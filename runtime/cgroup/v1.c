@@ -36,7 +36,8 @@ static struct error *put_if(struct cgroups *c, const char *path, const char *con
                 return NULL;
         const struct hierarchy *h = hierarchy_of(c, controller);
         if (!h)
-                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller %s", controller);
+                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller %s",
+                                 controller);
         return cgroup_put_number(h, path, file, value);
 }
 
@@ -96,7 +97,8 @@ static struct error *hugepage_limits(struct cgroups *c, const char *path, const 
                 if (!h && l->hugepages[i].limit_bytes == 0)
                         continue; /* none may be used, and none can be */
                 if (!h)
-                        return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller hugetlb");
+                        return error_new(ERROR_FAILED_PRECONDITION,
+                                         "this host has no cgroup controller hugetlb");
                 _cleanup_(freep) char *file =
                         format_string("hugetlb.%s.limit_in_bytes", l->hugepages[i].page_size);
                 TRY(cgroup_put_number(h, path, file, (int64_t) l->hugepages[i].limit_bytes));
@@ -107,7 +109,8 @@ static struct error *hugepage_limits(struct cgroups *c, const char *path, const 
 static struct error *v1_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
 {
         if (l->n_unified)
-                return error_new(ERROR_INVALID_ARGUMENT, "unified cgroup settings need cgroup v2; this host has v1");
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "unified cgroup settings need cgroup v2; this host has v1");
         TRY(cpu_limits(c, path, l));
         TRY(memory_limits(c, path, l));
         if (l->pids_limit < 0)
@@ -124,19 +127,19 @@ static struct error *device_put(const struct hierarchy *h, const char *path, con
                 (void) snprintf(major, sizeof(major), "%lld", (long long) rule->major);
         if (rule->minor >= 0)
                 (void) snprintf(minor, sizeof(minor), "%lld", (long long) rule->minor);
-        _cleanup_(freep) char *text = format_string("%c %s:%s %s%s%s", rule->type, major, minor,
-                                                    rule->read ? "r" : "", rule->write ? "w" : "",
-                                                    rule->mknod ? "m" : "");
+        _cleanup_(freep) char *text =
+                format_string("%c %s:%s %s%s%s", rule->type, major, minor, rule->read ? "r" : "",
+                              rule->write ? "w" : "", rule->mknod ? "m" : "");
         return cgroup_put(h, path, rule->allow ? "devices.allow" : "devices.deny", text);
 }
 
-static struct error *v1_devices(struct cgroups *c, const char *path, const struct device_rule *rules, size_t n,
-                                bool allow_all)
+static struct error *v1_devices(struct cgroups *c, const char *path, const struct device_rule *rules,
+                                size_t n, bool allow_all)
 {
         const struct hierarchy *h = hierarchy_of(c, "devices");
         if (!h)
-                return error_new(ERROR_FAILED_PRECONDITION,
-                                 "this host has no cgroup controller devices, so devices cannot be kept from a container");
+                return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller devices, so "
+                                                            "devices cannot be kept from a container");
         if (allow_all)
                 return cgroup_put(h, path, "devices.allow", "a");
         TRY(cgroup_put(h, path, "devices.deny", "a"));

@@ -16,13 +16,15 @@ static bool has_file(const struct hierarchy *h, const char *path, const char *fi
  * by a v1 hierarchy, must not keep the others away. */
 static struct error *v2_prepare(struct cgroups *c, const char *path)
 {
-        if (has_file(&c->hierarchies[0], path, "memory.max") && has_file(&c->hierarchies[0], path, "pids.max"))
+        if (has_file(&c->hierarchies[0], path, "memory.max") &&
+            has_file(&c->hierarchies[0], path, "pids.max"))
                 return NULL; /* handed down already: nothing to write on the way of a container's start */
         static const char *const controllers[] = { "+cpu", "+cpuset", "+memory", "+pids", "+hugetlb", "+io" };
         const char *slash = strrchr(path, '/');
         _cleanup_(freep) char *parent = slash ? dup_bytes(path, (size_t) (slash - path)) : dup_string(".");
         for (size_t i = 0; i < LENGTH(controllers); i++)
-                error_ignore(cgroup_put(&c->hierarchies[0], parent, "cgroup.subtree_control", controllers[i]));
+                error_ignore(
+                        cgroup_put(&c->hierarchies[0], parent, "cgroup.subtree_control", controllers[i]));
         return NULL;
 }
 
@@ -39,7 +41,8 @@ static struct error *cpu_limits(struct cgroups *c, const char *path, const struc
 {
         const struct hierarchy *h = &c->hierarchies[0];
         if (l->cpu_shares)
-                TRY(cgroup_put_number(h, path, "cpu.weight", (int64_t) cgroup_weight_of_shares(l->cpu_shares)));
+                TRY(cgroup_put_number(h, path, "cpu.weight",
+                                      (int64_t) cgroup_weight_of_shares(l->cpu_shares)));
         if (l->cpu_quota_us || l->cpu_period_us) {
                 int64_t period_us = l->cpu_period_us ? l->cpu_period_us : 100000;
                 _cleanup_(freep) char *text =
@@ -111,8 +114,8 @@ static struct error *v2_entry(struct cgroups *c, const char *path, struct cgroup
         return NULL;
 }
 
-static struct error *v2_devices(struct cgroups *c, const char *path, const struct device_rule *rules, size_t n,
-                                bool allow_all)
+static struct error *v2_devices(struct cgroups *c, const char *path, const struct device_rule *rules,
+                                size_t n, bool allow_all)
 {
         if (allow_all)
                 return NULL;

@@ -86,7 +86,8 @@ static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *
         TRY(wire_close(&answer->reader, "snapshot of a supervisor"));
         size_t n_fds = 1 + (size_t) snapshot.infra_alive + (size_t) snapshot.has_netns + snapshot.n_running;
         if (snapshot.version != PROTOCOL_VERSION || answer->n_fds != n_fds)
-                return error_new(ERROR_INTERNAL, "snapshot of a supervisor of version %u with %zu descriptors",
+                return error_new(ERROR_INTERNAL,
+                                 "snapshot of a supervisor of version %u with %zu descriptors",
                                  snapshot.version, answer->n_fds);
         pod->self_fd = next_fd(answer, &at);
         pod->infra_fd = snapshot.infra_alive ? next_fd(answer, &at) : -1;
@@ -117,7 +118,8 @@ static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_
         _cleanup_(closep) int listen_fd = -1, exits_fd = -1;
         struct process_start start = process_start_init(pod->runtime->binary_path, argv);
         TRY(socket_listen(spec->dir_fd, "sock", SOCK_SEQPACKET, &listen_fd));
-        exits_fd = openat(spec->dir_fd, "exits", O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        exits_fd =
+                openat(spec->dir_fd, "exits", O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (exits_fd < 0)
                 return error_errno(errno, "open exits");
         const int fds[] = { -1, -1, -1, listen_fd, exits_fd, first_fd };
@@ -345,7 +347,8 @@ int runtime_pod_event_fd(const struct runtime_pod *pod)
         return pod->event_fd;
 }
 
-static struct error *event_read(struct runtime_pod *pod, struct call_answer *answer, struct runtime_event *out)
+static struct error *event_read(struct runtime_pod *pod, struct call_answer *answer,
+                                struct runtime_event *out)
 {
         size_t len_bytes = 0;
         const void *record;

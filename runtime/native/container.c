@@ -113,18 +113,18 @@ static struct error *view_mount(struct parcel *p, struct cgroup_view *view, cons
         if (m->readonly)
                 TRY(mount_attributes(view->fd, MOUNT_ATTR_RDONLY, 0, 0, false));
         TRY(parcel_add(p, TAKE_FD(view->fd), true, &index));
-        (void) parcel_mount(p, (struct container_mount){ .kind = MOUNT_BIND,
-                                                         .target = target,
-                                                         .source_fd = (int) index });
+        (void) parcel_mount(p, (struct container_mount){
+                                       .kind = MOUNT_BIND, .target = target, .source_fd = (int) index });
         /* "cpu,cpuacct" is found as cpu and as cpuacct too. */
         _cleanup_(freep) char *parts = dup_string(strchr(view->name, ',') ? view->name : NULL);
         char *rest = parts, *whole = parts ? parcel_name(p, dup_string(view->name)) : NULL;
         for (char *part; rest && (part = strsep(&rest, ","));)
-                (void) parcel_mount(p, (struct container_mount){
-                                               .kind = (enum mount_kind) WIRE_MOUNT_LINK,
-                                               .target = parcel_name(p, format_string("%s/%s", m->target, part)),
-                                               .data = whole,
-                                               .source_fd = -1 });
+                (void) parcel_mount(p,
+                                    (struct container_mount){
+                                            .kind = (enum mount_kind) WIRE_MOUNT_LINK,
+                                            .target = parcel_name(p, format_string("%s/%s", m->target, part)),
+                                            .data = whole,
+                                            .source_fd = -1 });
         return NULL;
 }
 
@@ -268,8 +268,8 @@ static struct error *start_send(int fd, const struct parcel *p, const struct con
         return NULL;
 }
 
-static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait, pid_t *pid,
-                                  int64_t *started_wall_ns)
+static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
+                                  pid_t *pid, int64_t *started_wall_ns)
 {
         struct call_answer answer;
         struct child_report report;

@@ -50,7 +50,8 @@ static struct error *pipe_make(int *read_fd, int *write_fd)
 }
 
 static struct error *exec_send(struct exec_run *run, const char *id, const struct process_spec *process,
-                               const struct seccomp_program *seccomp, int64_t timeout_ms, const struct wait *wait)
+                               const struct seccomp_program *seccomp, int64_t timeout_ms,
+                               const struct wait *wait)
 {
         struct wire_writer w;
         _cleanup_(closep) int memfd = -1, out_fd = -1, err_fd = -1;
@@ -104,7 +105,9 @@ static struct error *answer_read(struct exec_run *run, const struct wait *wait)
         if (type == 0) {
                 closep(&run->call_fd);
                 run->closed = true;
-                return run->timed_out ? NULL : error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
+                return run->timed_out
+                               ? NULL
+                               : error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
         }
         return NULL;
 }
@@ -153,7 +156,8 @@ static struct error *loop_all(struct exec_run *run, int64_t timeout_ms, const st
                 }
                 struct error *e = loop_round(run, &bounded);
                 if (e && draining && error_code_of(e) == ERROR_DEADLINE_EXCEEDED && wait_left_ms(wait) != 0) {
-                        error_free(e); /* a daemon that it left in the background: the command itself is done */
+                        error_free(
+                                e); /* a daemon that it left in the background: the command itself is done */
                         return NULL;
                 }
                 TRY(e);
@@ -176,7 +180,8 @@ static struct error *failure_result(struct exec_run *run, const struct process_s
 }
 
 static struct error *exec_run(struct exec_run *run, const char *id, const struct process_spec *process,
-                              const struct seccomp_program *seccomp, int64_t timeout_ms, const struct wait *wait)
+                              const struct seccomp_program *seccomp, int64_t timeout_ms,
+                              const struct wait *wait)
 {
         TRY(exec_send(run, id, process, seccomp, timeout_ms, wait));
         struct error *e = loop_all(run, timeout_ms, wait);
@@ -184,7 +189,8 @@ static struct error *exec_run(struct exec_run *run, const char *id, const struct
                 exec_cancel(run);
                 return e;
         }
-        error_free(e); /* a process that no SIGKILL ends in time (an uninterruptible wait) is a timeout all the same */
+        error_free(
+                e); /* a process that no SIGKILL ends in time (an uninterruptible wait) is a timeout all the same */
         if (run->timed_out)
                 return error_new(ERROR_DEADLINE_EXCEEDED, "command \"%s\" timed out after %lld ms",
                                  process->argv[0], (long long) timeout_ms);

@@ -67,8 +67,9 @@ static void process_put(struct wire_writer *w, const struct process_spec *p)
         wire_put_texts(w, p->argv);
         wire_put_texts(w, p->env);
         wire_put_text(w, p->cwd);
-        const uint32_t numbers[] = { p->uid, p->gid, p->umask, p->no_new_privs, p->set_oom_score_adj,
-                                     (uint32_t) p->oom_score_adj };
+        const uint32_t numbers[] = {
+                p->uid, p->gid, p->umask, p->no_new_privs, p->set_oom_score_adj, (uint32_t) p->oom_score_adj
+        };
         for (size_t i = 0; i < LENGTH(numbers); i++)
                 wire_put_u32(w, numbers[i]);
         const struct capability_sets *c = &p->capabilities;

@@ -34,22 +34,22 @@
 #define PROTOCOL_ID_MAX 64
 
 enum message_type {
-        MESSAGE_POD_START = 1,   /* version, struct pod_start; descriptor: the host's /dev/shm with host_ipc */
-        MESSAGE_ATTACH,          /* version */
-        MESSAGE_COMMIT,          /* on the first connection; not answered */
+        MESSAGE_POD_START = 1, /* version, struct pod_start; descriptor: the host's /dev/shm with host_ipc */
+        MESSAGE_ATTACH,        /* version */
+        MESSAGE_COMMIT,        /* on the first connection; not answered */
         MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec; descriptor: memfd */
         MESSAGE_FDS,             /* descriptors */
         MESSAGE_SIGNAL,          /* id, u32 signal, u32 all */
         MESSAGE_REOPEN_LOG,      /* id; descriptor: the new log */
-        MESSAGE_EXEC,            /* id, u64 bytes of spec, u64 timeout_ms; descriptors: memfd, stdout, stderr */
-        MESSAGE_EXEC_KILL,       /* on an exec's connection: its tree dies even when its first process has ended */
-        MESSAGE_STOP,            /* kills all containers and infra */
+        MESSAGE_EXEC,      /* id, u64 bytes of spec, u64 timeout_ms; descriptors: memfd, stdout, stderr */
+        MESSAGE_EXEC_KILL, /* on an exec's connection: its tree dies even when its first process has ended */
+        MESSAGE_STOP,      /* kills all containers and infra */
 
         MESSAGE_OK = 100,
-        MESSAGE_FAILED,         /* struct protocol_failure */
-        MESSAGE_SNAPSHOT,       /* struct protocol_snapshot; descriptors: pidfds of self, infra, netns, containers */
-        MESSAGE_STARTED,        /* u64 started_wall_ns; descriptor: its pidfd */
-        MESSAGE_EXIT,           /* struct runtime_exit as bytes */
+        MESSAGE_FAILED,   /* struct protocol_failure */
+        MESSAGE_SNAPSHOT, /* struct protocol_snapshot; descriptors: pidfds of self, infra, netns, containers */
+        MESSAGE_STARTED,  /* u64 started_wall_ns; descriptor: its pidfd */
+        MESSAGE_EXIT,     /* struct runtime_exit as bytes */
         MESSAGE_INFRA_EXIT,     /* nothing */
         MESSAGE_OOM,            /* id */
         MESSAGE_EXEC_EXIT,      /* u32 exit code */
@@ -130,7 +130,7 @@ void pod_start_get(struct wire_reader *r, struct pod_start *out);
 struct protocol_snapshot {
         uint32_t version, flags;
         bool infra_alive, has_netns;
-        const char *notice; /* "" for none */
+        const char *notice;                /* "" for none */
         struct runtime_container *running; /* the reader's to free */
         size_t n_running;
 };

@@ -17,8 +17,8 @@ void wire_begin(struct wire_writer *w, size_t limit_bytes);
 void wire_done(struct wire_writer *w); /* frees */
 void wire_put_u32(struct wire_writer *w, uint32_t value);
 void wire_put_u64(struct wire_writer *w, uint64_t value);
-void wire_put_text(struct wire_writer *w, const char *text);           /* NULL is written as "" */
-void wire_put_texts(struct wire_writer *w, char *const *texts);        /* NULL-terminated; NULL: none */
+void wire_put_text(struct wire_writer *w, const char *text);    /* NULL is written as "" */
+void wire_put_texts(struct wire_writer *w, char *const *texts); /* NULL-terminated; NULL: none */
 void wire_put_bytes(struct wire_writer *w, const void *bytes, size_t len_bytes);
 MUST_CHECK struct error *wire_end(struct wire_writer *w); /* the first error, which the caller owns */
 
@@ -31,8 +31,8 @@ struct wire_reader {
 void wire_open(struct wire_reader *r, const void *bytes, size_t len_bytes);
 uint32_t wire_get_u32(struct wire_reader *r);
 uint64_t wire_get_u64(struct wire_reader *r);
-const char *wire_get_text(struct wire_reader *r);                      /* borrowed from the bytes */
-const void *wire_get_bytes(struct wire_reader *r, size_t *len_bytes);  /* likewise */
+const char *wire_get_text(struct wire_reader *r);                     /* borrowed from the bytes */
+const void *wire_get_bytes(struct wire_reader *r, size_t *len_bytes); /* likewise */
 
 /* A count of things of at least least_bytes each: bad when they cannot all be there, so it bounds an allocation. */
 size_t wire_get_count(struct wire_reader *r, size_t least_bytes);

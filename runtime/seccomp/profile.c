@@ -31,7 +31,8 @@ struct named {
         uint32_t value;
 };
 
-static struct error *find(const struct named *table, size_t n, const char *name, const char *what, uint32_t *out)
+static struct error *find(const struct named *table, size_t n, const char *name, const char *what,
+                          uint32_t *out)
 {
         for (size_t i = 0; i < n; i++) {
                 if (strcmp(table[i].name, name) == 0) {
@@ -42,13 +43,18 @@ static struct error *find(const struct named *table, size_t n, const char *name,
         return error_new(ERROR_INVALID_ARGUMENT, "unknown %s \"%s\"", what, name);
 }
 
-static struct error *action_of(const struct json *object, const char *key, const char *errno_key, uint32_t *out)
+static struct error *action_of(const struct json *object, const char *key, const char *errno_key,
+                               uint32_t *out)
 {
         static const struct named actions[] = {
-                { "SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD }, { "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD },
-                { "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS }, { "SCMP_ACT_TRAP", SCMP_ACT_TRAP },
-                { "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(EPERM) }, { "SCMP_ACT_TRACE", SCMP_ACT_TRACE(EPERM) },
-                { "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW }, { "SCMP_ACT_LOG", SCMP_ACT_LOG },
+                { "SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD },
+                { "SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD },
+                { "SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS },
+                { "SCMP_ACT_TRAP", SCMP_ACT_TRAP },
+                { "SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(EPERM) },
+                { "SCMP_ACT_TRACE", SCMP_ACT_TRACE(EPERM) },
+                { "SCMP_ACT_ALLOW", SCMP_ACT_ALLOW },
+                { "SCMP_ACT_LOG", SCMP_ACT_LOG },
         };
         const char *name;
         TRY(json_need_text(object, key, &name));
@@ -57,7 +63,8 @@ static struct error *action_of(const struct json *object, const char *key, const
         if (number < 0)
                 return NULL;
         if (number > 4095)
-                return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" %lld is no errno", errno_key, (long long) number);
+                return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" %lld is no errno", errno_key,
+                                 (long long) number);
         if (strcmp(name, "SCMP_ACT_ERRNO") == 0)
                 *out = SCMP_ACT_ERRNO((uint32_t) number);
         if (strcmp(name, "SCMP_ACT_TRACE") == 0)
@@ -134,8 +141,12 @@ static bool applies(const struct compiler *c, const struct json *rule)
 static struct error *arg_of(const struct json *json, struct scmp_arg_cmp *out)
 {
         static const struct named ops[] = {
-                { "SCMP_CMP_NE", SCMP_CMP_NE }, { "SCMP_CMP_LT", SCMP_CMP_LT }, { "SCMP_CMP_LE", SCMP_CMP_LE },
-                { "SCMP_CMP_EQ", SCMP_CMP_EQ }, { "SCMP_CMP_GE", SCMP_CMP_GE }, { "SCMP_CMP_GT", SCMP_CMP_GT },
+                { "SCMP_CMP_NE", SCMP_CMP_NE },
+                { "SCMP_CMP_LT", SCMP_CMP_LT },
+                { "SCMP_CMP_LE", SCMP_CMP_LE },
+                { "SCMP_CMP_EQ", SCMP_CMP_EQ },
+                { "SCMP_CMP_GE", SCMP_CMP_GE },
+                { "SCMP_CMP_GT", SCMP_CMP_GT },
                 { "SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ },
         };
         int64_t index, value;
@@ -163,8 +174,8 @@ static bool same_argument_twice(const struct scmp_arg_cmp *args, size_t n)
         return false;
 }
 
-static struct error *rule_add(struct compiler *c, const char *name, uint32_t action, const struct scmp_arg_cmp *args,
-                              size_t n)
+static struct error *rule_add(struct compiler *c, const char *name, uint32_t action,
+                              const struct scmp_arg_cmp *args, size_t n)
 {
         int number = seccomp_syscall_resolve_name(name);
         if (number == __NR_SCMP_ERROR)

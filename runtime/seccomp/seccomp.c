@@ -18,7 +18,8 @@ struct entry {
 };
 
 struct seccomp_cache {
-        pthread_mutex_t lock; /* held over a compilation: whoever wants the same program would only do it again */
+        pthread_mutex_t
+                lock; /* held over a compilation: whoever wants the same program would only do it again */
         struct entry *entries;
         size_t n;
 };
@@ -59,7 +60,8 @@ static struct error *entry_make(struct seccomp_cache *cache, const struct digest
 {
         struct buf program;
         if (cache->n >= PROGRAMS_MAX)
-                return error_new(ERROR_RESOURCE_EXHAUSTED, "more than %d distinct seccomp profiles", PROGRAMS_MAX);
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "more than %d distinct seccomp profiles",
+                                 PROGRAMS_MAX);
         buf_init(&program, PROGRAM_BYTES_MAX);
         struct error *e = compile(text, len_bytes, capabilities, &program);
         if (e) {
@@ -81,7 +83,8 @@ static struct error *find_or_make(struct seccomp_cache *cache, const char *text,
 {
         struct digest digest;
         if (len_bytes > PROFILE_BYTES_MAX)
-                return error_new(ERROR_INVALID_ARGUMENT, "seccomp profile: larger than %d bytes", PROFILE_BYTES_MAX);
+                return error_new(ERROR_INVALID_ARGUMENT, "seccomp profile: larger than %d bytes",
+                                 PROFILE_BYTES_MAX);
         digest_of(text, len_bytes, &digest);
         (void) pthread_mutex_lock(&cache->lock);
         struct entry *entry = cache->entries;

@@ -7,12 +7,12 @@
 
 struct child {
         const struct pod *pod;
-        const struct container_message *message;  /* a container; NULL for an exec */
+        const struct container_message *message; /* a container; NULL for an exec */
         const struct process_spec *process;
-        const struct seccomp_program *seccomp;    /* NULL: none */
-        const int *fds;                           /* what the message's indexes name */
-        int container_fd;                         /* an exec: the pidfd whose namespaces it enters */
-        const int *enter_fds;                     /* v1 `tasks` files to write "0" into */
+        const struct seccomp_program *seccomp; /* NULL: none */
+        const int *fds;                        /* what the message's indexes name */
+        int container_fd;                      /* an exec: the pidfd whose namespaces it enters */
+        const int *enter_fds;                  /* v1 `tasks` files to write "0" into */
         size_t n_enter_fds;
         int report_fd, stdin_fd, stdout_fd, stderr_fd;
 };

@@ -60,9 +60,11 @@ static void capabilities_set(const struct child *child)
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct data[2];
         for (int i = 0; i < 2; i++)
-                data[i] = (struct __user_cap_data_struct){ .effective = (uint32_t) (sets->effective >> 32 * i),
-                                                           .permitted = (uint32_t) (sets->permitted >> 32 * i),
-                                                           .inheritable = (uint32_t) (sets->ambient >> 32 * i) };
+                data[i] =
+                        (struct __user_cap_data_struct){ .effective = (uint32_t) (sets->effective >> 32 * i),
+                                                         .permitted = (uint32_t) (sets->permitted >> 32 * i),
+                                                         .inheritable =
+                                                                 (uint32_t) (sets->ambient >> 32 * i) };
         if (syscall(__NR_capset, &header, data) < 0)
                 child_fail(child, STAGE_CAPABILITIES, 0);
         for (int capability = 0; capability < CAPABILITY_BITS; capability++)

@@ -104,7 +104,8 @@ static int options_set(int fs_fd, const char *data)
 static int new_filesystem(const char *type, const char *data, uint64_t attributes)
 {
         int fs_fd = sys_fsopen(type);
-        if (fs_fd < 0 || options_set(fs_fd, data) < 0 || sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+        if (fs_fd < 0 || options_set(fs_fd, data) < 0 ||
+            sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
                 return -1;
         int fd = sys_fsmount(fs_fd, attributes);
         (void) close(fs_fd);
@@ -185,7 +186,8 @@ static void mount_one(const struct child *child, size_t i, const struct taken *t
                         child_dev_fill(child);
                 break;
         case MOUNT_DEVPTS:
-                attach(child, i, new_filesystem("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5", attributes));
+                attach(child, i,
+                       new_filesystem("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5", attributes));
                 break;
         case MOUNT_MQUEUE:
                 attach(child, i, new_filesystem("mqueue", "", attributes));
@@ -273,7 +275,8 @@ static void paths_protect(const struct child *child)
                 if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
                         continue;
                 int copy = fd < 0 ? -1 : sys_open_tree(fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | 0x8000);
-                if (copy < 0 || sys_mount_setattr(copy, 1, MOUNT_ATTR_RDONLY, 0) < 0 || sys_attach(copy, fd) < 0)
+                if (copy < 0 || sys_mount_setattr(copy, 1, MOUNT_ATTR_RDONLY, 0) < 0 ||
+                    sys_attach(copy, fd) < 0)
                         child_fail(child, STAGE_READONLY_PATH, i);
                 (void) close(copy);
                 (void) close(fd);

@@ -66,7 +66,8 @@ void connection_send(struct connection *c, struct wire_writer *w, const int *fds
 {
         if (!c)
                 return;
-        struct wait now = wait_of_ms(0); /* never waits for a reader: skiffd attaches again and gets a snapshot */
+        struct wait now =
+                wait_of_ms(0); /* never waits for a reader: skiffd attaches again and gets a snapshot */
         struct error *e = wire_end(w);
         if (!e)
                 e = socket_send(c->source.fd, w->bytes.bytes, w->bytes.len_bytes, fds, n_fds, &now);

@@ -1,9 +1,9 @@
 #include "base/clock.h"
+#include "runtime/cgroup/tree.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/spawn.h"
 #include "runtime/supervisor/stdio.h"
 #include "runtime/supervisor/sys.h"
-#include "runtime/cgroup/tree.h"
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #define OOM_LOOK_NS 20000000
+#define OOM_LOOKS_MAX 100
 #define LINGER_NS 250000000 /* how long a process that outlived the container may hold its pipes */
 
 struct container *container_find(struct pod *pod, const char *id)
@@ -75,8 +76,13 @@ static void oom_look(struct timer *timer)
         struct container *c = CONTAINER_OF(timer, struct container, oom_look);
         struct wire_writer w;
         uint64_t kills = oom_kills(c);
-        if (kills <= c->oom_kills_told || !c->running || c->ended)
+        if (!c->running || c->ended)
                 return;
+        if (kills <= c->oom_kills_told) {
+                if (++c->oom_looks < OOM_LOOKS_MAX)
+                        timer_arm(&c->pod->loop, timer, clock_monotonic_ns() + OOM_LOOK_NS);
+                return;
+        }
         c->oom_kills_told = kills;
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
         wire_put_u32(&w, MESSAGE_OOM);
@@ -85,7 +91,7 @@ static void oom_look(struct timer *timer)
         wire_done(&w);
 }
 
-/* v1 says so before it kills, so the counter is looked at a moment later. */
+/* v1 says so before it kills, so the counter is looked at a moment later, and for a while. */
 static void oom_event_ready(struct source *source, uint32_t events)
 {
         struct container *c = CONTAINER_OF(source, struct container, oom_event);
@@ -97,6 +103,7 @@ static void oom_event_ready(struct source *source, uint32_t events)
                 gone = true;
         if (gone)
                 loop_remove(&c->pod->loop, source);
+        c->oom_looks = 0;
         c->oom_look.fire = oom_look;
         timer_arm(&c->pod->loop, &c->oom_look, clock_monotonic_ns() + OOM_LOOK_NS);
 }
@@ -264,7 +271,8 @@ static void fail(struct child_report *report, enum stage stage, int errnum)
 static void container_watch(struct container *c)
 {
         struct pod *pod = c->pod;
-        error_ignore(loop_add(&pod->loop, &c->exit, EPOLLIN)); /* fails for want of memory only: killed below */
+        error_ignore(
+                loop_add(&pod->loop, &c->exit, EPOLLIN)); /* fails for want of memory only: killed below */
         error_ignore(loop_add(&pod->loop, &c->report, EPOLLIN));
         if (c->oom_event.fd >= 0)
                 error_ignore(loop_add(&pod->loop, &c->oom_event, /* without it an OOM is told at the end */
@@ -309,8 +317,8 @@ static void container_spawn(struct container *c, const struct container_message 
                 child_run(&child);
 }
 
-void container_start(struct pod *pod, struct connection *connection, const struct container_message *m, int *fds,
-                     size_t n_fds, struct child_report *report)
+void container_start(struct pod *pod, struct connection *connection, const struct container_message *m,
+                     int *fds, size_t n_fds, struct child_report *report)
 {
         (void) n_fds; /* the decoder has checked every index */
         if (container_named(pod, m->spec.id)) {

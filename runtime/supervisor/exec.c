@@ -1,8 +1,8 @@
 #include "base/clock.h"
+#include "runtime/cgroup/tree.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/spawn.h"
 #include "runtime/supervisor/sys.h"
-#include "runtime/cgroup/tree.h"
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -37,7 +37,8 @@ static void exec_free(struct exec *x)
                 closep(&sources[i]->fd);
         }
         timer_stop(&pod->loop, &x->timer);
-        (void) tree_gone(x); /* what stays in the background keeps it, until the container's cgroup is removed */
+        (void) tree_gone(
+                x); /* what stays in the background keeps it, until the container's cgroup is removed */
         closep(&x->tree_fd);
         closep(&x->parent_fd);
         if (x->connection)
@@ -154,7 +155,8 @@ static int exec_spawn(struct exec *x, struct container *container, const struct 
                 *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = errno };
                 return -1;
         }
-        if (x->parent_fd >= 0 && tree_make(x->parent_fd, x->tree_name, x->is_v2, &x->tree_fd, &tasks_fd) < 0) {
+        if (x->parent_fd >= 0 &&
+            tree_make(x->parent_fd, x->tree_name, x->is_v2, &x->tree_fd, &tasks_fd) < 0) {
                 *report = (struct child_report){ .stage = STAGE_CGROUP, .errnum = errno };
                 return -1;
         }
@@ -178,8 +180,9 @@ static int exec_spawn(struct exec *x, struct container *container, const struct 
         return x->pid < 0 ? -1 : 0;
 }
 
-void exec_start(struct pod *pod, struct connection *c, struct container *container, const struct exec_message *m,
-                int out_fd, int err_fd, int64_t timeout_ms, struct child_report *report)
+void exec_start(struct pod *pod, struct connection *c, struct container *container,
+                const struct exec_message *m, int out_fd, int err_fd, int64_t timeout_ms,
+                struct child_report *report)
 {
         struct exec *x = calloc(1, sizeof(*x));
         if (!x) {

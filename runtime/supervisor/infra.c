@@ -80,7 +80,10 @@ static inline void forget(uintptr_t from, uintptr_t bytes)
 #if defined(__x86_64__)
         long result = __NR_madvise;
         register long advice __asm__("rdx") = MADV_DONTNEED;
-        __asm__ volatile("syscall" : "+a"(result) : "D"(from), "S"(bytes), "r"(advice) : "rcx", "r11", "memory");
+        __asm__ volatile("syscall"
+                         : "+a"(result)
+                         : "D"(from), "S"(bytes), "r"(advice)
+                         : "rcx", "r11", "memory");
 #else
         register long number __asm__("x8") = __NR_madvise;
         register long x0 __asm__("x0") = (long) from;
@@ -195,5 +198,6 @@ void infra_start(struct pod *pod, const struct pod_start *start, struct child_re
         if (report->stage == STAGE_NONE)
                 netns_open(pod, report);
         pod->infra.exit.ready = infra_ended;
-        error_ignore(loop_add(&pod->loop, &pod->infra.exit, EPOLLIN)); /* it would be seen at the next attach */
+        error_ignore(
+                loop_add(&pod->loop, &pod->infra.exit, EPOLLIN)); /* it would be seen at the next attach */
 }

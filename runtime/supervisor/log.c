@@ -23,15 +23,16 @@ static void batch_begin(struct batch *b, const struct log_stream *stream, int64_
         clock_format(wall_ns, when);
         b->n_parts = b->n_lines = b->len_bytes = 0;
         for (int partial = 0; partial < 2; partial++)
-                b->prefix_bytes[partial] = (size_t) snprintf(b->prefixes[partial], PREFIX_MAX, "%s %s %c ", when,
-                                                             stream->name, partial ? 'P' : 'F');
+                b->prefix_bytes[partial] = (size_t) snprintf(b->prefixes[partial], PREFIX_MAX, "%s %s %c ",
+                                                             when, stream->name, partial ? 'P' : 'F');
 }
 
 static void batch_put(struct batch *b, const char *bytes, size_t len_bytes)
 {
         if (len_bytes == 0)
                 return;
-        b->parts[b->n_parts++] = (struct iovec){ .iov_base = (char *) (uintptr_t) bytes, .iov_len = len_bytes };
+        b->parts[b->n_parts++] =
+                (struct iovec){ .iov_base = (char *) (uintptr_t) bytes, .iov_len = len_bytes };
         b->len_bytes += len_bytes;
 }
 
@@ -44,8 +45,9 @@ static int log_writev(struct log_file *file, const struct iovec *parts, size_t n
         if (n_bytes == (ssize_t) len_bytes)
                 return 0;
         /* All of the batch goes: no reader ever sees half a line. We are the only writer, so the end is ours. */
-        if (n_bytes > 0 && fstat(file->fd, &before) == 0 && before.st_size >= n_bytes)
-                (void) ftruncate(file->fd, before.st_size - n_bytes);
+        if (n_bytes > 0 && fstat(file->fd, &before) == 0 && before.st_size >= n_bytes &&
+            ftruncate(file->fd, before.st_size - n_bytes) < 0)
+                return -1; /* a filesystem that cannot even shrink a file: the half line stays */
         return -1;
 }
 
@@ -56,8 +58,8 @@ static int log_mark(struct log_file *file, int64_t wall_ns)
         if (file->dropped == 0)
                 return 0;
         clock_format(wall_ns, when);
-        int n = snprintf(text, sizeof(text), "%s stderr F skiff: %llu lines of the log were lost here\n", when,
-                         (unsigned long long) file->dropped);
+        int n = snprintf(text, sizeof(text), "%s stderr F skiff: %llu lines of the log were lost here\n",
+                         when, (unsigned long long) file->dropped);
         struct iovec part = { .iov_base = text, .iov_len = (size_t) n };
         if (log_writev(file, &part, 1, part.iov_len) < 0)
                 return -1;
@@ -67,7 +69,8 @@ static int log_mark(struct log_file *file, int64_t wall_ns)
 
 static void batch_write(struct log_file *file, struct batch *b, int64_t wall_ns)
 {
-        if (b->n_parts && (log_mark(file, wall_ns) < 0 || log_writev(file, b->parts, b->n_parts, b->len_bytes) < 0))
+        if (b->n_parts &&
+            (log_mark(file, wall_ns) < 0 || log_writev(file, b->parts, b->n_parts, b->len_bytes) < 0))
                 file->dropped += b->n_lines;
         b->n_parts = b->n_lines = b->len_bytes = 0;
 }

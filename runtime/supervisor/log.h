@@ -12,7 +12,7 @@
 #define PARTIAL_FLUSH_NS 900000000 /* within a second, so that `logs -f` shows a prompt */
 
 struct log_file {
-        int fd; /* -1: what is written is thrown away */
+        int fd;           /* -1: what is written is thrown away */
         uint64_t dropped; /* lines since the last that went through */
 };
 

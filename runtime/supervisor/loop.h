@@ -19,7 +19,7 @@ struct timer {
         int armed;
 };
 
-#define CONTAINER_OF(pointer, type, member) ((type *) (void *) ((char *) (pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *) (void *) ((char *) (pointer) -offsetof(type, member)))
 
 struct loop {
         int epoll_fd;

@@ -5,9 +5,9 @@
  * with three descriptors: the listening socket, the exits file, the first connection. It makes itself a root that holds
  * nothing but a null device, the pod's shm and a mount point for root filesystems, and opens no path of the host's ever
  * after. It never aborts: what fails is answered as an error. */
-#include "runtime/supervisor/pod.h"
 #include "base/mount.h"
 #include "base/socket.h"
+#include "runtime/supervisor/pod.h"
 #include "runtime/supervisor/sys.h"
 #include <signal.h>
 #include <string.h>
@@ -67,7 +67,8 @@ static void oom_score_set(struct pod *pod, int score)
         int n = snprintf(text, sizeof(text), "%d", score);
         _cleanup_(closep) int fd = openat(pod->proc_fd, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, text, (size_t) n) != n)
-                (void) snprintf(pod->notice, sizeof(pod->notice), "oom_score_adj %d: %s", score, strerror(errno));
+                (void) snprintf(pod->notice, sizeof(pod->notice), "oom_score_adj %d: %s", score,
+                                strerror(errno));
 }
 
 void pod_start(struct pod *pod, const struct pod_start *start, int shm_fd, struct child_report *report)

@@ -107,6 +107,7 @@ struct container {
         int tree_fd, oom_fd, stdin_fd; /* cgroup directory that holds its processes; -1 where there is none */
         struct source oom_event;
         uint64_t oom_kills_before, oom_kills_told;
+        unsigned oom_looks;
         struct log_file log;
         struct stream out, err;
         struct timer flush, linger, oom_look;

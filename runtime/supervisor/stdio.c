@@ -85,7 +85,8 @@ void stdio_watch(struct container *c)
         struct stream *streams[] = { &c->out, &c->err };
         for (int i = 0; i < 2; i++)
                 if (streams[i]->source.fd >= 0)
-                        error_ignore(loop_add(&c->pod->loop, &streams[i]->source, EPOLLIN)); /* drained at its end */
+                        error_ignore(loop_add(&c->pod->loop, &streams[i]->source,
+                                              EPOLLIN)); /* drained at its end */
 }
 
 void stdio_drain(struct container *c)

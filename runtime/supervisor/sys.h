@@ -24,8 +24,8 @@
 #define SYS_UMOUNT_DETACH 2
 
 struct sys_clone_args {
-        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size,
-                cgroup;
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+                set_tid_size, cgroup;
 };
 
 static inline pid_t sys_clone3(const struct sys_clone_args *args)
@@ -78,8 +78,8 @@ static inline int sys_attach(int mount_fd, int to_fd)
 static inline int sys_mount_setattr(int mount_fd, int recursive, uint64_t set, uint64_t propagation)
 {
         struct mount_attr attr = { .attr_set = set, .propagation = propagation };
-        return (int) syscall(__NR_mount_setattr, mount_fd, "", AT_EMPTY_PATH | (recursive ? 0x8000 : 0), &attr,
-                             sizeof(attr));
+        return (int) syscall(__NR_mount_setattr, mount_fd, "", AT_EMPTY_PATH | (recursive ? 0x8000 : 0),
+                             &attr, sizeof(attr));
 }
 
 static inline int sys_openat2(int dir_fd, const char *path, uint64_t flags, uint64_t resolve)

@@ -37,15 +37,18 @@ static void bench_pods(struct fixture *f, size_t rounds, bool host_network)
         int64_t *took = NEW_ARRAY(int64_t, rounds);
         for (size_t i = 0; i < rounds; i++) {
                 int64_t before = clock_monotonic_ns();
-                pod_up(f, (struct pod_spec){ .hostname = host_network ? NULL : "bench", .host_network = host_network });
+                pod_up(f, (struct pod_spec){ .hostname = host_network ? NULL : "bench",
+                                             .host_network = host_network });
                 took[i] = clock_monotonic_ns() - before;
                 pod_down(f);
         }
-        report(host_network ? "pod, host network (with cgroup)" : "pod, own network (with cgroup)", took, rounds);
+        report(host_network ? "pod, host network (with cgroup)" : "pod, own network (with cgroup)", took,
+               rounds);
         free(took);
 }
 
-static void bench_starts(struct fixture *f, size_t rounds, const struct seccomp_program *seccomp, const char *what)
+static void bench_starts(struct fixture *f, size_t rounds, const struct seccomp_program *seccomp,
+                         const char *what)
 {
         int64_t *took = NEW_ARRAY(int64_t, rounds), *whole = NEW_ARRAY(int64_t, rounds);
         for (size_t i = 0; i < rounds; i++) {
@@ -65,7 +68,8 @@ static void bench_starts(struct fixture *f, size_t rounds, const struct seccomp_
         free(whole);
 }
 
-static void bench_execs(struct fixture *f, size_t rounds, const struct seccomp_program *seccomp, const char *what)
+static void bench_execs(struct fixture *f, size_t rounds, const struct seccomp_program *seccomp,
+                        const char *what)
 {
         int64_t *took = NEW_ARRAY(int64_t, rounds);
         _cleanup_(container_spec_freep) struct container_spec *like = spec_of(f, "c1", NULL);
@@ -138,7 +142,8 @@ int main(int argc, char **argv)
                (unsigned long long) pss_kb(runtime_pod_infra_pid(f->pod)));
         if (argc > 2) {
                 char command[64];
-                (void) snprintf(command, sizeof(command), "cat /proc/%d/smaps", runtime_pod_supervisor_pid(f->pod));
+                (void) snprintf(command, sizeof(command), "cat /proc/%d/smaps",
+                                runtime_pod_supervisor_pid(f->pod));
                 (void) !system(command);
         }
         assert_ok(runtime_container_signal(f->pod, "c1", SIGKILL, &f->wait));

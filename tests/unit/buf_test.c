@@ -34,4 +34,5 @@ static void reading_tells_the_limit_from_one_byte_more(void **state)
         }
 }
 
-UNIT_MAIN(TEST(the_limit_holds_and_a_failed_append_changes_nothing), TEST(reading_tells_the_limit_from_one_byte_more))
+UNIT_MAIN(TEST(the_limit_holds_and_a_failed_append_changes_nothing),
+          TEST(reading_tells_the_limit_from_one_byte_more))

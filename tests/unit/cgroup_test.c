@@ -1,8 +1,8 @@
 /* As root. The conversions are pure; the rest makes cgroups below /skiff-test-PID on whatever this host has: v1 hierarchies
  * or v2 (tests/vm/cgroup-v2.sh runs it there). */
-#include "runtime/cgroup/cgroup_internal.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "runtime/cgroup/cgroup_internal.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -74,7 +74,8 @@ static void place_close(struct place *p)
         free(p->notes);
 }
 
-static void assert_value(struct place *p, const char *controller, const char *v1, const char *v2, const char *want)
+static void assert_value(struct place *p, const char *controller, const char *v1, const char *v2,
+                         const char *want)
 {
         char text[256];
         const struct hierarchy *h = hierarchy_of(p->cgroups, controller);
@@ -105,18 +106,23 @@ static void limits_are_set_and_all_is_removed(void **dir)
         assert_value(&p, "cpu", "cpu.cfs_quota_us", "cpu.max", v2 ? "20000 50000" : "20000");
         assert_value(&p, "memory", "memory.limit_in_bytes", "memory.max", "67108864");
         assert_value(&p, "pids", "pids.max", "pids.max", "17");
-        limits = (struct cgroup_limits){ .memory_limit_bytes = 32 << 20, .memory_swap_limit_bytes = 32 << 20, .pids_limit = -1, .cpu_quota_us = -1 };
+        limits = (struct cgroup_limits){ .memory_limit_bytes = 32 << 20,
+                                         .memory_swap_limit_bytes = 32 << 20,
+                                         .pids_limit = -1,
+                                         .cpu_quota_us = -1 };
         assert_ok(cgroup_update(p.cgroups, p.path, &limits));
         assert_value(&p, "memory", "memory.limit_in_bytes", "memory.max", "33554432");
         assert_value(&p, "pids", "pids.max", "pids.max", "max");
-        limits = (struct cgroup_limits){ .memory_limit_bytes = 96 << 20, .memory_swap_limit_bytes = 96 << 20 };
+        limits =
+                (struct cgroup_limits){ .memory_limit_bytes = 96 << 20, .memory_swap_limit_bytes = 96 << 20 };
         assert_ok(cgroup_update(p.cgroups, p.path, &limits));
         const struct cgroup_unified unified = { .key = v2 ? "memory.high" : "x.y", .value = "1048576" };
         limits = (struct cgroup_limits){ .unified = &unified, .n_unified = 1 };
         if (v2)
                 assert_ok(cgroup_update(p.cgroups, p.path, &limits));
         else
-                assert_fails(ERROR_INVALID_ARGUMENT, "need cgroup v2", cgroup_update(p.cgroups, p.path, &limits));
+                assert_fails(ERROR_INVALID_ARGUMENT, "need cgroup v2",
+                             cgroup_update(p.cgroups, p.path, &limits));
         struct cgroup_stats stats;
         assert_ok(cgroup_stats(p.cgroups, p.path, &stats));
         assert_true(stats.has_cpu && stats.has_memory);
@@ -200,13 +206,16 @@ static void devices_are_denied_by_default(void **dir)
         _cleanup_(freep) char *node = format_string("%s/node", (const char *) *dir);
         /* /dev/kmsg: harmless to open, and not among the defaults */
         assert_int_equal(mknod(node, S_IFCHR | 0600, makedev(1, 11)), 0);
-        _cleanup_(freep) char *use = format_string("exec 3<%s", node), *null = format_string("echo x > /dev/null");
+        _cleanup_(freep) char *use = format_string("exec 3<%s", node),
+                              *null = format_string("echo x > /dev/null");
         assert_ok(cgroup_make(p.cgroups, p.path, NULL));
         assert_int_equal(run_in(&p, use), 0);
         assert_ok(cgroup_devices(p.cgroups, p.path, NULL, 0, false));
         assert_int_not_equal(run_in(&p, use), 0);
         assert_int_equal(run_in(&p, null), 0);
-        const struct device_rule allow = { .allow = true, .type = 'c', .major = 1, .minor = 11, .read = true };
+        const struct device_rule allow = {
+                .allow = true, .type = 'c', .major = 1, .minor = 11, .read = true
+        };
         assert_ok(cgroup_devices(p.cgroups, p.path, &allow, 1, false));
         assert_int_equal(run_in(&p, use), 0);
         _cleanup_(freep) char *write = format_string("exec 3>%s", node);
@@ -221,13 +230,14 @@ static void bad_paths_are_refused(void **dir)
         static const char *const bad[] = { "", "/", "a", "/a/../b", "/a//b", "/a/", "/.." };
         place_open(&p, *dir);
         for (size_t i = 0; i < LENGTH(bad); i++)
-                assert_fails(ERROR_INVALID_ARGUMENT, "is not a cgroup path", cgroup_make(p.cgroups, bad[i], NULL));
+                assert_fails(ERROR_INVALID_ARGUMENT, "is not a cgroup path",
+                             cgroup_make(p.cgroups, bad[i], NULL));
         place_close(&p);
         struct cgroups *none = NULL;
         assert_fails(ERROR_FAILED_PRECONDITION, "no cgroup hierarchy", cgroups_open("/proc", NULL, &none));
 }
 
-UNIT_MAIN(TEST(shares_become_weights), TEST(swap_is_what_is_left_of_both), TEST(device_programs_are_built_within_bounds),
-          IN_TMPDIR(limits_are_set_and_all_is_removed), IN_TMPDIR(parents_that_were_there_stay),
-          IN_TMPDIR(everything_in_it_is_killed), IN_TMPDIR(devices_are_denied_by_default),
-          IN_TMPDIR(bad_paths_are_refused))
+UNIT_MAIN(TEST(shares_become_weights), TEST(swap_is_what_is_left_of_both),
+          TEST(device_programs_are_built_within_bounds), IN_TMPDIR(limits_are_set_and_all_is_removed),
+          IN_TMPDIR(parents_that_were_there_stay), IN_TMPDIR(everything_in_it_is_killed),
+          IN_TMPDIR(devices_are_denied_by_default), IN_TMPDIR(bad_paths_are_refused))

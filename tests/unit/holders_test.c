@@ -7,7 +7,8 @@
 
 static void helpers_of_a_dead_daemon_are_ended_and_others_are_not(void **dir)
 {
-        _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), first_fd = -1, second_fd = -1;
+        _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), first_fd = -1,
+                              second_fd = -1;
         const char *argv[] = { "sleep", "100", NULL };
         struct process_start start = process_start_init("/bin/sleep", argv);
         struct process helper, stranger;

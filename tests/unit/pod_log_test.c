@@ -1,8 +1,8 @@
 /* The CRI log as skiff-pod writes it; as root, since a full disk is a tmpfs of one page. */
-#include "runtime/supervisor/log.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mount.h"
+#include "runtime/supervisor/log.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
 
@@ -25,8 +25,10 @@ static void take(struct log_file *file, struct log_stream *stream, const char *t
 static void lines_are_split_and_joined(void **dir)
 {
         _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        struct log_file file = { .fd = openat(dir_fd, "log", O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600) };
-        struct log_stream out = { .name = "stdout", .line_max_bytes = 8 }, err = { .name = "stderr", .line_max_bytes = 8 };
+        struct log_file file = { .fd = openat(dir_fd, "log", O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC,
+                                              0600) };
+        struct log_stream out = { .name = "stdout", .line_max_bytes = 8 },
+                          err = { .name = "stderr", .line_max_bytes = 8 };
         take(&file, &out, "a\n\nbc");
         take(&file, &err, "e\n");
         take(&file, &out, "d\n12345678\n123456789\n");
@@ -37,9 +39,10 @@ static void lines_are_split_and_joined(void **dir)
         log_flush(&file, &out, 1, AT_NS);
         (void) close(file.fd);
         _cleanup_(freep) char *text = content(dir_fd);
-        assert_string_equal(text, WHEN " stdout F a\n" WHEN " stdout F \n" WHEN " stderr F e\n" WHEN " stdout F bcd\n"
-                                  WHEN " stdout F 12345678\n" WHEN " stdout P 12345678\n" WHEN " stdout F 9\n"
-                                  WHEN " stdout P tail\n" WHEN " stdout F end\n");
+        assert_string_equal(text, WHEN " stdout F a\n" WHEN " stdout F \n" WHEN " stderr F e\n" WHEN
+                                       " stdout F bcd\n" WHEN " stdout F 12345678\n" WHEN
+                                       " stdout P 12345678\n" WHEN " stdout F 9\n" WHEN
+                                       " stdout P tail\n" WHEN " stdout F end\n");
 }
 
 static void a_full_disk_loses_whole_lines_and_says_so(void **state)
@@ -48,7 +51,8 @@ static void a_full_disk_loses_whole_lines_and_says_so(void **state)
         const char *const options[] = { "size", "4096", NULL };
         _cleanup_(closep) int dir_fd = -1;
         assert_ok(mount_new("tmpfs", options, 0, &dir_fd));
-        struct log_file file = { .fd = openat(dir_fd, "log", O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600) };
+        struct log_file file = { .fd = openat(dir_fd, "log", O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC,
+                                              0600) };
         struct log_stream out = { .name = "stdout", .line_max_bytes = 16384 };
         for (int i = 0; i < 100; i++)
                 take(&file, &out, "0123456789012345678901234567890123456789\n");
@@ -63,9 +67,11 @@ static void a_full_disk_loses_whole_lines_and_says_so(void **state)
         assert_int_equal(ftruncate(file.fd, 0), 0);
         take(&file, &out, "room\n");
         assert_int_equal(file.dropped, 0);
-        _cleanup_(freep) char *text = content(dir_fd), *want = format_string(
-                WHEN " stderr F skiff: %llu lines of the log were lost here\n" WHEN " stdout F room\n",
-                (unsigned long long) dropped);
+        _cleanup_(freep) char *text = content(dir_fd),
+                              *want = format_string(
+                                      WHEN " stderr F skiff: %llu lines of the log were lost here\n" WHEN
+                                           " stdout F room\n",
+                                      (unsigned long long) dropped);
         assert_string_equal(text, want);
         (void) close(file.fd);
 }

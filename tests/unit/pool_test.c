@@ -57,4 +57,5 @@ static void quick_work_does_not_wait_behind_slow_kinds(void **state)
         pool_free(pool);
 }
 
-UNIT_MAIN(TEST(a_kind_stays_below_its_cap_and_all_work_is_done), TEST(quick_work_does_not_wait_behind_slow_kinds))
+UNIT_MAIN(TEST(a_kind_stays_below_its_cap_and_all_work_is_done),
+          TEST(quick_work_does_not_wait_behind_slow_kinds))

@@ -1,5 +1,5 @@
-#include "base/process.h"
 #include "base/clock.h"
+#include "base/process.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -80,7 +80,8 @@ static void a_program_that_is_not_there_is_named(void **state)
         const char *argv[] = { "x", NULL };
         struct process_start start = process_start_init("/nonexistent/x", argv);
         struct process process;
-        assert_fails(ERROR_INTERNAL, "start /nonexistent/x: exec: No such file", process_spawn(&start, &process));
+        assert_fails(ERROR_INTERNAL, "start /nonexistent/x: exec: No such file",
+                     process_spawn(&start, &process));
 }
 
 static void the_child_has_just_the_descriptors_named(void **state)

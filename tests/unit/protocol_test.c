@@ -3,10 +3,13 @@
 
 static void container_put(struct wire_writer *w)
 {
-        char *argv[] = { (char *) "sh", (char *) "-c", (char *) "x", NULL }, *env[] = { (char *) "A=b", NULL };
+        char *argv[] = { (char *) "sh", (char *) "-c", (char *) "x", NULL },
+             *env[] = { (char *) "A=b", NULL };
         char *masked[] = { (char *) "/proc/kcore", NULL };
-        struct container_mount mounts[] = { { .kind = MOUNT_BIND, .target = (char *) "/a", .source_fd = 2, .readonly = true },
-                                            { .kind = MOUNT_TMPFS, .target = (char *) "/b", .data = (char *) "size=1", .source_fd = -1 } };
+        struct container_mount mounts[] = {
+                { .kind = MOUNT_BIND, .target = (char *) "/a", .source_fd = 2, .readonly = true },
+                { .kind = MOUNT_TMPFS, .target = (char *) "/b", .data = (char *) "size=1", .source_fd = -1 }
+        };
         struct container_device device = { .path = (char *) "/dev/x", .type = 'c', .major = 1, .minor = 2 };
         uint32_t groups[] = { 1, 2 };
         struct container_rlimit limit = { .resource = 7, .soft = 1, .hard = UINT64_MAX };
@@ -73,7 +76,8 @@ static void what_is_cut_or_out_of_range_is_refused(void **state)
         for (size_t len_bytes = 0; len_bytes < w.bytes.len_bytes; len_bytes++)
                 assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
                              container_message_get(w.bytes.bytes, len_bytes, 3, &m));
-        assert_fails(ERROR_INVALID_ARGUMENT, "malformed", container_message_get(w.bytes.bytes, w.bytes.len_bytes, 2, &m));
+        assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
+                     container_message_get(w.bytes.bytes, w.bytes.len_bytes, 2, &m));
         /* Every byte changed once: refused or not, nothing is read or written where it should not be. */
         for (size_t i = 0; i < w.bytes.len_bytes; i++) {
                 w.bytes.bytes[i] = (char) ~w.bytes.bytes[i];
@@ -109,9 +113,11 @@ static void stages_have_their_words(void **state)
                                   odd = { .stage = 12345, .errnum = EIO, .index = 77 };
         assert_fails(ERROR_FAILED_PRECONDITION, "exec: \"x\": executable file not found in $PATH",
                      stage_error(&not_found, NULL, &process));
-        assert_fails(ERROR_FAILED_PRECONDITION, "chdir to cwd (\"/w\") set in config.json failed: no such file",
+        assert_fails(ERROR_FAILED_PRECONDITION,
+                     "chdir to cwd (\"/w\") set in config.json failed: no such file",
                      stage_error(&cwd, NULL, &process));
-        assert_fails(ERROR_FAILED_PRECONDITION, "exec x: exec format error", stage_error(&format, NULL, &process));
+        assert_fails(ERROR_FAILED_PRECONDITION, "exec x: exec format error",
+                     stage_error(&format, NULL, &process));
         assert_fails(ERROR_FAILED_PRECONDITION, "start", stage_error(&odd, NULL, NULL));
         for (uint32_t stage = 0; stage <= STAGE_LAST; stage++) {
                 struct child_report report = { .stage = stage, .errnum = EIO, .index = 99 };

@@ -137,7 +137,8 @@ void pod_down(struct fixture *f)
         cgroups_remove(f);
 }
 
-static struct container_mount *mount_add(struct container_spec *spec, enum mount_kind kind, const char *target)
+static struct container_mount *mount_add(struct container_spec *spec, enum mount_kind kind,
+                                         const char *target)
 {
         spec->mounts = grow_array(spec->mounts, spec->n_mounts + 1, sizeof(*spec->mounts));
         struct container_mount *m = &spec->mounts[spec->n_mounts++];
@@ -207,7 +208,9 @@ struct error *container_try(struct fixture *f, const struct container_spec *spec
                            spec->all_devices));
         TRY(mount_clone(f->rootfs_dir_fd, "", false, &rootfs_fd));
         log_fd = openat(f->dir_fd, spec->id, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        struct runtime_start start = { .rootfs_fd = rootfs_fd, .log_fd = log_fd, .log_line_max_bytes = 16384 };
+        struct runtime_start start = { .rootfs_fd = rootfs_fd,
+                                       .log_fd = log_fd,
+                                       .log_line_max_bytes = 16384 };
         TRY(runtime_container_start(f->pod, spec, &start, &f->wait, &pid, &started));
         assert_true(started > 0);
         return NULL;
@@ -228,6 +231,9 @@ struct runtime_event event_wait(struct fixture *f, enum runtime_event_kind kind)
                 assert_ok(runtime_pod_next_event(f->pod, &event, &got));
                 if (got && event.kind == kind)
                         return event;
+                if (got)
+                        print_message("event %d of %s: %d\n", (int) event.kind, event.exit.container_id,
+                                      event.exit.exit_code);
                 if (got && event.kind == RUNTIME_EVENT_LOST)
                         fail_msg("the supervisor is gone");
         }

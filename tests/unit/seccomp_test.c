@@ -1,6 +1,6 @@
 /* Programs are loaded for real, in a child each. */
-#include "runtime/seccomp.h"
 #include "runtime/capabilities.h"
+#include "runtime/seccomp.h"
 #include "tests/unit/unit.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -15,7 +15,8 @@ static int under(const struct seccomp_program *program, long (*call)(void))
 {
         pid_t child = fork();
         if (child == 0) {
-                struct sock_fprog filter = { .len = (unsigned short) (program->len_bytes / sizeof(struct sock_filter)),
+                struct sock_fprog filter = { .len = (unsigned short) (program->len_bytes /
+                                                                      sizeof(struct sock_filter)),
                                              .filter = (struct sock_filter *) (uintptr_t) program->bpf };
                 if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
                     syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
@@ -90,9 +91,10 @@ static void the_default_profile_allows_and_refuses(void **state)
 static void a_profile_of_ones_own_is_compiled(void **state)
 {
         (void) state;
-        static const char json[] = "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"SCMP_ARCH_X86_64\"],"
-                                   "\"syscalls\":[{\"names\":[\"getppid\",\"no_such_call\"],"
-                                   "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":17}]}";
+        static const char json[] =
+                "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"SCMP_ARCH_X86_64\"],"
+                "\"syscalls\":[{\"names\":[\"getppid\",\"no_such_call\"],"
+                "\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":17}]}";
         _cleanup_(seccomp_cache_freep) struct seccomp_cache *cache = NULL;
         const struct seccomp_program *program = NULL;
         assert_ok(seccomp_cache_open(&cache));
@@ -121,7 +123,8 @@ static void what_is_wrong_is_named(void **state)
         const struct seccomp_program *program = NULL;
         assert_ok(seccomp_cache_open(&cache));
         for (size_t i = 0; i < LENGTH(wrong); i++)
-                assert_fails(ERROR_INVALID_ARGUMENT, wrong[i][1], seccomp_profile(cache, wrong[i][0], 0, &program));
+                assert_fails(ERROR_INVALID_ARGUMENT, wrong[i][1],
+                             seccomp_profile(cache, wrong[i][0], 0, &program));
         assert_null(program);
 }
 

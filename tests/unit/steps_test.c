@@ -1,5 +1,5 @@
-#include "base/steps.h"
 #include "base/fault.h"
+#include "base/steps.h"
 #include "tests/unit/unit.h"
 
 /* An object that writes down what is done to it. */
@@ -36,7 +36,9 @@ static struct error *record(void *o, size_t begun)
         return NULL;
 }
 
-static const struct step table[] = { { "one", make1, undo1 }, { "two", make2, undo2 }, { "three", make3, undo3 } };
+static const struct step table[] = { { "one", make1, undo1 },
+                                     { "two", make2, undo2 },
+                                     { "three", make3, undo3 } };
 static const struct steps steps = { .name = "t", .table = table, .n = LENGTH(table), .record = record };
 
 static void a_make_runs_its_steps_in_order_and_times_them(void **state)
@@ -115,9 +117,11 @@ static void an_end_goes_on_where_its_intent_cannot_be_recorded(void **state)
         (void) state;
         struct object o = { 0 };
         struct wait wait = wait_of_ms(10000);
-        const struct steps end = {
-                .name = "e", .table = table, .n = LENGTH(table), .record = record_fails, .record_may_fail = true
-        };
+        const struct steps end = { .name = "e",
+                                   .table = table,
+                                   .n = LENGTH(table),
+                                   .record = record_fails,
+                                   .record_may_fail = true };
         assert_ok(steps_end(&end, &o, &wait, NULL));
         assert_string_equal(o.done, "+1 +2 +3 ");
 }

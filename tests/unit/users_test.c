@@ -7,7 +7,8 @@ static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n# a comment\nbroken
                              "evil:x:4294967296:0::/:\nminus:x:-1:0::/:\nlast:x:4294967295:0::/:\n"
                              "app:x:1000:1001:App:/home/app:/bin/sh\nnohome:x:1002:1002\n"
                              "odd:x:1003:1003::/a\rb:/bin/sh\n";
-static const char group[] = "root:x:0:\nwheel:x:10:app,root\naudio:x:29:app\nappgrp:x:1001:app\nbad:x:99999999999:app\n";
+static const char group[] =
+        "root:x:0:\nwheel:x:10:app,root\naudio:x:29:app\nappgrp:x:1001:app\nbad:x:99999999999:app\n";
 
 static struct error *resolve(const char *text, struct user *out)
 {
