@@ -1,3 +1,4 @@
+#define ERROR_DEFINES_ /* the functions that error.h wraps for clang-tidy */
 #include "base/error.h"
 #include <stdarg.h>
 #include <stdatomic.h>

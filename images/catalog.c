@@ -50,7 +50,7 @@ static struct error *read_image(void *context, const struct db_row *row)
         image->diff_ids = strings_empty();
         image->size_bytes = strlen(config);
         TRY_WRAP(config_parse(config, strlen(config), &image->config, &diff_ids), "image %s", image->id);
-        list->images = grow_array(list->images, list->n + 1, sizeof(*list->images));
+        list->images = grow_array(list->images, list->n + 1, sizeof(struct image *));
         list->images[list->n++] = TAKE(image);
         return NULL;
 }

@@ -109,11 +109,15 @@ static struct error *read_manifest(struct import *import, const struct descripto
         blob_name(&from->digest, name);
         TRY_WRAP(read_file(import, name, &bytes), "manifest");
         digest_of(bytes.bytes, bytes.len_bytes, &got);
-        struct error *e = digest_equal(&got, &from->digest)
-                                  ? manifest_parse(bytes.bytes, bytes.len_bytes, from->media_type, out)
-                                  : error_new(ERROR_DATA_LOSS, "its digest is another");
+        struct error *e = NULL;
+        if (!digest_equal(&got, &from->digest))
+                e = error_new(ERROR_DATA_LOSS, "its digest is another");
+        else
+                e = manifest_parse(bytes.bytes, bytes.len_bytes, from->media_type, out);
         buf_done(&bytes);
-        return e ? error_wrap(e, "%s", name) : NULL;
+        if (e)
+                return error_wrap(e, "%s", name);
+        return NULL;
 }
 
 static struct error *oci_layers(struct import *import, struct imported *image,
@@ -153,13 +157,13 @@ static struct error *oci_image(struct import *import, const struct descriptor *t
         _cleanup_(manifest_freep) struct manifest *manifest = NULL, *inner = NULL;
         TRY(read_manifest(import, top, &manifest));
         const struct manifest *use = manifest;
-        if (manifest->kind == MANIFEST_INDEX) {
+        if (use && use->kind == MANIFEST_INDEX) {
                 const struct descriptor *chosen = NULL;
                 TRY(manifest_choose(manifest, &chosen));
                 TRY(read_manifest(import, chosen, &inner));
                 use = inner;
         }
-        if (use->kind != MANIFEST_IMAGE)
+        if (!use || use->kind != MANIFEST_IMAGE) /* never NULL, but analysers believe that an error can be */
                 return error_new(ERROR_INVALID_ARGUMENT, "an index inside an index");
         struct imported *image = imported_add(import);
         blob_name(&use->config.digest, config);

@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 /* uthash's macros convert signs */
 #pragma GCC diagnostic ignored "-Wsign-conversion"
+#ifndef __clang__ /* gcc's analyzer does not see that the table holds what is put into it */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
 #include <uthash.h>
 
 enum layer_state {
@@ -91,11 +94,13 @@ struct error *layers_open(int root_fd, struct trash *trash, struct layers **out)
 
 void layers_free(struct layers *layers)
 {
-        struct layer *layer, *next;
+        struct layer *layer = NULL, *next = NULL;
         if (!layers)
                 return;
         HASH_ITER(hh, layers->table, layer, next)
-        layer_free(layers, layer);
+        {
+                layer_free(layers, layer);
+        }
         closep(&layers->fd);
         (void) pthread_mutex_destroy(&layers->lock);
         free(layers);

@@ -88,6 +88,7 @@ static struct error *serve(struct request *request, char **media_type)
         struct taker taker = { is_stream ? write_pipe : send_data, request };
         if (type < PULL_READ_FILE || type > PULL_STREAM_BLOB || received->message.n_texts != 1)
                 return error_new(ERROR_INTERNAL, "an unknown request");
+        // cppcheck-suppress returnDanglingLifetime
         return request->source->ops->fetch(request->source, type, received->texts[0],
                                            received->message.size_bytes, &taker, media_type);
 }

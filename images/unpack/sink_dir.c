@@ -319,7 +319,7 @@ static struct error *on_entry_end(struct layer_sink *face, const struct sink_ent
 static struct error *on_hardlink(struct layer_sink *face, const char *path, const char *target)
 {
         struct sink_dir *sink = (struct sink_dir *) face;
-        const char *slash = strrchr(target, '/'), *name, *target_name = slash ? slash + 1 : target;
+        const char *slash = strrchr(target, '/'), *name = NULL, *target_name = slash ? slash + 1 : target;
         _cleanup_(freep) char *target_parent = dup_bytes(target, slash ? (size_t) (slash - target) : 0);
         _cleanup_(closep) int target_fd = open_below(sink->root_fd, target_parent, O_PATH | O_DIRECTORY);
         if (target_fd < 0)
@@ -329,7 +329,7 @@ static struct error *on_hardlink(struct layer_sink *face, const char *path, cons
             is_whiteout(&st))
                 return error_new(ERROR_INVALID_ARGUMENT, "hard link to \"%s\", which is no file of the layer",
                                  target);
-        int parent_fd;
+        int parent_fd = -1;
         TRY(parent_of(sink, path, &parent_fd, &name));
         if (linkat(target_fd, target_name, parent_fd, name, 0) == 0)
                 return NULL;
@@ -347,8 +347,8 @@ static struct error *on_hardlink(struct layer_sink *face, const char *path, cons
 static struct error *on_whiteout(struct layer_sink *face, const char *path)
 {
         struct sink_dir *sink = (struct sink_dir *) face;
-        int parent_fd;
-        const char *name;
+        int parent_fd = -1;
+        const char *name = NULL;
         struct stat st;
         TRY(parent_of(sink, path, &parent_fd, &name));
         if (mknodat(parent_fd, name, S_IFCHR, makedev(0, 0)) == 0) {

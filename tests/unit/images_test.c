@@ -67,7 +67,7 @@ static struct error *import_bytes(struct images *images, const struct buf *archi
 
 #define BUF(name)                                                                                            \
         struct buf name;                                                                                     \
-        buf_init(&name, 256 << 20)
+        buf_init(&(name), 256 << 20)
 #define PUT(tar, ...) tar_put(&tar, &(struct tar_entry){ __VA_ARGS__ })
 
 static void make_base(struct buf *to)

@@ -31,6 +31,7 @@ static bool has_status(pid_t pid, const char *line)
 static pid_t find_child(const char *name)
 {
         _cleanup_(closedirp) DIR *proc = opendir("/proc");
+        assert_non_null(proc);
         _cleanup_(freep) char *ppid = format_string("\nPPid:\t%d\n", getpid()),
                               *named = format_string("Name:\t%s\n", name);
         for (struct dirent *entry; (entry = readdir(proc));) {

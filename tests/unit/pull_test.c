@@ -138,11 +138,13 @@ static struct registry start_registry(const char *dir, const char *htpasswd)
         _cleanup_(freep) char *auth_path = format_string("%s/htpasswd", dir), *auth = dup_string("");
         if (htpasswd) {
                 FILE *file = fopen(auth_path, "we");
+                assert_non_null(file);
                 assert_true(fputs(htpasswd, file) >= 0 && fclose(file) == 0);
                 free(auth);
                 auth = format_string("auth:\n  htpasswd:\n    realm: test\n    path: %s\n", auth_path);
         }
         FILE *file = fopen(config_path, "we");
+        assert_non_null(file);
         assert_true(fprintf(file,
                             "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n"
                             "  filesystem:\n    rootdirectory: %s/registry\nhttp:\n  addr: 127.0.0.1:%u\n%s",
@@ -266,6 +268,7 @@ static void hosts_toml_leads_to_a_mirror(void **dir)
         assert_int_equal(mkdir(certs, 0755), 0);
         assert_int_equal(mkdir(host, 0755), 0);
         FILE *file = fopen(path, "we");
+        assert_non_null(file);
         assert_true(fprintf(file,
                             "server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:2\"]\ncapabilities = "
                             "[\"pull\", "
@@ -278,6 +281,7 @@ static void hosts_toml_leads_to_a_mirror(void **dir)
         assert_ok(images_find(images, "registry.example/test/a:one", &image));
         image_free(image);
         file = fopen(path, "we");
+        assert_non_null(file);
         assert_true(fputs("server = 1\n", file) >= 0 && fclose(file) == 0);
         assert_fails(ERROR_FAILED_PRECONDITION, "hosts.toml",
                      pull(images, "registry.example/test/a:one", NULL, NULL));
