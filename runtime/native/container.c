@@ -268,6 +268,15 @@ static struct error *start_send(int fd, const struct parcel *p, const struct con
         return NULL;
 }
 
+/* We know that it runs: from now on the end of this connection means nothing. */
+static struct error *start_commit(int fd, const struct wait *wait)
+{
+        struct wire_writer w;
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_COMMIT);
+        return call_send(fd, &w, NULL, 0, wait);
+}
+
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
                                   pid_t *pid, int64_t *started_wall_ns)
 {
@@ -278,6 +287,7 @@ static struct error *start_answer(int fd, const struct container_message *m, con
         if (answer.type == MESSAGE_STARTED && answer.n_fds == 1) {
                 *started_wall_ns = (int64_t) wire_get_u64(&answer.reader);
                 *pid = call_pid_of(answer.fds[0]);
+                e = start_commit(fd, wait);
         } else if (answer.type == 0) {
                 e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
         } else {

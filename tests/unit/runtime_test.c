@@ -278,14 +278,15 @@ static void out_of_memory_is_seen(void **state)
                 spec_of(f, "c1",
                         "(sleep 0.1; head -c 100m /dev/zero | sh -c 'echo 1000 > /proc/self/oom_score_adj; "
                         "exec tail') "
-                        ">/dev/null & exec sleep 1.5");
+                        ">/dev/null & exec sleep 1000");
         spec->limits.memory_limit_bytes = 16 << 20;
         spec->limits.memory_swap_limit_bytes = 16 << 20;
         container_up(f, spec);
         struct runtime_event event = event_wait(f, RUNTIME_EVENT_OOM);
         assert_string_equal(event.exit.container_id, "c1");
+        assert_ok(runtime_container_signal(f->pod, "c1", SIGKILL, &f->wait));
         struct runtime_exit exit = container_wait(f, "c1");
-        assert_int_equal(exit.exit_code, 0);
+        assert_int_equal(exit.exit_code, 137);
         assert_true(exit.oom_killed);
         _cleanup_(container_spec_freep) struct container_spec *whole =
                 spec_of(f, "c2", "exec tail -c 100m /dev/zero");
@@ -389,6 +390,7 @@ static void host_directories_are_mounted_as_asked(void **state)
         assert_int_equal(mkdir(path, 0755), 0);
         _cleanup_(freep) char *file = format_string("%s/volume/file", f->dir);
         _cleanup_(closep) int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+        assert_true(fd >= 0);
         pod_up(f, own_network);
         _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(
                 f, "c1",
