@@ -193,7 +193,7 @@ static struct error *load_file(int dir_fd, const char *name, char **out)
                 TRY_WRAP(conf_wrap(text, len_bytes, &wrapped), "%s", name);
                 free(text);
                 text = wrapped;
-                len_bytes = strlen(text);
+                len_bytes = text ? strlen(text) : 0;
         }
         TRY_WRAP(conflist_parse(text, len_bytes, &list), "%s", name);
         *out = TAKE(text);

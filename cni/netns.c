@@ -20,13 +20,13 @@ static struct error *check_name(const char *name)
  * mount point can be: where the directory is none it is bound onto itself, as `ip netns add` does. */
 static struct error *make_shared(void)
 {
-        if (mount("", NETNS_DIR, "none", MS_SHARED | MS_REC, NULL) == 0)
+        if (mount("", NETNS_DIR, "none", MS_SHARED, NULL) == 0)
                 return NULL;
         if (errno != EINVAL)
                 return error_errno(errno, "make " NETNS_DIR " shared");
         if (mount(NETNS_DIR, NETNS_DIR, "none", MS_BIND | MS_REC, NULL) < 0)
                 return error_errno(errno, "bind " NETNS_DIR);
-        if (mount("", NETNS_DIR, "none", MS_SHARED | MS_REC, NULL) < 0)
+        if (mount("", NETNS_DIR, "none", MS_SHARED, NULL) < 0)
                 return error_errno(errno, "make " NETNS_DIR " shared");
         return NULL;
 }

@@ -3,7 +3,7 @@
 # starts skiffd with a root, state and socket of its own, imports an image made from this machine's busybox, runs a pod on
 # a CNI bridge, shows its log, a command in it and its status, removes it all and stops skiffd.
 # Everything it makes is below $SKIFF_DEMO (/tmp/skiff-demo) and is gone at the end, but the build in build/release.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 demo=${SKIFF_DEMO:-/tmp/skiff-demo}
 bin=$PWD/build/release/bin
@@ -20,7 +20,7 @@ echo 'all packages are installed'
 
 say '2. Build'
 cmake --preset release >/dev/null
-cmake --build --preset release | tail -n 1
+cmake --build --preset release --target programs 2>&1 | tail -n 20 | tail -n 1
 
 say '3. Start skiffd, on its own directories'
 rm -rf "$demo"
@@ -45,7 +45,7 @@ finish() {
         status=$?
         trap - EXIT
         if kill -0 "$daemon" 2>/dev/null; then
-                for pod in $("$bin/skiff" pods --quiet 2>/dev/null); do "$bin/skiff" rm --force "$pod" >/dev/null 2>&1 || true; done
+                "$bin/skiff" rm -f hello >/dev/null 2>&1 || true
                 kill "$daemon" 2>/dev/null || true
                 wait "$daemon" 2>/dev/null || true
         fi
@@ -68,19 +68,17 @@ show "$bin/skiff" import "$demo/busybox.tar"
 show "$bin/skiff" images
 
 say '5. A pod'
-show "$bin/skiff" run -d --name hello busybox -- sh -c 'echo "hello from $(hostname)"; ip -o -4 addr show eth0; exec sleep 1000'
-container=$("$bin/skiff" ps --quiet | head -n 1)
-pod=$("$bin/skiff" pods --quiet | head -n 1)
+show "$bin/skiff" run -d --name hello busybox -- sh -c 'echo "hello from $(hostname)"; ip -o -4 addr show eth0; trap exit TERM; sleep 1000 & wait'
 show "$bin/skiff" pods
 show "$bin/skiff" ps
-for _ in $(seq 50); do [ -n "$("$bin/skiff" logs "$container")" ] && break; sleep 0.05; done
-show "$bin/skiff" logs "$container"
-show "$bin/skiff" exec "$container" -- ps
-show "$bin/skiff" inspect "$pod"
+for _ in $(seq 50); do [ -n "$("$bin/skiff" logs hello)" ] && break; sleep 0.05; done
+show "$bin/skiff" logs hello
+show "$bin/skiff" exec hello -- ps
+show "$bin/skiff" inspect hello
 
 say '6. And gone again'
-show "$bin/skiff" stop "$pod"
-show "$bin/skiff" rm "$pod"
+show "$bin/skiff" stop hello
+show "$bin/skiff" rm hello
 show "$bin/skiff" pods
 show "$bin/skiff" check --leaks
 say 'done: skiffd is stopped and everything that this script made is removed'

@@ -31,4 +31,5 @@ struct layer_form {
 
 extern const struct layer_form form_dir; /* a directory of the layer's files */
 
+const struct layer_form *form_choose(int layers_fd);     /* the best that this machine can use: never NULL */
 const struct layer_form *form_by_name(const char *name); /* NULL for one that this build does not know */

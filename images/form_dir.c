@@ -77,6 +77,15 @@ const struct layer_form form_dir = {
         .remove = dir_remove,
 };
 
+const struct layer_form *form_choose(int layers_fd)
+{
+        static const struct layer_form *const forms[] = { &form_dir };
+        for (size_t i = 0; i + 1 < LENGTH(forms); i++)
+                if (forms[i]->probe(layers_fd))
+                        return forms[i];
+        return &form_dir; /* works everywhere */
+}
+
 const struct layer_form *form_by_name(const char *name)
 {
         return strcmp(name, form_dir.name) == 0 ? &form_dir : NULL;

@@ -32,6 +32,7 @@ struct layer {
 struct layers {
         int fd;
         struct trash *trash;
+        const struct layer_form *form; /* of new layers */
         struct layer *table;
         pthread_mutex_t lock;
 };
@@ -83,6 +84,7 @@ struct error *layers_open(int root_fd, struct trash *trash, struct layers **out)
         (void) pthread_mutex_init(&layers->lock, NULL);
         TRY(file_mkdirs(root_fd, "layers", 0700));
         TRY(file_open_beneath(root_fd, "layers", O_RDONLY | O_DIRECTORY, 0, &layers->fd));
+        layers->form = form_choose(layers->fd);
         *out = TAKE(layers);
         return NULL;
 }
@@ -139,7 +141,7 @@ static bool claim_try(struct layers *layers, const char *diff_id, struct layer *
         }
         *must_unpack = !layer;
         if (!layer) {
-                layer = layer_new(layers, diff_id, &form_dir);
+                layer = layer_new(layers, diff_id, layers->form);
                 layer->state = LAYER_BUSY;
                 layer->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         }

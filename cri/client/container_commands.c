@@ -84,6 +84,13 @@ static struct error *parse_seconds(const char *text, int64_t *out)
         return NULL;
 }
 
+static void write_out(const ProtobufCBinaryData *data, FILE *to)
+{
+        if (data->len)
+                (void) fwrite(data->data, 1, data->len, to);
+        (void) fflush(to);
+}
+
 struct error *exec_command(struct context *context, int argc, char **argv)
 {
         static const struct option flags[] = { { "timeout", required_argument, NULL, 't' }, { 0 } };
@@ -106,9 +113,8 @@ struct error *exec_command(struct context *context, int argc, char **argv)
         request.cmd = (void *) (argv + first);
         /* The command's own time is the daemon's to keep; none here, or a long command would lose its output. */
         TRY(runtime_call(context, "ExecSync", &request, 0, &answer));
-        (void) fwrite(answer->stdout.data, 1, answer->stdout.len, stdout);
-        (void) fflush(stdout);
-        (void) fwrite(answer->stderr.data, 1, answer->stderr.len, stderr);
+        write_out(&answer->stdout, stdout);
+        write_out(&answer->stderr, stderr);
         context->exit_code = answer->exit_code;
         return NULL;
 }

@@ -45,8 +45,9 @@ static int log_writev(struct log_file *file, const struct iovec *parts, size_t n
         if (n_bytes == (ssize_t) len_bytes)
                 return 0;
         /* All of the batch goes: no reader ever sees half a line. We are the only writer, so the end is ours. */
-        if (n_bytes > 0 && fstat(file->fd, &before) == 0 && before.st_size >= n_bytes)
-                (void) ftruncate(file->fd, before.st_size - n_bytes);
+        if (n_bytes > 0 && fstat(file->fd, &before) == 0 && before.st_size >= n_bytes &&
+            ftruncate(file->fd, before.st_size - n_bytes) < 0)
+                return -1; /* a filesystem that cannot even shrink a file: the half line stays */
         return -1;
 }
 

@@ -49,8 +49,7 @@ static bool is_map_entry(const ProtobufCMessageDescriptor *message)
 
 static const char *type_name(const ProtobufCFieldDescriptor *field)
 {
-        if (field->type == PROTOBUF_C_TYPE_ENUM || field->type == PROTOBUF_C_TYPE_MESSAGE)
-                assert_non_null(field->descriptor);
+        const ProtobufCMessageDescriptor *entry = field->descriptor; /* where it is a message */
         switch (field->type) {
         case PROTOBUF_C_TYPE_STRING:
                 return "string";
@@ -73,7 +72,7 @@ static const char *type_name(const ProtobufCFieldDescriptor *field)
                 return strrchr(name, '.') ? strrchr(name, '.') + 1 : name;
         }
         case PROTOBUF_C_TYPE_MESSAGE:
-                return local_name(((const ProtobufCMessageDescriptor *) field->descriptor)->name);
+                return entry ? local_name(entry->name) : "a message without a descriptor";
         default:
                 return "a type that CRI does not use";
         }

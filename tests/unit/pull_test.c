@@ -94,7 +94,7 @@ static char *put_image(const char *dir, const char *tag, bool spoil)
                                                      "\"amd64\"}}]}",
                                                      digest, strlen(manifest));
         _cleanup_(freep) char *index_tag = format_string("%s-index", tag);
-        _cleanup_(freep) char *index_digest = put_manifest(dir, "test/a", index_tag, index);
+        free(put_manifest(dir, "test/a", index_tag, index));
         buf_done(&tar);
         buf_done(&gzip);
         return digest;
@@ -218,7 +218,7 @@ static void an_image_is_pulled_by_tag_digest_and_index(void **dir)
 
 static void a_spoiled_blob_or_a_dead_registry_fails_the_pull(void **dir)
 {
-        _cleanup_(freep) char *digest = put_image(*dir, "bad", true);
+        free(put_image(*dir, "bad", true));
         _cleanup_(stop_registry) struct registry registry = start_registry(*dir, NULL);
         struct images *images = open_store(*dir, "");
         _cleanup_(freep) char *tag = format_string("127.0.0.1:%u/test/a:bad", registry.port);
@@ -235,7 +235,7 @@ static void a_spoiled_blob_or_a_dead_registry_fails_the_pull(void **dir)
 
 static void credentials_are_used_and_never_repeated(void **dir)
 {
-        _cleanup_(freep) char *digest = put_image(*dir, "priv", false);
+        free(put_image(*dir, "priv", false));
         _cleanup_(stop_registry) struct registry registry = start_registry(*dir, HTPASSWD_LINE);
         struct images *images = open_store(*dir, "");
         _cleanup_(freep) char *tag = format_string("127.0.0.1:%u/test/a:priv", registry.port);
@@ -258,7 +258,7 @@ static void credentials_are_used_and_never_repeated(void **dir)
 
 static void hosts_toml_leads_to_a_mirror(void **dir)
 {
-        _cleanup_(freep) char *digest = put_image(*dir, "one", false);
+        free(put_image(*dir, "one", false));
         _cleanup_(stop_registry) struct registry registry = start_registry(*dir, NULL);
         _cleanup_(freep) char *certs = format_string("%s/certs.d", (char *) *dir);
         _cleanup_(freep) char *host = format_string("%s/registry.example", certs);
