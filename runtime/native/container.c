@@ -29,16 +29,22 @@ static void parcel_done(struct parcel *p)
         free(p->mounts);
 }
 
-static struct error *parcel_add(struct parcel *p, int fd, bool ours, uint32_t *index)
+static struct error *parcel_lend(struct parcel *p, int fd, uint32_t *index)
 {
-        if (p->n == LENGTH(p->fds)) {
-                if (ours)
-                        closep(&fd);
+        if (p->n == LENGTH(p->fds))
                 return error_new(ERROR_RESOURCE_EXHAUSTED, "more than %zu mounts", p->n);
-        }
         p->fds[p->n] = fd;
-        p->ours[p->n] = ours;
+        p->ours[p->n] = false;
         *index = (uint32_t) p->n++;
+        return NULL;
+}
+
+/* Takes *fd over, and leaves -1; on failure it stays the caller's. */
+static struct error *parcel_add(struct parcel *p, int *fd, uint32_t *index)
+{
+        TRY(parcel_lend(p, *fd, index));
+        p->ours[*index] = true;
+        *fd = -1;
         return NULL;
 }
 
@@ -88,15 +94,15 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
 
 static struct error *bind_add(struct parcel *p, const struct container_mount *m)
 {
-        int fd = -1;
+        _cleanup_(closep) int fd = -1;
         uint32_t index;
         if (m->source_fd >= 0 && !m->host_path) {
                 TRY(source_prepare(m->source_fd, m));
-                TRY(parcel_add(p, m->source_fd, false, &index));
+                TRY(parcel_lend(p, m->source_fd, &index));
         } else {
                 TRY(source_open(m, &fd));
-                TRY(parcel_add(p, fd, true, &index));
                 TRY(source_prepare(fd, m));
+                TRY(parcel_add(p, &fd, &index));
         }
         struct container_mount sent = *m;
         sent.source_fd = (int) index;
@@ -112,7 +118,7 @@ static struct error *view_mount(struct parcel *p, struct cgroup_view *view, cons
         char *target = parcel_name(p, format_string("%s%s%s", m->target, *view->name ? "/" : "", view->name));
         if (m->readonly)
                 TRY(mount_attributes(view->fd, MOUNT_ATTR_RDONLY, 0, 0, false));
-        TRY(parcel_add(p, TAKE_FD(view->fd), true, &index));
+        TRY(parcel_add(p, &view->fd, &index));
         (void) parcel_mount(p, (struct container_mount){
                                        .kind = MOUNT_BIND, .target = target, .source_fd = (int) index });
         /* "cpu,cpuacct" is found as cpu and as cpuacct too. */
@@ -181,7 +187,7 @@ static struct error *mounts_add(struct parcel *p, struct cgroups *cgroups, const
 static struct error *entries_add(struct parcel *p, struct cgroup_entry *entry, struct container_message *m)
 {
         for (size_t i = 0; i < entry->n; i++)
-                TRY(parcel_add(p, TAKE_FD(entry->fds[i]), true, &m->entries[m->n_entries++]));
+                TRY(parcel_add(p, &entry->fds[i], &m->entries[m->n_entries++]));
         m->entry_is_v2_directory = entry->is_v2_directory;
         return NULL;
 }
@@ -190,31 +196,33 @@ static struct error *entries_add(struct parcel *p, struct cgroup_entry *entry, s
 static struct error *oom_add(struct parcel *p, struct cgroups *cgroups, const char *path,
                              struct container_message *m)
 {
-        int oom_fd = -1, event_fd = -1;
+        _cleanup_(closep) int oom_fd = -1, event_fd = -1;
         struct error *e = cgroup_oom_open(cgroups, path, &oom_fd);
         if (e) {
                 error_ignore(e);
                 return NULL;
         }
-        TRY(parcel_add(p, oom_fd, true, &m->oom));
-        m->oom_event = m->oom;
-        if (cgroups_is_v2(cgroups))
-                return NULL;
-        TRY(cgroup_oom_event(cgroups, path, oom_fd, &event_fd));
-        return parcel_add(p, event_fd, true, &m->oom_event);
+        if (!cgroups_is_v2(cgroups)) {
+                TRY(cgroup_oom_event(cgroups, path, oom_fd, &event_fd));
+                TRY(parcel_add(p, &event_fd, &m->oom_event));
+        }
+        TRY(parcel_add(p, &oom_fd, &m->oom));
+        if (cgroups_is_v2(cgroups)) /* one file is both */
+                m->oom_event = m->oom;
+        return NULL;
 }
 
 static struct error *cgroup_fds_add(struct parcel *p, struct cgroups *cgroups, const char *path,
                                     struct container_message *m)
 {
         _cleanup_(cgroup_entry_done) struct cgroup_entry entry = { .n = 0 };
-        int tree_fd = -1;
+        _cleanup_(closep) int tree_fd = -1;
         if (!path)
                 return NULL;
         TRY(cgroup_entry_open(cgroups, path, &entry));
         TRY(entries_add(p, &entry, m));
         TRY(cgroup_tree_open(cgroups, path, &tree_fd));
-        TRY(parcel_add(p, tree_fd, true, &m->tree));
+        TRY(parcel_add(p, &tree_fd, &m->tree));
         return oom_add(p, cgroups, path, m);
 }
 
@@ -227,9 +235,9 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
                                          .oom_event = PROTOCOL_NO_FD,
                                          .tree = PROTOCOL_NO_FD,
                                          .log_line_max_bytes = start->log_line_max_bytes };
-        TRY(parcel_add(p, start->rootfs_fd, false, &m->rootfs));
+        TRY(parcel_lend(p, start->rootfs_fd, &m->rootfs));
         if (start->log_fd >= 0)
-                TRY(parcel_add(p, start->log_fd, false, &m->log));
+                TRY(parcel_lend(p, start->log_fd, &m->log));
         TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
         TRY(mounts_add(p, cgroups, spec));
         m->spec.mounts = p->mounts;
@@ -268,6 +276,15 @@ static struct error *start_send(int fd, const struct parcel *p, const struct con
         return NULL;
 }
 
+/* We know that it runs: from now on the end of this connection means nothing. */
+static struct error *start_commit(int fd, const struct wait *wait)
+{
+        struct wire_writer w;
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_COMMIT);
+        return call_send(fd, &w, NULL, 0, wait);
+}
+
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
                                   pid_t *pid, int64_t *started_wall_ns)
 {
@@ -278,6 +295,7 @@ static struct error *start_answer(int fd, const struct container_message *m, con
         if (answer.type == MESSAGE_STARTED && answer.n_fds == 1) {
                 *started_wall_ns = (int64_t) wire_get_u64(&answer.reader);
                 *pid = call_pid_of(answer.fds[0]);
+                e = start_commit(fd, wait);
         } else if (answer.type == 0) {
                 e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
         } else {

@@ -11,6 +11,7 @@
  *                                          <-   SNAPSHOT          then events: EXIT, OOM, INFRA_EXIT
  *     CONTAINER_START, FDS...              ->
  *                                          <-   STARTED or FAILED
+ *     COMMIT                               ->                     else the end of the connection undoes the start
  *     EXEC                                 ->
  *                                          <-   FAILED, or EXEC_EXIT; EXEC_TIMED_OUT when the deadline came first
  *     SIGNAL, REOPEN_LOG, STOP             ->
@@ -36,7 +37,7 @@
 enum message_type {
         MESSAGE_POD_START = 1, /* version, struct pod_start; descriptor: the host's /dev/shm with host_ipc */
         MESSAGE_ATTACH,        /* version */
-        MESSAGE_COMMIT,        /* on the first connection; not answered */
+        MESSAGE_COMMIT,        /* the pod, on the first connection; a container, after STARTED. No answer */
         MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec; descriptor: memfd */
         MESSAGE_FDS,             /* descriptors */
         MESSAGE_SIGNAL,          /* id, u32 signal, u32 all */

@@ -24,7 +24,8 @@ static void limits_set(const struct child *child)
         (void) setrlimit(RLIMIT_NOFILE, &nofile);
         for (size_t i = 0; i < p->n_rlimits; i++) {
                 struct rlimit limit = { .rlim_cur = p->rlimits[i].soft, .rlim_max = p->rlimits[i].hard };
-                if (setrlimit(p->rlimits[i].resource, &limit) < 0)
+                /* By number: the first argument's type differs between the libcs. */
+                if (syscall(__NR_prlimit64, 0, p->rlimits[i].resource, &limit, NULL) < 0)
                         child_fail(child, STAGE_RLIMIT, i);
         }
 }

@@ -305,6 +305,8 @@ static bool dispatch(struct connection *c, struct wire_reader *r, int *fds, size
                 return true;
         case MESSAGE_COMMIT:
                 c->pod->committed = c->pod->committed || c->is_first;
+                if (c->container)
+                        container_commit(c->container);
                 return true;
         case MESSAGE_CONTAINER_START:
                 return on_container_start(c, r, fds);

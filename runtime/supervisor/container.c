@@ -39,6 +39,8 @@ static void container_free(struct container *c)
                         break;
                 }
         }
+        if (c->starter)
+                c->starter->container = NULL;
         struct source *sources[] = { &c->exit, &c->report, &c->oom_event };
         for (size_t i = 0; i < LENGTH(sources); i++) {
                 loop_remove(&pod->loop, sources[i]);
@@ -142,8 +144,6 @@ static void container_forget(struct container *c)
         struct child_report failure = c->failure;
         if (failure.stage == STAGE_NONE)
                 failure = (struct child_report){ .stage = STAGE_CLONE, .errnum = ECHILD };
-        if (starter)
-                starter->container = NULL;
         tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
         container_free(c);
         if (starter)
@@ -174,8 +174,7 @@ static void report_read(struct container *c)
         wire_put_u64(&w, (uint64_t) c->started_wall_ns);
         connection_send(c->starter, &w, &c->exit.fd, 1);
         wire_done(&w);
-        c->starter->container = NULL;
-        c->starter = NULL;
+        /* Until it is committed, the end of the connection is a cancel: skiffd may have given up just before. */
 }
 
 static void report_ready(struct source *source, uint32_t events)
@@ -193,7 +192,7 @@ static void exit_ready(struct source *source, uint32_t events)
         if (waitid(P_PIDFD, (id_t) source->fd, &info, WEXITED | WNOHANG | __WALL) < 0 || !info.si_pid)
                 return;
         loop_remove(&c->pod->loop, source);
-        if (!c->running) {
+        if (!c->running || c->cancelled) {
                 container_forget(c);
                 return;
         }
@@ -343,6 +342,12 @@ void container_start(struct pod *pod, struct connection *connection, const struc
         c->starter = connection;
         connection->container = c;
         container_watch(c);
+}
+
+void container_commit(struct container *c)
+{
+        c->starter->container = NULL;
+        c->starter = NULL;
 }
 
 void container_cancel(struct container *c)

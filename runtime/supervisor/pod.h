@@ -96,7 +96,7 @@ struct container {
         pid_t pid;
         struct source exit, report; /* pidfd; pipe that ends at exec */
         struct child_report failure;
-        struct connection *starter; /* NULL once answered, or gone */
+        struct connection *starter; /* NULL once committed, or gone */
         bool running, ended, cancelled;
         int status; /* as waitid gives it: exit code, or 128 + signal with `signal` set */
         int signal;
@@ -119,7 +119,8 @@ struct container *container_find(struct pod *pod, const char *id); /* one that r
 /* Starts what m says, with descriptors fds (which become ours). On failure *report says where. */
 void container_start(struct pod *pod, struct connection *c, const struct container_message *m, int *fds,
                      size_t n_fds, struct child_report *report);
-void container_cancel(struct container *container); /* its start's connection has closed */
+void container_commit(struct container *container); /* skiffd knows that it runs */
+void container_cancel(struct container *container); /* its start's connection has closed before */
 void container_signal(struct container *container, int signal, bool all);
 void container_reopen_log(struct container *container, int log_fd);
 void container_kill_all(struct pod *pod);

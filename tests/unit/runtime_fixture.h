@@ -11,7 +11,7 @@ struct fixture {
         struct runtime *runtime;
         struct runtime_pod *pod;
         struct wait wait;
-        size_t fds_before, mounts_before;
+        size_t fds_before;
         char parent[64]; /* "/skiff-test-PID" */
 };
 

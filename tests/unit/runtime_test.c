@@ -278,14 +278,15 @@ static void out_of_memory_is_seen(void **state)
                 spec_of(f, "c1",
                         "(sleep 0.1; head -c 100m /dev/zero | sh -c 'echo 1000 > /proc/self/oom_score_adj; "
                         "exec tail') "
-                        ">/dev/null & exec sleep 1.5");
+                        ">/dev/null & exec sleep 1000");
         spec->limits.memory_limit_bytes = 16 << 20;
         spec->limits.memory_swap_limit_bytes = 16 << 20;
         container_up(f, spec);
         struct runtime_event event = event_wait(f, RUNTIME_EVENT_OOM);
         assert_string_equal(event.exit.container_id, "c1");
+        assert_ok(runtime_container_signal(f->pod, "c1", SIGKILL, &f->wait));
         struct runtime_exit exit = container_wait(f, "c1");
-        assert_int_equal(exit.exit_code, 0);
+        assert_int_equal(exit.exit_code, 137);
         assert_true(exit.oom_killed);
         _cleanup_(container_spec_freep) struct container_spec *whole =
                 spec_of(f, "c2", "exec tail -c 100m /dev/zero");
@@ -389,6 +390,7 @@ static void host_directories_are_mounted_as_asked(void **state)
         assert_int_equal(mkdir(path, 0755), 0);
         _cleanup_(freep) char *file = format_string("%s/volume/file", f->dir);
         _cleanup_(closep) int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+        assert_true(fd >= 0);
         pod_up(f, own_network);
         _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(
                 f, "c1",
@@ -598,6 +600,51 @@ static void volumes_see_later_mounts_as_asked(void **state)
         assert_int_equal(umount2(path, MNT_DETACH), 0);
 }
 
+static struct error *start_and_end(struct fixture *f, const struct container_spec *spec)
+{
+        struct exec_result r = { 0 };
+        TRY(container_try(f, spec));
+        struct error *e = exec_try(f, "c1", "echo x", 5000, &r);
+        if (!e)
+                exec_result_done(&r);
+        error_inject(0); /* what follows is the test's own */
+        assert_ok(runtime_container_signal(f->pod, "c1", SIGKILL, &f->wait));
+        (void) container_wait(f, "c1");
+        return e;
+}
+
+static void every_failure_on_the_way_leaves_nothing(void **state)
+{
+        struct fixture *f = *state;
+        pod_up(f, own_network);
+        pid_t supervisor = runtime_pod_supervisor_pid(f->pod);
+        size_t before = fds_of(supervisor), ours = fds_of(getpid());
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        for (unsigned nth = 1, hit = 1; hit && nth < 400; nth++) {
+                error_inject(nth);
+                error_free(start_and_end(f, spec));
+                hit = error_inject_hit() != 0;
+                error_inject(0);
+                assert_fds_settle(supervisor, before);
+                assert_int_equal(fds_of(getpid()), ours);
+                struct runtime_event event;
+                bool got = true;
+                while (got)
+                        assert_ok(runtime_pod_next_event(f->pod, &event, &got));
+        }
+        pod_down(f);
+        for (unsigned nth = 1, hit = 1; hit && nth < 200; nth++) {
+                struct pod_spec pod = { .id = "pod", .dir_fd = f->dir_fd, .hostname = "p" };
+                error_inject(nth);
+                struct error *e = runtime_pod_start(f->runtime, &pod, &f->wait, &f->pod);
+                hit = error_inject_hit() != 0;
+                error_inject(0);
+                if (!e)
+                        pod_down(f);
+                error_free(e);
+        }
+}
+
 UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_what_it_should),
           WITH_POD(pid_modes_share_what_they_say), WITH_POD(a_pod_on_the_hosts_namespaces_ends_too),
           WITH_POD(failures_are_told_as_users_know_them),
@@ -609,4 +656,4 @@ UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_w
           WITH_POD(host_directories_are_mounted_as_asked), WITH_POD(sysctls_are_set_in_the_pod),
           WITH_POD(seccomp_holds_in_the_container_and_its_execs), WITH_POD(the_supervisor_leaks_nothing),
           WITH_POD(a_cancelled_start_leaves_nothing), WITH_POD(execs_run_side_by_side),
-          WITH_POD(volumes_see_later_mounts_as_asked))
+          WITH_POD(volumes_see_later_mounts_as_asked), WITH_POD(every_failure_on_the_way_leaves_nothing))
