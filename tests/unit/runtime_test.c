@@ -276,9 +276,8 @@ static void out_of_memory_is_seen(void **state)
         /* The main process takes no memory meanwhile: the kernel kills again where the first victim is slow to go. */
         _cleanup_(container_spec_freep) struct container_spec *spec =
                 spec_of(f, "c1",
-                        "(sleep 0.1; head -c 100m /dev/zero | sh -c 'echo 1000 > /proc/self/oom_score_adj; "
-                        "exec tail') "
-                        ">/dev/null & exec sleep 1000");
+                        "(echo 1000 > /proc/self/oom_score_adj; sleep 0.1; exec tail -c 100m /dev/zero) & "
+                        "exec sleep 1000");
         spec->limits.memory_limit_bytes = 16 << 20;
         spec->limits.memory_swap_limit_bytes = 16 << 20;
         container_up(f, spec);
