@@ -180,6 +180,7 @@ static struct error *resolve_image(struct container *c)
         if (e)
                 return error_wrap(e, "config.image.image");
         c->image_id = dup_string(image->id);
+        c->image_config = dup_string(image->config_json);
         c->image_ref = dup_string(image->repo_digests[0] ? image->repo_digests[0] : image->id);
         return NULL;
 }

@@ -61,6 +61,15 @@ static void add_kernel_mounts(struct spec_source *s)
         }
 }
 
+static struct error *check_source(const Cri__Mount *mount, size_t i)
+{
+        struct stat st;
+        if (stat(mount->host_path, &st) < 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i,
+                                 mount->host_path, strerror(errno));
+        return NULL;
+}
+
 static struct error *check_mount(const Cri__Mount *mount, size_t i)
 {
         if (*mount->container_path != '/')
@@ -88,10 +97,6 @@ static struct error *check_mount(const Cri__Mount *mount, size_t i)
                 return error_new(
                         ERROR_INVALID_ARGUMENT,
                         "config.mounts[%zu].recursive_read_only: wants readonly and private propagation", i);
-        struct stat st;
-        if (stat(mount->host_path, &st) < 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i,
-                                 mount->host_path, strerror(errno));
         return NULL;
 }
 
@@ -153,8 +158,12 @@ static void add_pod_files(struct spec_source *s)
 
 struct error *spec_add_mounts(struct spec_source *s)
 {
-        for (size_t i = 0; i < s->config->n_mounts; i++)
+        /* What is built again after a restart is for an exec: a source that has gone since is none of its business. */
+        for (size_t i = 0; i < s->config->n_mounts; i++) {
                 TRY(check_mount(s->config->mounts[i], i));
+                if (s->container->state == CONTAINER_MAKING)
+                        TRY(check_source(s->config->mounts[i], i));
+        }
         add_kernel_mounts(s);
         add_pod_files(s);
         size_t n_standard = s->spec->n_mounts;
