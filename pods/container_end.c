@@ -1,7 +1,6 @@
 /* Stop and remove, and what happens when a container ends. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "images/images.h"
 #include "pods/container.h"
 #include "pods/records.h"
 #include "pods/sandbox.h"
@@ -255,19 +254,6 @@ static struct error *end_process(void *object, const struct wait *wait)
         return stop_held(c);
 }
 
-static struct error *remove_cgroup(void *object, const struct wait *wait)
-{
-        struct container *c = object;
-        return cgroup_remove(c->pod->node->config.cgroups, c->cgroup_path, wait);
-}
-
-static struct error *remove_rootfs(void *object, const struct wait *wait)
-{
-        struct container *c = object;
-        (void) wait;
-        return rootfs_remove(c->pod->node->config.images, c->id);
-}
-
 static struct error *remove_record(void *object, const struct wait *wait)
 {
         struct container *c = object;
@@ -279,8 +265,8 @@ static struct error *remove_record(void *object, const struct wait *wait)
 
 static const struct step remove_table[] = {
         { "process", end_process, NULL },
-        { "cgroup", remove_cgroup, NULL },
-        { "rootfs", remove_rootfs, NULL },
+        { "cgroup", container_drop_cgroup, NULL },
+        { "rootfs", container_drop_rootfs, NULL },
         { "record", remove_record, NULL },
 };
 static const struct steps remove_container = { .name = "remove_container",
