@@ -32,7 +32,7 @@ static pid_t clone_new(const struct floor_entry *entry, uint64_t flags, int *pid
                                                           : (uint64_t) SIGCHLD }; /* its parent's then */
         if (entry && entry->v2_fd >= 0) {
                 args.flags |= CLONE_INTO_CGROUP;
-                args.cgroup = (uint64_t) entry->v2_fd;
+                args.cgroup = (unsigned) entry->v2_fd;
         }
         return (pid_t) syscall(SYS_clone3, &args, sizeof(args));
 }
