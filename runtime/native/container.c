@@ -95,7 +95,7 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
 static struct error *bind_add(struct parcel *p, const struct container_mount *m)
 {
         _cleanup_(closep) int fd = -1;
-        uint32_t index;
+        uint32_t index = 0;
         if (m->source_fd >= 0 && !m->host_path) {
                 TRY(source_prepare(m->source_fd, m));
                 TRY(parcel_lend(p, m->source_fd, &index));
@@ -114,7 +114,7 @@ static struct error *bind_add(struct parcel *p, const struct container_mount *m)
 
 static struct error *view_mount(struct parcel *p, struct cgroup_view *view, const struct container_mount *m)
 {
-        uint32_t index;
+        uint32_t index = 0;
         char *target = parcel_name(p, format_string("%s%s%s", m->target, *view->name ? "/" : "", view->name));
         if (m->readonly)
                 TRY(mount_attributes(view->fd, MOUNT_ATTR_RDONLY, 0, 0, false));
