@@ -57,6 +57,11 @@ struct image {
         char **diff_ids; /* "sha256:..." of the layers' tars, base first, NULL-terminated */
 };
 
+/* Parses a config that an image had (config_json), for who keeps it longer than the store does. image_config_done frees
+ * what is in *out. Errors: INVALID_ARGUMENT. */
+MUST_CHECK struct error *image_config_parse(const char *json, struct image_config *out);
+void image_config_done(struct image_config *config);
+
 void image_free(struct image *image);
 DEFINE_FREEP(struct image, image_free)
 
@@ -123,8 +128,10 @@ MUST_CHECK struct error *rootfs_make(struct images *images, const char *containe
 /* Mounts it, detached: *out_fd is a mount (fsmount(2)) that nobody but its holders sees. */
 MUST_CHECK struct error *rootfs_mount(struct images *images, const char *container_id, int *out_fd);
 
-/* A directory to look things up in before the first mount (an image's passwd): the layers, read-only and detached. */
+/* A directory to look things up in before the first mount (an image's passwd): the layers, read-only and detached. The
+ * second is of a rootfs, whose image may have been removed since. */
 MUST_CHECK struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd);
+MUST_CHECK struct error *rootfs_view_below(struct images *images, const char *container_id, int *out_fd);
 
 /* Removes it: renamed to the trash at once, emptied in the background. Succeeds where there is none, and on a full
  * disk. */

@@ -95,7 +95,7 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
 static struct error *bind_add(struct parcel *p, const struct container_mount *m)
 {
         _cleanup_(closep) int fd = -1;
-        uint32_t index;
+        uint32_t index = 0;
         if (m->source_fd >= 0 && !m->host_path) {
                 TRY(source_prepare(m->source_fd, m));
                 TRY(parcel_lend(p, m->source_fd, &index));
@@ -114,7 +114,7 @@ static struct error *bind_add(struct parcel *p, const struct container_mount *m)
 
 static struct error *view_mount(struct parcel *p, struct cgroup_view *view, const struct container_mount *m)
 {
-        uint32_t index;
+        uint32_t index = 0;
         char *target = parcel_name(p, format_string("%s%s%s", m->target, *view->name ? "/" : "", view->name));
         if (m->readonly)
                 TRY(mount_attributes(view->fd, MOUNT_ATTR_RDONLY, 0, 0, false));
@@ -288,7 +288,7 @@ static struct error *start_commit(int fd, const struct wait *wait)
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
                                   pid_t *pid, int64_t *started_wall_ns)
 {
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         struct child_report report;
         struct error *e = NULL;
         TRY(call_receive(fd, &answer, wait));
