@@ -116,6 +116,8 @@ static void add_image(struct table *table, const Cri__Image *image, const char *
 struct error *images_command(struct context *context, int argc, char **argv)
 {
         bool all = true;
+        if (argc == 2 && strcmp(argv[1], "--tree") == 0)
+                return print_image_tree(context);
         TRY(list_flags(context, argc, argv, "+", &all));
         Cri__ListImagesRequest request = CRI__LIST_IMAGES_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ListImagesResponse *answer = NULL;
