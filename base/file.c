@@ -187,13 +187,13 @@ static struct error *removal_enter(struct removal *removal, int dir_fd, const ch
                 removal->room = removal->room ? removal->room * 2 : 16;
                 removal->levels = grow_array(removal->levels, removal->room, sizeof(*removal->levels));
         }
-        struct level *level = &removal->levels[removal->n];
-        level->dir = fdopendir(fd);
-        if (!level->dir)
+        _cleanup_(closedirp) DIR *dir = fdopendir(fd);
+        if (!dir)
                 return error_errno(errno, "read %s", name);
         (void) TAKE_FD(fd);
+        struct level *level = &removal->levels[removal->n++];
         (void) snprintf(level->name, sizeof(level->name), "%s", name);
-        removal->n++;
+        level->dir = TAKE(dir);
         return NULL;
 }
 

@@ -235,24 +235,33 @@ static int old_mount_child(void *argument)
         return 0;
 }
 
-static struct error *overlay_mount_old(const struct overlay *o, int *out_fd)
+static struct error *overlay_mount_with(struct old_mount *m, char *stack, int *out_fd)
 {
-        _cleanup_(freep) char *options = malloc(PAGE_BYTES), *stack = malloc(STACK_BYTES);
-        _cleanup_(freep) int *opened = calloc(o->n + 2, sizeof(*opened));
-        if (!options || !stack || !opened)
-                return error_errno(ENOMEM, "overlay options");
-        struct old_mount m = { .overlay = o, .options = options, .opened = opened, .fd = -1 };
         /* An exit signal of 0: no SIGCHLD for whoever waits for children by signal. */
         pid_t child = clone(old_mount_child, stack + STACK_BYTES,
-                            CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS, &m);
+                            CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS, m);
         if (child < 0)
                 return error_errno(errno, "clone for an overlay mount");
         while (waitpid(child, NULL, __WALL) < 0 && errno == EINTR)
                 continue;
-        if (m.fd < 0)
-                return error_errno(m.errnum, "mount overlay of %zu layers", o->n);
-        *out_fd = m.fd;
+        if (m->fd < 0)
+                return error_errno(m->errnum, "mount overlay of %zu layers", m->overlay->n);
+        *out_fd = m->fd;
         return NULL;
+}
+
+static struct error *overlay_mount_old(const struct overlay *o, int *out_fd)
+{
+        char *stack = malloc(STACK_BYTES);
+        struct old_mount m = {
+                .overlay = o, .options = malloc(PAGE_BYTES), .opened = calloc(o->n + 2, sizeof(int)), .fd = -1
+        };
+        struct error *e = m.options && m.opened && stack ? overlay_mount_with(&m, stack, out_fd)
+                                                         : error_errno(ENOMEM, "overlay options");
+        free(stack);
+        free(m.options);
+        free(m.opened);
+        return e;
 }
 
 static struct error *overlay_new(const struct overlay *o, int (*set)(int, const char *, int), int *out_fd)

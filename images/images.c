@@ -41,7 +41,10 @@ struct error *images_open(const struct images_config *config, struct images **ou
         images->pull_path = format_string("%s/skiff-pull", config->program_dir);
         images->unpack_path = format_string("%s/skiff-unpack", config->program_dir);
         images->registry_dirs = dup_string(config->registry_dirs ? config->registry_dirs : "");
-        images->pull_uid = config->pull_uid;
+        images->puller = (struct puller_config){ .path = images->pull_path,
+                                                 .uid = config->pull_uid,
+                                                 .holder_fd = config->holder_fd > 0 ? config->holder_fd : -1,
+                                                 .stall_s = config->stall_s };
         TRY_WRAP(open_parts(images, config), "image store %s", config->root);
         *out = TAKE(images);
         return NULL;

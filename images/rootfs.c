@@ -297,6 +297,20 @@ struct error *rootfs_view(struct images *images, const char *image_id, int *out_
         return e ? error_wrap(e, "view of image %s", image_id) : NULL;
 }
 
+/* As rootfs_mount: a rootfs is used and removed by one at a time. */
+struct error *rootfs_view_below(struct images *images, const char *container_id, int *out_fd)
+{
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        if (!rootfs || rootfs->is_broken)
+                return error_new(ERROR_INTERNAL, "rootfs of %s: %s", container_id,
+                                 rootfs ? "a layer of its image is gone" : "there is none");
+        TRY_WRAP(mount_view(images, rootfs->layers, rootfs->n, out_fd), "view of the rootfs of %s",
+                 container_id);
+        return NULL;
+}
+
 /* --- the rest --- */
 
 struct error *rootfs_remove(struct images *images, const char *container_id)

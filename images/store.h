@@ -3,6 +3,7 @@
 #include "images/catalog.h"
 #include "images/images.h"
 #include "images/layers.h"
+#include "images/puller.h"
 #include "images/trash.h"
 #include <stdatomic.h>
 
@@ -12,7 +13,7 @@ struct images {
         int root_fd;
         char *pull_path, *unpack_path; /* the programs */
         char *registry_dirs;
-        uint32_t pull_uid;
+        struct puller_config puller;
         struct trash *trash;
         struct layers *layers;
         struct catalog *catalog;

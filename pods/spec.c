@@ -154,7 +154,7 @@ static int signal_of_enum(Cri__Signal value)
 
 static struct error *add_stop_signal(struct spec_source *s)
 {
-        const char *of_image = s->image->config.stop_signal;
+        const char *of_image = s->image->stop_signal;
         int number = SIGTERM;
         if (s->config->stop_signal) {
                 number = signal_of_enum(s->config->stop_signal);
@@ -197,12 +197,12 @@ struct error *spec_ensure(struct node *node, struct container *c)
         (void) pthread_mutex_unlock(&node->lock);
         if (there)
                 return NULL;
-        _cleanup_(image_freep) struct image *image = NULL;
+        _cleanup_(image_config_done) struct image_config image = { 0 };
         _cleanup_(container_spec_freep) struct container_spec *spec = container_spec_new();
-        TRY_WRAP(images_find(node->config.images, c->image_id, &image), "image");
+        TRY_WRAP(image_config_parse(c->image_config, &image), "image %s", c->image_id);
         struct spec_source source = { .node = node,
                                       .container = c,
-                                      .image = image,
+                                      .image = &image,
                                       .config = c->config,
                                       .security = spec_security_of(c->config),
                                       .spec = spec };

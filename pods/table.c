@@ -77,6 +77,7 @@ static void container_free(struct container *c)
         free(c->name);
         free(c->image_id);
         free(c->image_ref);
+        free(c->image_config);
         free(c->cgroup_path);
         free(c->log_path);
         free(c->reason);
@@ -133,7 +134,7 @@ void table_remove_pod(struct node *node, struct sandbox *pod)
         struct sandbox *found = NULL;
         (void) pthread_mutex_lock(&node->lock);
         HASH_FIND(by_id, node->pods, pod->id, ID_LEN, found);
-        if (found == pod) {
+        if (found && found == pod) {
                 HASH_DELETE(by_id, node->pods, pod);
                 if (!pod->name_released)
                         HASH_DELETE(by_name, node->pods_by_name, pod);
@@ -149,7 +150,7 @@ void table_release_pod_name(struct node *node, struct sandbox *pod)
         struct sandbox *found = NULL;
         (void) pthread_mutex_lock(&node->lock);
         HASH_FIND(by_id, node->pods, pod->id, ID_LEN, found);
-        if (found == pod && !pod->name_released) {
+        if (found && found == pod && !pod->name_released) {
                 HASH_DELETE(by_name, node->pods_by_name, pod);
                 pod->name_released = true;
         }
@@ -183,7 +184,7 @@ void table_remove_container(struct node *node, struct container *c)
         struct container *found = NULL;
         (void) pthread_mutex_lock(&node->lock);
         HASH_FIND(by_id, node->containers, c->id, ID_LEN, found);
-        if (found == c) {
+        if (found && found == c) {
                 HASH_DELETE(by_id, node->containers, c);
                 HASH_DELETE(by_name, node->containers_by_name, c);
                 if (c->prev)

@@ -178,7 +178,7 @@ static struct error *start_error(struct call_answer *answer, const struct pod_sp
 
 static struct error *start_talk(struct runtime_pod *pod, const struct pod_spec *spec, const struct wait *wait)
 {
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         TRY(start_send(spec, pod->event_fd, wait));
         TRY(call_receive(pod->event_fd, &answer, wait));
         struct error *e =
@@ -228,7 +228,7 @@ struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wai
 static struct error *attach_talk(struct runtime_pod *pod, int fd, const struct wait *wait, bool *attached)
 {
         struct wire_writer w;
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
         wire_put_u32(&w, MESSAGE_ATTACH);
         wire_put_u32(&w, PROTOCOL_VERSION);
@@ -306,6 +306,7 @@ struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait)
         TRY(pidfd_end(pod->infra_fd, wait, "end of the pod's infra process"));
         pod_reap(pod);
         pod->infra_alive = false;
+        closep(&pod->netns_fd); /* the namespace itself goes now, not when the pod is freed */
         return NULL;
 }
 
@@ -385,7 +386,7 @@ static struct error *event_read(struct runtime_pod *pod, struct call_answer *ans
 struct error *runtime_pod_next_event(struct runtime_pod *pod, struct runtime_event *out, bool *got)
 {
         struct pollfd ready = { .fd = pod->event_fd, .events = POLLIN };
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         struct wait now = wait_of_ms(1);
         *got = false;
         if (pod->lost || poll(&ready, 1, 0) <= 0)

@@ -141,7 +141,7 @@ static bool hierarchies_find(void)
                 if (entry->d_name[0] == '.' || strlen(entry->d_name) >= sizeof(h->name) ||
                     entry->d_type == DT_LNK || statfs(path, &fs) < 0)
                         continue;
-                (void) snprintf(h->name, sizeof(h->name), "%s", entry->d_name);
+                memcpy(h->name, entry->d_name, strlen(entry->d_name) + 1);
                 h->is_v2 = fs.f_type == CGROUP2_MAGIC;
                 if (strcmp(h->name, "cpuset") == 0 &&
                     (!read_line("cpuset", "cpuset.cpus", h->cpus, sizeof(h->cpus)) ||
