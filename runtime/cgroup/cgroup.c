@@ -547,7 +547,8 @@ struct error *cgroup_remove(struct cgroups *c, const char *path, const struct wa
 struct error *cgroup_stats(struct cgroups *c, const char *path, struct cgroup_stats *out)
 {
         const char *below;
-        struct cgroup_stats stats = { 0 };
+        struct cgroup_stats stats = { .memory_limit_bytes = CGROUP_NO_LIMIT,
+                                      .swap_limit_bytes = CGROUP_NO_LIMIT };
         TRY(path_check(path, &below));
         TRY(c->driver->stats(c, below, &stats));
         *out = stats;

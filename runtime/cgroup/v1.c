@@ -175,8 +175,16 @@ static struct error *memory_stats(const struct hierarchy *h, const char *path, s
         out->memory_rss_bytes = cgroup_keyed(text, "total_rss");
         out->page_faults = cgroup_keyed(text, "total_pgfault");
         out->major_page_faults = cgroup_keyed(text, "total_pgmajfault");
-        out->swap_usage_bytes = cgroup_keyed(text, "total_swap");
+        TRY(cgroup_limit_read(h, path, "memory.limit_in_bytes", &out->memory_limit_bytes));
         out->has_memory = true;
+        out->has_swap = has_file(h, path, "memory.memsw.limit_in_bytes");
+        if (!out->has_swap)
+                return NULL;
+        uint64_t both_bytes;
+        out->swap_usage_bytes = cgroup_keyed(text, "total_swap");
+        TRY(cgroup_limit_read(h, path, "memory.memsw.limit_in_bytes", &both_bytes));
+        if (both_bytes != CGROUP_NO_LIMIT && out->memory_limit_bytes != CGROUP_NO_LIMIT)
+                out->swap_limit_bytes = both_bytes - out->memory_limit_bytes;
         return NULL;
 }
 
@@ -188,6 +196,7 @@ static struct error *v1_stats(struct cgroups *c, const char *path, struct cgroup
         out->has_cpu = cpu != NULL;
         if (pids)
                 TRY(cgroup_number(pids, path, "pids.current", &out->pids));
+        out->has_pids = pids != NULL;
         return memory_stats(hierarchy_of(c, "memory"), path, out);
 }
 
