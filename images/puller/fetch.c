@@ -1,4 +1,5 @@
 #include "images/puller/fetch.h"
+#include "base/clock.h"
 #include "images/puller/handle.h"
 #include <curl/curl.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 
 enum {
         TRIES_MAX = 4,
+        CONNECTS_MAX = 3, /* where nobody listens */
         STALL_S = 30,
         STALLS_MAX = 2,
         CONNECT_S = 15,
@@ -28,6 +30,8 @@ struct attempt {
         bool decided;
         struct error *failure; /* of the taker, or ours */
         long retry_after_s;
+        int64_t moved_ns; /* when something last came */
+        bool stalled;
         char reason[CURL_ERROR_SIZE];
 };
 
@@ -74,6 +78,8 @@ static size_t on_body(char *bytes, size_t one, size_t len_bytes, void *context)
         attempt->skip_bytes -= skipped;
         if (skipped < len_bytes)
                 attempt->failure = give(attempt->fetch, bytes + skipped, len_bytes - skipped);
+        attempt->moved_ns =
+                clock_monotonic_ns(); /* after the taker: its reader's time is not the registry's */
         return attempt->failure ? 0 : len_bytes;
 }
 
@@ -106,6 +112,7 @@ static size_t on_header(char *line, size_t one, size_t len_bytes, void *context)
 {
         struct attempt *attempt = context;
         (void) one; /* always 1 */
+        attempt->moved_ns = clock_monotonic_ns();
         char *challenge = header_value(line, len_bytes, "www-authenticate");
         /* Of several the Bearer one is what we can do best. One of another host is not for us to answer. */
         if (challenge && attempt->is_own_host &&
@@ -121,6 +128,17 @@ static size_t on_header(char *line, size_t one, size_t len_bytes, void *context)
         if (range && strncasecmp(range, "bytes ", 6) == 0)
                 attempt->range_bytes = strtoull(range + 6, NULL, 10);
         return len_bytes;
+}
+
+/* Called about once a second when nothing comes. curl's own low-speed limit is an average: a little at the start and it
+ * waits much longer. */
+static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+        struct attempt *attempt = context;
+        (void) a, (void) b, (void) c, (void) d;
+        int64_t patience_ns = (int64_t) attempt->fetch->stall_s * 1000000000;
+        attempt->stalled = clock_monotonic_ns() - attempt->moved_ns > patience_ns;
+        return attempt->stalled;
 }
 
 static void set_blob(CURL *curl, CURLoption option, const char *pem)
@@ -161,8 +179,9 @@ static void set_up(struct attempt *attempt, struct curl_slist *headers)
         (void) curl_easy_setopt(curl, CURLOPT_HEADERDATA, attempt);
         (void) curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
         (void) curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long) CONNECT_S);
-        (void) curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-        (void) curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long) fetch->stall_s);
+        (void) curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        (void) curl_easy_setopt(curl, CURLOPT_XFERINFODATA, attempt);
+        (void) curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
         (void) curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION,
                                 0L); /* try_once does, and knows whom to tell what */
         (void) curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -256,9 +275,10 @@ struct outcome {
 static struct error *curl_failure(struct attempt *attempt, CURLcode code, struct outcome *outcome)
 {
         const struct fetch *fetch = attempt->fetch;
-        outcome->again = curl_may_pass(code);
-        outcome->stalled = code == CURLE_OPERATION_TIMEDOUT && fetch->connected;
-        if (outcome->stalled)
+        /* A TLS alert (no certificate of ours, one it does not like) is an answer: it will be the same again. */
+        outcome->again = (attempt->stalled || curl_may_pass(code)) && !strstr(attempt->reason, " alert ");
+        outcome->stalled = attempt->stalled;
+        if (attempt->stalled)
                 return error_new(ERROR_UNAVAILABLE,
                                  "the registry stalled: not a byte in %u seconds, after %llu bytes",
                                  fetch->stall_s, (unsigned long long) fetch->given_bytes);
@@ -327,6 +347,7 @@ static struct error *hop(struct fetch *fetch, const char *url, struct outcome *o
                                    .url = url,
                                    .is_own_host = fetch_same_origin(url, fetch->url),
                                    .from_bytes = fetch->given_bytes,
+                                   .moved_ns = clock_monotonic_ns(),
                                    .curl = handle_take() };
         if (!attempt.curl)
                 return error_errno(ENOMEM, "curl");
@@ -387,6 +408,8 @@ struct error *fetch_run(struct fetch *fetch)
                         return e;
                 if (fetch->given_bytes >= had_bytes + PROGRESS_BYTES)
                         try = 0; /* it moves: a long blob may be cut many times */
+                if (!fetch->connected && tries_max > CONNECTS_MAX)
+                        tries_max = CONNECTS_MAX;
                 if (try + 1 >= tries_max)
                         return tries_max > 1 ? error_wrap(e, "after %u tries", tries_max) : e;
                 error_free(e); /* the next try tells */
