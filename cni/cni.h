@@ -84,3 +84,11 @@ MUST_CHECK struct error *cni_result_parse(const char *json, struct cni_result *o
 MUST_CHECK struct error *netns_pin(int netns_fd, const char *name);
 MUST_CHECK struct error *netns_unpin(const char *name);   /* succeeds where there is none */
 MUST_CHECK struct error *netns_loopback_up(int netns_fd); /* lo up, by libnl-3 in a thread of its own */
+
+/* Counters of an interface since it was made. */
+struct netns_link {
+        char name[16];
+        uint64_t rx_bytes, rx_errors, tx_bytes, tx_errors;
+};
+/* All but lo, by index; *out is an array of *n owned by the caller (free). */
+MUST_CHECK struct error *netns_links(int netns_fd, struct netns_link **out, size_t *n);

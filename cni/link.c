@@ -2,16 +2,21 @@
  * wrongly would do a stranger's work in a pod's network. It ends instead. Source: setns(2), libnl-3. */
 #include "cni/cni.h"
 #include <net/if.h>
+#include <netlink/cache.h>
 #include <netlink/route/link.h>
 #include <netlink/socket.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define LOOPBACK_INDEX 1 /* of every network namespace */
 #define STACK_BYTES (256 * 1024)
 
 struct entering {
         int netns_fd;
+        struct error *(*work)(void *context);
+        void *context;
         struct error *error;
 };
 
@@ -27,8 +32,15 @@ static void link_freep(struct rtnl_link **link)
                 rtnl_link_put(*link);
 }
 
-static struct error *loopback_up(void)
+static void cache_freep(struct nl_cache **cache)
 {
+        if (*cache)
+                nl_cache_free(*cache);
+}
+
+static struct error *loopback_up(void *context)
+{
+        (void) context;
         _cleanup_(socket_freep) struct nl_sock *socket = nl_socket_alloc();
         _cleanup_(link_freep) struct rtnl_link *which = rtnl_link_alloc(), *change = rtnl_link_alloc();
         if (!socket || !which || !change)
@@ -50,13 +62,13 @@ static void *thread_main(void *argument)
         if (setns(entering->netns_fd, CLONE_NEWNET) < 0)
                 entering->error = error_errno(errno, "enter the network namespace");
         else
-                entering->error = loopback_up();
+                entering->error = entering->work(entering->context);
         return NULL;
 }
 
-struct error *netns_loopback_up(int netns_fd)
+static struct error *work_in(int netns_fd, struct error *(*work)(void *context), void *context)
 {
-        struct entering entering = { .netns_fd = netns_fd };
+        struct entering entering = { .netns_fd = netns_fd, .work = work, .context = context };
         pthread_t thread;
         pthread_attr_t attributes;
         (void) pthread_attr_init(&attributes);
@@ -67,4 +79,58 @@ struct error *netns_loopback_up(int netns_fd)
                 return error_errno(errnum, "start a thread");
         (void) pthread_join(thread, NULL);
         return entering.error;
+}
+
+struct error *netns_loopback_up(int netns_fd)
+{
+        return work_in(netns_fd, loopback_up, NULL);
+}
+
+struct links {
+        struct netns_link *list;
+        size_t n;
+};
+
+static void links_take(struct nl_object *object, void *context)
+{
+        struct links *links = context;
+        struct rtnl_link *link = (struct rtnl_link *) object;
+        const char *name = rtnl_link_get_name(link);
+        if (rtnl_link_get_ifindex(link) == LOOPBACK_INDEX || !name)
+                return;
+        links->list = grow_array(links->list, links->n + 1, sizeof(*links->list));
+        struct netns_link *to = &links->list[links->n++];
+        *to = (struct netns_link){ .rx_bytes = rtnl_link_get_stat(link, RTNL_LINK_RX_BYTES),
+                                   .rx_errors = rtnl_link_get_stat(link, RTNL_LINK_RX_ERRORS),
+                                   .tx_bytes = rtnl_link_get_stat(link, RTNL_LINK_TX_BYTES),
+                                   .tx_errors = rtnl_link_get_stat(link, RTNL_LINK_TX_ERRORS) };
+        (void) snprintf(to->name, sizeof(to->name), "%s", name);
+}
+
+static struct error *links_read(void *context)
+{
+        _cleanup_(socket_freep) struct nl_sock *socket = nl_socket_alloc();
+        _cleanup_(cache_freep) struct nl_cache *cache = NULL;
+        if (!socket)
+                return error_errno(ENOMEM, "netlink");
+        int failed = nl_connect(socket, NETLINK_ROUTE);
+        if (!failed)
+                failed = rtnl_link_alloc_cache(socket, AF_UNSPEC, &cache);
+        if (failed)
+                return error_new(ERROR_INTERNAL, "read links: %s", nl_geterror(failed));
+        nl_cache_foreach(cache, links_take, context);
+        return NULL;
+}
+
+struct error *netns_links(int netns_fd, struct netns_link **out, size_t *n)
+{
+        struct links links = { NULL, 0 };
+        struct error *e = work_in(netns_fd, links_read, &links);
+        if (e) {
+                free(links.list);
+                return e;
+        }
+        *out = links.list;
+        *n = links.n;
+        return NULL;
 }

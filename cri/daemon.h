@@ -19,8 +19,9 @@ struct daemon {
 };
 
 /* Handlers by family; each file fills a part of the table. */
-extern const struct rpc status_rpcs[], sandbox_rpcs[], container_rpcs[], image_rpcs[], admin_rpcs[];
-extern const size_t n_status_rpcs, n_sandbox_rpcs, n_container_rpcs, n_image_rpcs, n_admin_rpcs;
+extern const struct rpc status_rpcs[], sandbox_rpcs[], container_rpcs[], stats_rpcs[], image_rpcs[],
+        admin_rpcs[];
+extern const size_t n_status_rpcs, n_sandbox_rpcs, n_container_rpcs, n_stats_rpcs, n_image_rpcs, n_admin_rpcs;
 
 #define RUNTIME_SERVICE "runtime.v1.RuntimeService"
 #define IMAGE_SERVICE "runtime.v1.ImageService"

@@ -104,6 +104,7 @@ static struct error *open_server(struct skiffd *d)
         add_rpcs(d, status_rpcs, n_status_rpcs);
         add_rpcs(d, sandbox_rpcs, n_sandbox_rpcs);
         add_rpcs(d, container_rpcs, n_container_rpcs);
+        add_rpcs(d, stats_rpcs, n_stats_rpcs);
         add_rpcs(d, image_rpcs, n_image_rpcs);
         add_rpcs(d, admin_rpcs, n_admin_rpcs);
         const struct server_config config = {

@@ -227,6 +227,7 @@ static struct error *tell_watcher(struct team *team)
                 progress.total_bytes += team->list[i].blob_bytes;
                 progress.done_bytes += atomic_load(&team->done_bytes[i]);
         }
+        // cppcheck-suppress returnDanglingLifetime
         return team->watcher->tell(team->watcher->context, &progress);
 }
 

@@ -29,7 +29,8 @@ struct rootfs {
 };
 
 struct rootfs_table {
-        int fd; /* ROOT/rootfs */
+        int fd;              /* ROOT/rootfs */
+        int mount_points_fd; /* ROOT/mount-points */
         struct rootfs *table;
         pthread_mutex_t lock;
 };
@@ -99,14 +100,36 @@ static struct error *load_all(struct images *images, struct rootfs_table *table)
         return NULL;
 }
 
+/* Nearly every container has something mounted at these, and few images have them all. They lie below the lowest layer,
+ * where whatever an image says of them counts more: else each container's start makes them in its upper directory, one
+ * file and one copied-up directory after another on the disk. */
+static struct error *make_mount_points(int root_fd, int *out_fd)
+{
+        static const char *const directories[] = { "mount-points/proc", "mount-points/sys",
+                                                   "mount-points/dev", "mount-points/etc" };
+        static const char *const files[] = { "etc/hosts", "etc/hostname", "etc/resolv.conf" };
+        _cleanup_(closep) int dir_fd = -1;
+        for (size_t i = 0; i < LENGTH(directories); i++)
+                TRY(file_mkdirs(root_fd, directories[i], 0755));
+        TRY(file_open_beneath(root_fd, "mount-points", O_RDONLY | O_DIRECTORY, 0, &dir_fd));
+        for (size_t i = 0; i < LENGTH(files); i++) {
+                _cleanup_(closep) int fd = -1;
+                TRY(file_open_beneath(dir_fd, files[i], O_WRONLY | O_CREAT | O_NOFOLLOW, 0644, &fd));
+        }
+        *out_fd = TAKE_FD(dir_fd);
+        return NULL;
+}
+
 struct error *rootfs_table_open(struct images *images, struct rootfs_table **out)
 {
         struct rootfs_table *table = NEW(struct rootfs_table);
-        table->fd = -1;
+        table->fd = table->mount_points_fd = -1;
         (void) pthread_mutex_init(&table->lock, NULL);
         struct error *e = file_mkdirs(images->root_fd, "rootfs", 0700);
         if (!e)
                 e = file_open_beneath(images->root_fd, "rootfs", O_RDONLY | O_DIRECTORY, 0, &table->fd);
+        if (!e)
+                e = make_mount_points(images->root_fd, &table->mount_points_fd);
         if (!e)
                 e = load_all(images, table);
         if (e)
@@ -127,6 +150,7 @@ void rootfs_table_free(struct images *images, struct rootfs_table *table)
                 rootfs_free(images, rootfs);
         }
         closep(&table->fd);
+        closep(&table->mount_points_fd);
         (void) pthread_mutex_destroy(&table->lock);
         free(table);
 }
@@ -244,12 +268,13 @@ static struct error *collect_lowers(struct images *images, struct layer *const *
 static struct error *mount_upper(struct images *images, const struct rootfs *rootfs, int *out_fd)
 {
         _cleanup_(closep) int dir_fd = -1, upper_fd = -1, work_fd = -1;
-        _cleanup_(freep) int *lowers = NEW_ARRAY(int, rootfs->n);
+        _cleanup_(freep) int *lowers = NEW_ARRAY(int, rootfs->n + 1);
         size_t n = 0;
         if (rootfs->is_broken || rootfs->n == 0)
                 return error_new(ERROR_FAILED_PRECONDITION,
                                  rootfs->n ? "a layer of its image is gone" : "its image has no layers");
         TRY(collect_lowers(images, rootfs->layers, rootfs->n, lowers, &n));
+        lowers[n++] = images->rootfs->mount_points_fd;
         TRY(file_open_beneath(images->rootfs->fd, rootfs->id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
         TRY(file_open_beneath(dir_fd, "upper", O_RDONLY | O_DIRECTORY, 0, &upper_fd));
         TRY(file_open_beneath(dir_fd, "work", O_RDONLY | O_DIRECTORY, 0, &work_fd));

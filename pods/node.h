@@ -87,6 +87,17 @@ MUST_CHECK struct error *node_reopen_log(struct node *node, const char *id, cons
 MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request,
                                         const struct wait *wait, const struct node_reply *reply);
 
+/* --- stats: what is known now; a figure that this host does not give is absent --- */
+
+/* Of a container that has its cgroup (created, running, or ended and not removed). */
+MUST_CHECK struct error *node_container_stats(struct node *node, const char *id,
+                                              const struct node_reply *reply);
+MUST_CHECK struct error *node_list_container_stats(struct node *node, const Cri__ContainerStatsFilter *filter,
+                                                   const struct node_reply *reply);
+MUST_CHECK struct error *node_pod_stats(struct node *node, const char *id, const struct node_reply *reply);
+MUST_CHECK struct error *node_list_pod_stats(struct node *node, const Cri__PodSandboxStatsFilter *filter,
+                                             const struct node_reply *reply);
+
 /* What is left over of pods that no record knows: text lines for people, NULL-terminated, owned by the caller. */
 MUST_CHECK struct error *node_leaks(struct node *node, char ***out);
 

@@ -98,8 +98,8 @@ static struct error *add_pid_mode(struct spec_source *s)
                                : error_new(ERROR_INVALID_ARGUMENT,
                                            "namespace_options.target_id is missing for pid mode TARGET");
         }
-        /* A pod without a pid namespace of its own cannot lend one: the container gets its own, as a sandbox made
-         * without options (crictl) means it. With the host's it can only be the host's. */
+        /* A pod that was made with CONTAINER has no pid namespace to lend: the container gets its own. With the host's it
+         * can only be the host's. */
         if (pod->host_pid && asked != CRI__NAMESPACE_MODE__CONTAINER)
                 s->spec->pid_mode = PID_MODE_NODE;
         else if (asked == CRI__NAMESPACE_MODE__NODE)

@@ -35,6 +35,17 @@ enum container_state {
         CONTAINER_REMOVING = 5,
 };
 
+/* What stats need of the last time they were asked for. */
+struct cpu_rate {
+        int64_t at_ns; /* monotonic; 0: never */
+        uint64_t usage_ns, nano_cores;
+        bool known;
+};
+struct layer_sample {
+        int64_t at_ns; /* monotonic; 0: never */
+        uint64_t bytes, inodes;
+};
+
 struct sandbox {
         char id[ID_LEN + 1];
         char *name; /* what must be unique: namespace/name/uid/attempt */
@@ -55,6 +66,7 @@ struct sandbox {
         bool watched;                 /* the monitor polls runtime's events */
         bool lost;          /* its supervisor or infra has died: NOTREADY, and stopped in the background */
         bool name_released; /* a failed make that could not be undone yet */
+        struct cpu_rate rate;
 
         /* operation */
         size_t begun;            /* steps of run_pod that may have run */
@@ -87,6 +99,8 @@ struct container {
         int exited_fd;    /* eventfd, readable for ever once it has ended; made when first waited for; -1 */
         struct step_times create_times, start_times, stop_times;
         Cri__LinuxContainerResources *resources; /* as updated since; NULL: as in config */
+        struct cpu_rate rate;
+        struct layer_sample layer;
         struct container_user {
                 int64_t uid, gid, *groups;
                 size_t n_groups;

@@ -1,6 +1,7 @@
 /* What is told of pods and containers: CRI's status and list messages, built under the lock from what the objects hold. */
 #include "base/clock.h"
 #include "base/json.h"
+#include "pods/select.h"
 #include "pods/spec.h"
 #include "pods/state.h"
 #include "pods/table.h"
@@ -12,12 +13,6 @@ static Cri__PodSandboxState pod_state_of(const struct sandbox *pod)
 {
         return pod->state == POD_READY && !pod->lost ? CRI__POD_SANDBOX_STATE__SANDBOX_READY
                                                      : CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY;
-}
-
-/* A pod that is being made, or whose failed make is still to be undone, is nobody's business yet. */
-static bool pod_is_visible(const struct sandbox *pod)
-{
-        return pod->state != POD_MAKING;
 }
 
 static Cri__ContainerState container_state_of(const struct container *c)
@@ -36,30 +31,7 @@ static Cri__ContainerState container_state_of(const struct container *c)
         return CRI__CONTAINER_STATE__CONTAINER_CREATED;
 }
 
-static bool container_is_visible(const struct container *c)
-{
-        return c->state != CONTAINER_MAKING;
-}
-
-/* --- label selectors: every entry wanted must be there; both are maps as protobuf-c has them, pairs in a list --- */
-
-#define SELECTS(wanted, n_wanted, have, n_have)                                                              \
-        ({                                                                                                   \
-                bool all_ = true;                                                                            \
-                for (size_t i_ = 0; i_ < (n_wanted) && all_; i_++) {                                         \
-                        bool one_ = false;                                                                   \
-                        for (size_t j_ = 0; j_ < (n_have) && !one_; j_++)                                    \
-                                one_ = strcmp((wanted)[i_]->key, (have)[j_]->key) == 0 &&                    \
-                                       strcmp((wanted)[i_]->value, (have)[j_]->value) == 0;                  \
-                        all_ = one_;                                                                         \
-                }                                                                                            \
-                all_;                                                                                        \
-        })
-
-static bool id_matches(const char *id, const char *wanted)
-{
-        return !*wanted || strncmp(id, wanted, strlen(wanted)) == 0;
-}
+/* --- filters --- */
 
 static bool pod_matches(const struct sandbox *pod, const Cri__PodSandboxFilter *filter)
 {

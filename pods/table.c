@@ -15,6 +15,7 @@ static void namespaces_of(struct sandbox *pod)
         const Cri__LinuxSandboxSecurityContext *security =
                 linux_config ? linux_config->security_context : NULL;
         const Cri__NamespaceOption *options = security ? security->namespace_options : NULL;
+        pod->share_pid = true; /* CRI's default mode is POD: what crictl and critest mean by saying nothing */
         if (!options)
                 return;
         pod->host_network = options->network == CRI__NAMESPACE_MODE__NODE;

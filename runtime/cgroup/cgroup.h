@@ -109,9 +109,23 @@ MUST_CHECK struct error *cgroup_kill(struct cgroups *cgroups, const char *path);
  * none. */
 MUST_CHECK struct error *cgroup_remove(struct cgroups *cgroups, const char *path, const struct wait *wait);
 
+/* Time lost waiting: PSI, as the kernel gives it (Documentation/accounting/psi.rst). */
+struct cgroup_stall {
+        double avg10, avg60, avg300; /* percent */
+        uint64_t total_us;
+};
+struct cgroup_pressure {
+        bool has; /* v1 has none, nor a kernel without PSI */
+        struct cgroup_stall some, full;
+};
+
+#define CGROUP_NO_LIMIT UINT64_MAX
 struct cgroup_stats {
         uint64_t cpu_usage_ns, memory_usage_bytes, memory_working_set_bytes, memory_rss_bytes, page_faults,
                 major_page_faults, swap_usage_bytes, pids;
-        bool has_memory, has_cpu;
+        uint64_t memory_limit_bytes, swap_limit_bytes; /* CGROUP_NO_LIMIT: none */
+        bool has_memory, has_cpu, has_pids, has_swap;
+        struct cgroup_pressure cpu_pressure, memory_pressure, io_pressure;
 };
+/* Errors: with error_errnum_of ENOENT or ENODEV where there is no such cgroup, or none any more. */
 MUST_CHECK struct error *cgroup_stats(struct cgroups *cgroups, const char *path, struct cgroup_stats *out);

@@ -23,6 +23,7 @@ struct cgroups {
 };
 
 struct cgroup_driver {
+        void (*announce)(struct cgroups *c, const char *path); /* before a level is made; may be NULL */
         struct error *(*prepare)(struct cgroups *c,
                                  const char *path); /* after mkdir of path, a parent or the leaf */
         struct error *(*limits)(struct cgroups *c, const char *path, const struct cgroup_limits *limits);
@@ -50,6 +51,13 @@ MUST_CHECK struct error *cgroup_number(const struct hierarchy *h, const char *pa
 
 /* The number behind "key " in "key 1\nother 2\n"; 0 when it is not there. */
 uint64_t cgroup_keyed(const char *text, const char *key);
+
+/* --- stats.c --- */
+/* A number that may be "max", or one so large that it means that on v1: CGROUP_NO_LIMIT. */
+MUST_CHECK struct error *cgroup_limit_read(const struct hierarchy *h, const char *path, const char *file,
+                                           uint64_t *out);
+/* A *.pressure file's text. What is no such text leaves has false. */
+void cgroup_pressure_parse(const char *text, struct cgroup_pressure *out);
 
 /* --- convert.c: CRI's numbers to v2's. Source: KEP-2254, and the curve that runc, crun and systemd have agreed on --- */
 uint64_t cgroup_weight_of_shares(int64_t shares); /* 2..262144 to 1..10000, 1024 to 100 */

@@ -144,10 +144,24 @@ static struct error *memory_stats(const struct hierarchy *h, const char *path, s
         out->memory_rss_bytes = cgroup_keyed(text, "anon");
         out->page_faults = cgroup_keyed(text, "pgfault");
         out->major_page_faults = cgroup_keyed(text, "pgmajfault");
-        if (has_file(h, path, "memory.swap.current"))
-                TRY(cgroup_number(h, path, "memory.swap.current", &out->swap_usage_bytes));
+        TRY(cgroup_limit_read(h, path, "memory.max", &out->memory_limit_bytes));
         out->has_memory = true;
-        return NULL;
+        out->has_swap = has_file(h, path, "memory.swap.current");
+        if (!out->has_swap)
+                return NULL;
+        TRY(cgroup_number(h, path, "memory.swap.current", &out->swap_usage_bytes));
+        return cgroup_limit_read(h, path, "memory.swap.max", &out->swap_limit_bytes);
+}
+
+/* A kernel without PSI has no such file, or refuses to read it. */
+static void pressure_read(const struct hierarchy *h, const char *path, const char *file,
+                          struct cgroup_pressure *out)
+{
+        char text[256];
+        struct error *e = cgroup_read(h, path, file, text, sizeof(text));
+        if (!e)
+                cgroup_pressure_parse(text, out);
+        error_ignore(e);
 }
 
 static struct error *v2_stats(struct cgroups *c, const char *path, struct cgroup_stats *out)
@@ -157,8 +171,12 @@ static struct error *v2_stats(struct cgroups *c, const char *path, struct cgroup
         TRY(cgroup_read(h, path, "cpu.stat", text, sizeof(text)));
         out->cpu_usage_ns = cgroup_keyed(text, "usage_usec") * 1000;
         out->has_cpu = true;
-        if (has_file(h, path, "pids.current"))
+        out->has_pids = has_file(h, path, "pids.current");
+        if (out->has_pids)
                 TRY(cgroup_number(h, path, "pids.current", &out->pids));
+        pressure_read(h, path, "cpu.pressure", &out->cpu_pressure);
+        pressure_read(h, path, "memory.pressure", &out->memory_pressure);
+        pressure_read(h, path, "io.pressure", &out->io_pressure);
         return memory_stats(h, path, out);
 }
 

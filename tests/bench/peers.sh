@@ -27,7 +27,7 @@ end() { # end PID: SIGTERM, and wait
 cleanup() {
         end "$skiffd"
         end "$containerd"
-        mountpoint -q "$BENCH_DIR/containerd" && umount -R "$BENCH_DIR/containerd"
+        umount -R -l "$BENCH_DIR/run" 2>/dev/null || :
         for side in a b; do
                 for path in /sys/fs/cgroup/*"$cgroup/$side/pods" /sys/fs/cgroup/*"$cgroup/$side/daemon" \
                         /sys/fs/cgroup/*"$cgroup/$side"; do
@@ -63,6 +63,9 @@ mkdir -p /run/netns /var/lib/cni "$BENCH_DIR"/net.d
 mount -t tmpfs -o mode=755 netns /run/netns
 mount --make-shared /run/netns
 mount -t tmpfs -o mode=755 cni /var/lib/cni
+# State is on a tmpfs, as /run is; roots are on the disk.
+mkdir -p "$BENCH_DIR/run"
+mount -t tmpfs -o mode=755 run "$BENCH_DIR/run"
 cat >"$BENCH_DIR/net.d/10-bench.conflist" <<'CNI'
 { "cniVersion": "1.0.0", "name": "bench", "plugins": [
   { "type": "bridge", "bridge": "bench0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
@@ -76,7 +79,7 @@ SKIFF=unix://$BENCH_DIR/skiff.sock
 : >"$BENCH_DIR/skiff.toml"
 (
         enter a
-        exec "$SKIFF_BUILD/bin/skiffd" --root "$BENCH_DIR/skiff-root" --state "$BENCH_DIR/skiff-state" --listen "$SKIFF" \
+        exec "$SKIFF_BUILD/bin/skiffd" --root "$BENCH_DIR/skiff-root" --state "$BENCH_DIR/run/skiff" --listen "$SKIFF" \
                 --cni-conf-dir "$BENCH_DIR/net.d" --cni-bin-dir /usr/lib/cni --config "$BENCH_DIR/skiff.toml" \
                 --registry-config-dir "${BENCH_CERTS:-$BENCH_DIR/certs.d}" >"$BENCH_DIR/skiffd.log" 2>&1
 ) &
@@ -104,7 +107,7 @@ if [ $peer = yes ]; then
         cat >"$BENCH_DIR/containerd.toml" <<TOML
 version = 2
 root = "$BENCH_DIR/containerd/root"
-state = "$BENCH_DIR/containerd/state"
+state = "$BENCH_DIR/run/containerd"
 [grpc]
 address = "$BENCH_DIR/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
@@ -130,7 +133,7 @@ TOML
 fi
 
 if [ -n "${BENCH_SHELL:-}" ]; then
-        SKIFF_PID=$(cat "$BENCH_DIR/skiff-state/skiffd.pid") SKIFF=$SKIFF PEER=${PEER:-} BENCH_DIR=$BENCH_DIR \
+        SKIFF_PID=$(cat "$BENCH_DIR/run/skiff/skiffd.pid") SKIFF=$SKIFF PEER=${PEER:-} BENCH_DIR=$BENCH_DIR \
                 bash -c "$BENCH_SHELL"
 else
         "$SKIFF_BUILD/bin/cri-bench" "${arguments[@]}" "$@"

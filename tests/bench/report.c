@@ -40,13 +40,13 @@ static void print_timings(const struct plan *plan, struct figures figures[TARGET
 {
         for (size_t i = 0; i < TIMED_N; i++) {
                 struct samples *of[] = { &figures[0].timings.of[i], &figures[1].timings.of[i] };
-                print_samples(timed_name(i), of, plan->n_targets);
+                print_samples(timed_name((enum timed) i), of, plan->n_targets);
         }
         if (plan->parallel)
                 printf("-- %zu at once, whole lives\n", plan->parallel);
         for (size_t i = 0; i < TIMED_N; i++) {
                 struct samples *of[] = { &figures[0].parallel.of[i], &figures[1].parallel.of[i] };
-                print_samples(timed_name(i), of, plan->n_targets);
+                print_samples(timed_name((enum timed) i), of, plan->n_targets);
         }
 }
 
@@ -73,7 +73,7 @@ void report_table(const struct plan *plan, struct figures figures[TARGETS_MAX], 
         PRINT_FIGURE("daemon's PSS, kB", daemon_kb, false);
         PRINT_FIGURE("daemon's growth a pod, kB", daemon_growth_kb, false);
         for (size_t i = 0; i < FLOOR_N; i++)
-                print_samples(floor_name(i), (struct samples *[]){ &floor->of[i] }, 1);
+                print_samples(floor_name((enum floor_step) i), (struct samples *[]){ &floor->of[i] }, 1);
 }
 
 /* --- JSON --- */
@@ -92,7 +92,7 @@ static struct error *put_timings(struct buf *out, const char *name, struct timin
 {
         TRY(buf_append_format(out, "\"%s\":{", name));
         for (size_t i = 0; i < TIMED_N; i++)
-                TRY(put_samples(out, timed_name(i), &timings->of[i]));
+                TRY(put_samples(out, timed_name((enum timed) i), &timings->of[i]));
         if (out->bytes[out->len_bytes - 1] == ',')
                 out->len_bytes--;
         return buf_append_text(out, "},");
@@ -132,7 +132,7 @@ struct error *report_json(const struct plan *plan, struct figures figures[TARGET
                               plan->workload.unconfined ? "false" : "true", plan->rounds, plan->background));
         TRY(buf_append_text(&out, "\"floor\":{"));
         for (size_t i = 0; i < FLOOR_N; i++)
-                TRY(put_samples(&out, floor_name(i), &floor->of[i]));
+                TRY(put_samples(&out, floor_name((enum floor_step) i), &floor->of[i]));
         if (out.bytes[out.len_bytes - 1] == ',')
                 out.len_bytes--;
         TRY(buf_append_text(&out, "},\"targets\":["));

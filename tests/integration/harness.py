@@ -25,7 +25,8 @@ ROOT = cri_client.ROOT
 BUILD = pathlib.Path(os.environ.get("SKIFF_BUILD", ROOT / "build/debug"))
 BIN = BUILD / "bin"
 SANITIZED = any(name in str(BUILD) for name in ("asan", "tsan"))
-SLOW = 4 if SANITIZED else 1
+# How many times slower than an ordinary machine: an emulated one says so by SKIFF_SLOW.
+SLOW = float(os.environ.get("SKIFF_SLOW", 4 if SANITIZED else 1))
 IMAGE = "docker.io/library/busybox:latest"
 CGROUP_ROOTS = [path for path in glob.glob("/sys/fs/cgroup/*") if os.path.isdir(path) and not os.path.islink(path)]
 LEASES = pathlib.Path("/var/lib/cni/networks")
@@ -144,6 +145,8 @@ class Skiff:
         environment = dict(os.environ, SKIFF_FAULT_FILE=str(self.fault_file))
         environment.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+        # gRPC's own library is not instrumented, and helpers are started by vfork.
+        environment.setdefault("TSAN_OPTIONS", "ignore_noninstrumented_modules=1 die_after_fork=0")
         (self.directory / "none.toml").touch()
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(self.command(), env=environment, stdout=output, stderr=output)

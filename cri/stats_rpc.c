@@ -1,0 +1,53 @@
+/* Stats: what pods and containers use. */
+#include "api/cri.pb-c.h"
+#include "cri/daemon.h"
+#include "cri/validate.h"
+#include "pods/node.h"
+
+static struct error *reply_to(void *call, const ProtobufCMessage *message)
+{
+        return rpc_reply(call, message);
+}
+
+static struct error *container_stats(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__ContainerStatsRequest *request = (const void *) rpc_request(call);
+        const struct node_reply reply = { reply_to, call };
+        TRY(validate_id("container_id", request->container_id));
+        return node_container_stats(daemon->node, request->container_id, &reply);
+}
+
+static struct error *list_container_stats(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__ListContainerStatsRequest *request = (const void *) rpc_request(call);
+        const struct node_reply reply = { reply_to, call };
+        return node_list_container_stats(daemon->node, request->filter, &reply);
+}
+
+static struct error *pod_stats(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__PodSandboxStatsRequest *request = (const void *) rpc_request(call);
+        const struct node_reply reply = { reply_to, call };
+        TRY(validate_id("pod_sandbox_id", request->pod_sandbox_id));
+        return node_pod_stats(daemon->node, request->pod_sandbox_id, &reply);
+}
+
+static struct error *list_pod_stats(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__ListPodSandboxStatsRequest *request = (const void *) rpc_request(call);
+        const struct node_reply reply = { reply_to, call };
+        return node_list_pod_stats(daemon->node, request->filter, &reply);
+}
+
+/* They may walk a writable layer: not among the quick ones. */
+const struct rpc stats_rpcs[] = {
+        { RUNTIME_SERVICE, "ContainerStats", POOL_POD, false, container_stats },
+        { RUNTIME_SERVICE, "ListContainerStats", POOL_POD, false, list_container_stats },
+        { RUNTIME_SERVICE, "PodSandboxStats", POOL_POD, false, pod_stats },
+        { RUNTIME_SERVICE, "ListPodSandboxStats", POOL_POD, false, list_pod_stats },
+};
+const size_t n_stats_rpcs = LENGTH(stats_rpcs);
