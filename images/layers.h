@@ -8,6 +8,7 @@
 #pragma once
 #include "base/wait.h"
 #include "images/form.h"
+#include "images/images.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -64,6 +65,9 @@ void layers_count_add(struct layers *layers, const char *diff_id); /* one more i
 MUST_CHECK struct error *layers_collect(struct layers *layers,
                                         struct error *(*forget)(void *context, const char *diff_id),
                                         void *context);
+
+/* All that are there, in no order; *out is an array of *n, the caller's to free. */
+void layers_list(struct layers *layers, struct image_layer **out, size_t *n);
 
 /* Of all layers that are there. */
 void layers_usage(struct layers *layers, uint64_t *bytes, uint64_t *inodes);
