@@ -434,12 +434,13 @@ static struct error *emit_tree(struct writer *writer, size_t path_bytes)
 
 static void writer_done(struct writer *writer)
 {
-        struct link_name *link = NULL, *next = NULL;
-        HASH_ITER(hh, writer->links, link, next)
-        {
-                HASH_DEL(writer->links, link);
+        struct link_name *link = writer->links;
+        HASH_CLEAR(hh, writer->links); /* the list outlives the table */
+        while (link) {
+                struct link_name *next = link->hh.next;
                 free(link->path);
                 free(link);
+                link = next;
         }
         digest_stream_free(writer->digest);
         buf_done(&writer->pax);

@@ -199,6 +199,11 @@ void layer_abandon(struct layers *layers, struct layer *layer)
         (void) pthread_mutex_unlock(&layers->lock);
 }
 
+void layers_sync_early(struct layers *layers)
+{
+        (void) syncfs(layers->fd); /* what goes wrong here goes wrong in layers_sync too */
+}
+
 struct error *layers_sync(struct layers *layers, struct layer *const *list, size_t n)
 {
         bool all_durable = true;

@@ -178,7 +178,8 @@ static grpc_byte_buffer *pack(const ProtobufCMessage *request)
 
 static grpc_op status_op(struct received *received)
 {
-        grpc_op op = { .op = GRPC_OP_RECV_STATUS_ON_CLIENT };
+        grpc_op op = { 0 };
+        op.op = GRPC_OP_RECV_STATUS_ON_CLIENT;
         op.data.recv_status_on_client.trailing_metadata = &received->trailing;
         op.data.recv_status_on_client.status = &received->status;
         op.data.recv_status_on_client.status_details = &received->details;
@@ -187,7 +188,8 @@ static grpc_op status_op(struct received *received)
 
 static grpc_op message_op(struct received *received)
 {
-        grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
+        grpc_op op = { 0 };
+        op.op = GRPC_OP_RECV_MESSAGE;
         op.data.recv_message.recv_message = &received->message;
         return op;
 }
