@@ -84,6 +84,11 @@ struct error *images_remove(struct images *images, const char *reference)
         return NULL;
 }
 
+void images_layers(struct images *images, struct image_layer **out, size_t *n)
+{
+        layers_list(images->layers, out, n);
+}
+
 /* The mountpoint of the mount that dir_fd is on: mountinfo's line with its mnt_id. */
 static struct error *find_mountpoint(int dir_fd, char *out, size_t size_bytes)
 {

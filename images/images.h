@@ -112,6 +112,23 @@ MUST_CHECK struct error *images_pull(struct images *images, const char *referenc
 MUST_CHECK struct error *images_import(struct images *images, int archive_fd, const char *name,
                                        const struct wait *wait, char ***out_ids);
 
+/* One layer of the store. */
+struct image_layer {
+        char diff_id[72];
+        uint64_t bytes, inodes; /* on the disk */
+        unsigned n_images;      /* that have it; 0: kept for a rootfs alone, or for a pull under way */
+};
+
+/* All layers that are there; *out is an array of *n, the caller's to free. */
+void images_layers(struct images *images, struct image_layer **out, size_t *n);
+
+/* Writes the image as an OCI layout (a tar) to fd, an empty regular file. The layers' tars are made anew from what was
+ * unpacked, the same bytes each time but mostly others than those that came: then the config names these diffIDs and the
+ * exported image has an id of its own, *out_id (the caller's). Names and history stay. Errors: NOT_FOUND;
+ * UNIMPLEMENTED for a config whose diffIDs cannot be replaced; RESOURCE_EXHAUSTED (disk). */
+MUST_CHECK struct error *images_export(struct images *images, const char *reference, int fd,
+                                       const struct wait *wait, char **out_id);
+
 /* Bytes and inodes used, without a walk (kept up to date as layers come and go; rootfs sampled in the background). */
 struct images_usage {
         char mountpoint[4096]; /* the mountpoint that holds root, from /proc/self/mountinfo */

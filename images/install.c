@@ -14,7 +14,14 @@
 
 /* Bounds against bombs; far above what real layers have. */
 static const uint64_t max_tar_bytes = UINT64_C(1) << 42;
-enum { MAX_ENTRIES = 8 << 20, PIPE_BYTES = 1 << 20, WORKERS = 2, STACK_BYTES = 256 << 10, TELL_MS = 200 };
+enum {
+        MAX_ENTRIES = 8 << 20,
+        PIPE_BYTES = 1 << 20,
+        WORKERS = 2,
+        SYNC_LAYERS = 2,
+        STACK_BYTES = 256 << 10,
+        TELL_MS = 200
+};
 
 struct team {
         struct images *images;
@@ -32,6 +39,9 @@ struct team {
         _Atomic uint64_t *done_bytes;       /* of each layer's blob */
         atomic_size_t n_done, n_working;
         int ended_fd; /* eventfd: a worker has ended */
+        int sync_fd;  /* eventfd: more layers were unpacked, or all is over */
+        atomic_size_t n_unpacked;
+        atomic_bool is_over;
 };
 
 /* The stream's pipe. A larger one lets the two ends work in longer turns. */
@@ -138,6 +148,8 @@ static struct error *one_layer(struct team *team, size_t i)
                 layer_abandon(team->images->layers, layer);
                 return error_wrap(e, "layer %s", from->has_blob ? from->name : from->diff_id);
         }
+        if (must_unpack && (atomic_fetch_add(&team->n_unpacked, 1) + 1) % SYNC_LAYERS == 0)
+                (void) eventfd_write(team->sync_fd, 1);
         team->layers[i] = layer;
         atomic_store(&team->done_bytes[i], from->blob_bytes);
         (void) atomic_fetch_add(&team->n_done, 1);
@@ -189,16 +201,22 @@ static struct error *either_fd(int a_fd, int b_fd, int *out_fd)
         return NULL;
 }
 
-static bool start_helper(struct team *team, pthread_t *thread)
+static bool start_thread(pthread_t *thread, void *(*run)(void *), struct team *team)
 {
         pthread_attr_t attributes;
         (void) pthread_attr_init(&attributes);
         (void) pthread_attr_setstacksize(&attributes, STACK_BYTES);
+        bool started = pthread_create(thread, &attributes, run, team) == 0;
+        (void) pthread_attr_destroy(&attributes);
+        return started;
+}
+
+static bool start_helper(struct team *team, pthread_t *thread)
+{
         (void) atomic_fetch_add(&team->n_working, 1);
-        bool started = pthread_create(thread, &attributes, helper_main, team) == 0;
+        bool started = start_thread(thread, helper_main, team);
         if (!started)
                 (void) atomic_fetch_sub(&team->n_working, 1);
-        (void) pthread_attr_destroy(&attributes);
         return started;
 }
 
@@ -209,6 +227,7 @@ static struct error *tell_watcher(struct team *team)
                 progress.total_bytes += team->list[i].blob_bytes;
                 progress.done_bytes += atomic_load(&team->done_bytes[i]);
         }
+        // cppcheck-suppress returnDanglingLifetime
         return team->watcher->tell(team->watcher->context, &progress);
 }
 
@@ -250,6 +269,27 @@ static void run_team(struct team *team)
                 (void) pthread_join(helpers[i], NULL);
 }
 
+/* Writes out what is unpacked while the rest comes: else the disk idles until the end, and all wait for it then. */
+static void *sync_main(void *argument)
+{
+        struct team *team = argument;
+        eventfd_t count;
+        while (eventfd_read(team->sync_fd, &count) == 0 && !atomic_load(&team->is_over))
+                layers_sync_early(team->images->layers);
+        return NULL;
+}
+
+static void run_with_sync(struct team *team)
+{
+        pthread_t syncer;
+        bool has_syncer = team->n > SYNC_LAYERS && start_thread(&syncer, sync_main, team);
+        run_team(team);
+        atomic_store(&team->is_over, true);
+        (void) eventfd_write(team->sync_fd, 1);
+        if (has_syncer)
+                (void) pthread_join(syncer, NULL);
+}
+
 void install_done(struct images *images, struct layer **layers, size_t n)
 {
         for (size_t i = 0; layers && i < n; i++)
@@ -278,17 +318,19 @@ struct error *install_layers(struct images *images, struct puller *puller, enum 
                              .wait = *wait,
                              .watcher = watcher };
         _cleanup_(closep) int failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), cancel_fd = -1,
-                              ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (failed_fd < 0 || ended_fd < 0)
+                              ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                              sync_fd = eventfd(0, EFD_CLOEXEC); /* its reader waits */
+        if (failed_fd < 0 || ended_fd < 0 || sync_fd < 0)
                 return error_errno(errno, "eventfd");
         TRY(either_fd(wait->cancel_fd, failed_fd, &cancel_fd));
         team.failed_fd = failed_fd;
         team.ended_fd = ended_fd;
+        team.sync_fd = sync_fd;
         team.wait.cancel_fd = cancel_fd;
         team.layers = NEW_ARRAY(struct layer *, n);
         team.done_bytes = new_zeroed(n + 1, sizeof(*team.done_bytes));
         (void) pthread_mutex_init(&team.lock, NULL);
-        run_team(&team);
+        run_with_sync(&team);
         (void) pthread_mutex_destroy(&team.lock);
         free(team.done_bytes);
         struct error *e = team.failure ? team.failure : make_durable(&team);

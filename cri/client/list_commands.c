@@ -129,6 +129,8 @@ static void add_image(struct table *table, const Cri__Image *image, const char *
 struct error *images_command(struct context *context, int argc, char **argv)
 {
         bool all = true, quiet = false;
+        if (argc == 2 && strcmp(argv[1], "--tree") == 0)
+                return print_image_tree(context);
         TRY(list_flags(context, argc, argv, "+q", &all, &quiet));
         Cri__ListImagesRequest request = CRI__LIST_IMAGES_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ListImagesResponse *answer = NULL;

@@ -230,7 +230,8 @@ static void a_compact_program_answers_as_the_long_one(void **state)
                 buf_init(&after, 1 << 20);
                 assert_ok(bpf_compact((const void *) before.bytes,
                                       before.len_bytes / sizeof(struct sock_filter), &after));
-                assert_true(after.len_bytes < before.len_bytes * 3 / 4); /* hardly a range of two calls in it */
+                assert_true(after.len_bytes <
+                            before.len_bytes * 3 / 4); /* hardly a range of two calls in it */
                 assert_same(&before, &after);
                 buf_done(&before);
                 buf_done(&after);
