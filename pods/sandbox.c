@@ -181,6 +181,8 @@ static struct error *stop_supervisor(void *object, const struct wait *wait)
         struct runtime_pod *runtime = pod->runtime ? pod->runtime : found;
         if (runtime)
                 TRY_WRAP(end_supervisor(pod, runtime, wait), "stop the supervisor");
+        if (runtime && !pod->host_pid) /* its pid namespace has ended, with all that was in it */
+                return NULL;
         return cgroup_kill(pod->node->config.cgroups, pod->cgroup_path);
 }
 

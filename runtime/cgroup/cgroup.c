@@ -545,7 +545,7 @@ struct error *cgroup_remove(struct cgroups *c, const char *path, const struct wa
          * killed here: a cgroup that is removed has no owner any more. */
         struct wait moment = wait_within(wait, SELF_EMPTY_MS);
         struct error *slow = level_remove(&c->hierarchies[0], below, &moment);
-        if (slow && error_code_of(slow) != ERROR_DEADLINE_EXCEEDED)
+        if (slow && (error_code_of(slow) != ERROR_DEADLINE_EXCEEDED || wait_left_ms(wait) == 0))
                 return slow;
         if (slow)
                 TRY(cgroup_kill(c, path));
