@@ -61,21 +61,28 @@ static void add_kernel_mounts(struct spec_source *s)
         }
 }
 
+static bool is_volume(const Cri__Mount *mount)
+{
+        return mount->image && *mount->image->image;
+}
+
 static struct error *check_mount(const Cri__Mount *mount, size_t i)
 {
         if (*mount->container_path != '/')
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "config.mounts[%zu].container_path: \"%s\" is not absolute", i,
                                  mount->container_path);
-        if (mount->image && *mount->image->image)
-                return error_new(ERROR_UNIMPLEMENTED,
-                                 "config.mounts[%zu].image: image volumes are not supported by skiff yet", i);
         if (mount->n_uidmappings || mount->n_gidmappings)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu]: id-mapped mounts are not supported by skiff yet", i);
         if (mount->n_mount_options)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu].mount_options: not supported by skiff yet", i);
+        if (is_volume(mount)) /* checked when its image was found */
+                return NULL;
+        if (*mount->image_sub_path)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu].image_sub_path: there is no image", i);
         if (*mount->host_path != '/')
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "config.mounts[%zu].host_path: \"%s\" is not absolute", i, mount->host_path);
@@ -104,8 +111,14 @@ static void add_asked(struct spec_source *s, const Cri__Mount *mount)
         };
         _cleanup_(freep) char *target = path_clean(mount->container_path);
         struct container_mount *m = mount_add(s->spec, MOUNT_BIND, target);
-        m->host_path = dup_string(mount->host_path);
         m->readonly = mount->readonly;
+        if (is_volume(mount)) {
+                m->image_id = dup_string(mount->image->image_ref);
+                m->data = dup_string(mount->image_sub_path);
+                m->nosuid = m->nodev = true;
+                return;
+        }
+        m->host_path = dup_string(mount->host_path);
         m->recursive_readonly = mount->recursive_read_only;
         m->propagation = propagations[mount->propagation];
 }

@@ -92,13 +92,16 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
         return mount_clone(fd, "", true, out_fd);
 }
 
-static struct error *bind_add(struct parcel *p, const struct container_mount *m)
+/* mount_fd: for a mount without a host_path. */
+static struct error *bind_add(struct parcel *p, const struct container_mount *m, int mount_fd)
 {
         _cleanup_(closep) int fd = -1;
         uint32_t index = 0;
-        if (m->source_fd >= 0 && !m->host_path) {
-                TRY(source_prepare(m->source_fd, m));
-                TRY(parcel_lend(p, m->source_fd, &index));
+        if (!m->host_path) {
+                if (mount_fd < 0)
+                        mount_fd = m->source_fd;
+                TRY(source_prepare(mount_fd, m));
+                TRY(parcel_lend(p, mount_fd, &index));
         } else {
                 TRY(source_open(m, &fd));
                 TRY(source_prepare(fd, m));
@@ -164,13 +167,14 @@ static struct error *cgroup_add(struct parcel *p, struct cgroups *cgroups, const
         return NULL;
 }
 
-static struct error *mounts_add(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec)
+static struct error *mounts_add(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec,
+                                const struct runtime_start *start)
 {
         for (size_t i = 0; i < spec->n_mounts; i++) {
                 const struct container_mount *m = &spec->mounts[i];
                 if (m->kind == MOUNT_BIND) {
-                        TRY_WRAP(bind_add(p, m), "mount %s at %s", m->host_path ? m->host_path : "a source",
-                                 m->target);
+                        TRY_WRAP(bind_add(p, m, start->mount_fds ? start->mount_fds[i] : -1),
+                                 "mount %s at %s", m->host_path ? m->host_path : "a source", m->target);
                 } else if (m->kind == MOUNT_CGROUP) {
                         TRY_WRAP(cgroup_add(p, cgroups, spec, m), "mount cgroups at %s", m->target);
                 } else {
@@ -239,7 +243,7 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
         if (start->log_fd >= 0)
                 TRY(parcel_lend(p, start->log_fd, &m->log));
         TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
-        TRY(mounts_add(p, cgroups, spec));
+        TRY(mounts_add(p, cgroups, spec, start));
         m->spec.mounts = p->mounts;
         m->spec.n_mounts = p->n_mounts;
         if (spec->seccomp)
