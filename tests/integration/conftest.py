@@ -1,10 +1,14 @@
 """Fixtures: `skiff` is a started daemon with busybox imported, and a census before and after; `archive` the image."""
 
+import os
 import subprocess
 
 import pytest
 
 import harness
+
+# gRPC's own library is not instrumented, and helpers are started by vfork.
+os.environ.setdefault("TSAN_OPTIONS", "ignore_noninstrumented_modules=1 die_after_fork=0")
 
 
 @pytest.fixture(scope="session")
