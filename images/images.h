@@ -107,6 +107,11 @@ MUST_CHECK struct error *rootfs_mount(struct images *images, const char *contain
 /* A directory to look things up in before the first mount (an image's passwd): the layers, read-only and detached. */
 MUST_CHECK struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd);
 
+/* What a container's rootfs was made from, though the image may be removed since: its layers, read-only and detached, and
+ * its config (no names, no id). */
+MUST_CHECK struct error *rootfs_lower(struct images *images, const char *container_id, int *out_fd);
+MUST_CHECK struct error *rootfs_image(struct images *images, const char *container_id, struct image **out);
+
 /* Holds another image's layers for as long as the container's rootfs exists, that of an image volume: it can be mounted
  * after its image was removed. Idempotent. Errors: NOT_FOUND if the image is gone. */
 MUST_CHECK struct error *rootfs_hold(struct images *images, const char *container_id, const char *image_id);

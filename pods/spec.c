@@ -190,6 +190,17 @@ static struct error *build(struct spec_source *s)
         return spec_add_mounts(s);
 }
 
+/* It may have been removed while the container lives: the rootfs remembers. */
+static struct error *image_of(struct container *c, struct image **out)
+{
+        struct images *images = c->pod->node->config.images;
+        struct error *e = images_find(images, c->image_id, out);
+        if (!e || error_code_of(e) != ERROR_NOT_FOUND)
+                return e;
+        error_free(e);
+        return rootfs_image(images, c->id, out);
+}
+
 struct error *spec_ensure(struct node *node, struct container *c)
 {
         (void) pthread_mutex_lock(&node->lock);
@@ -199,7 +210,7 @@ struct error *spec_ensure(struct node *node, struct container *c)
                 return NULL;
         _cleanup_(image_freep) struct image *image = NULL;
         _cleanup_(container_spec_freep) struct container_spec *spec = container_spec_new();
-        TRY_WRAP(images_find(node->config.images, c->image_id, &image), "image");
+        TRY_WRAP(image_of(c, &image), "image");
         struct spec_source source = { .node = node,
                                       .container = c,
                                       .image = image,

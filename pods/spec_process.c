@@ -175,8 +175,7 @@ static struct error *add_user(struct spec_source *s, struct user *user)
         _cleanup_(freep) char *text = NULL;
         struct process_spec *p = &s->spec->process;
         TRY(user_text(s, &text));
-        TRY_WRAP(rootfs_view(s->node->config.images, s->image->id, &view_fd), "look into image %s",
-                 s->image->id);
+        TRY_WRAP(rootfs_lower(s->node->config.images, s->container->id, &view_fd), "look into the image");
         TRY(user_resolve(view_fd, text, user));
         p->uid = user->uid;
         p->gid = user->gid;
