@@ -1,10 +1,15 @@
+#include "base/clock.h"
 #include "base/mount.h"
 #include "runtime/native/call.h"
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/syscall.h>
+
+#define ENDING_MAX_NS INT64_C(10000000000)
+#define ENDING_LOOK_MS 5
 
 /* The descriptors that go with a spec, in the order of its indexes. */
 struct parcel {
@@ -289,8 +294,9 @@ static struct error *start_commit(int fd, const struct wait *wait)
         return call_send(fd, &w, NULL, 0, wait);
 }
 
+/* *ending: one of that id is there still. */
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
-                                  pid_t *pid, int64_t *started_wall_ns)
+                                  pid_t *pid, int64_t *started_wall_ns, bool *ending)
 {
         struct call_answer answer;
         struct child_report report;
@@ -304,10 +310,33 @@ static struct error *start_answer(int fd, const struct container_message *m, con
                 e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
         } else {
                 call_report(&answer, &report);
+                *ending = report.stage == STAGE_RUNNING_ALREADY;
                 e = stage_error(&report, &m->spec, &m->spec.process);
         }
         call_answer_done(&answer);
         return e;
+}
+
+/* A skiffd that was killed during a start has left a process that the supervisor is ending; the next start, of the skiffd
+ * that came after it, may be faster than that end. Nothing tells of it. */
+static struct error *start_patiently(struct runtime_pod *pod, const struct parcel *p,
+                                     const struct container_message *m, const struct wait *wait, pid_t *pid,
+                                     int64_t *started_wall_ns)
+{
+        int64_t until_ns = clock_monotonic_ns() + ENDING_MAX_NS;
+        for (;;) {
+                _cleanup_(closep) int fd = -1;
+                bool ending = false;
+                TRY(call_open(pod, wait, &fd));
+                TRY(start_send(fd, p, m, wait));
+                struct error *e = start_answer(fd, m, wait, pid, started_wall_ns, &ending);
+                if (!ending || clock_monotonic_ns() > until_ns)
+                        return e;
+                error_free(e);
+                struct pollfd cancelled = { .fd = wait ? wait->cancel_fd : -1, .events = POLLIN };
+                if (poll(&cancelled, 1, ENDING_LOOK_MS) > 0)
+                        return error_new(ERROR_CANCELLED, "cancelled");
+        }
 }
 
 struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
@@ -315,14 +344,11 @@ struct error *runtime_container_start(struct runtime_pod *pod, const struct cont
                                       int64_t *started_wall_ns)
 {
         _cleanup_(parcel_done) struct parcel parcel = { .n = 0 };
-        _cleanup_(closep) int fd = -1;
         struct container_message message;
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
-        TRY(call_open(pod, wait, &fd));
         TRY(parcel_fill(&parcel, pod->runtime->cgroups, spec, start, &message));
-        TRY(start_send(fd, &parcel, &message, wait));
-        return start_answer(fd, &message, wait, pid, started_wall_ns);
+        return start_patiently(pod, &parcel, &message, wait, pid, started_wall_ns);
 }
 
 /* --- what is asked of one that runs --- */
