@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -333,9 +332,7 @@ static struct error *start_patiently(struct runtime_pod *pod, const struct parce
                 if (!ending || clock_monotonic_ns() > until_ns)
                         return e;
                 error_free(e);
-                struct pollfd cancelled = { .fd = wait ? wait->cancel_fd : -1, .events = POLLIN };
-                if (poll(&cancelled, 1, ENDING_LOOK_MS) > 0)
-                        return error_new(ERROR_CANCELLED, "cancelled");
+                TRY(wait_delay(wait, ENDING_LOOK_MS, "wait for an earlier start's end"));
         }
 }
 
