@@ -15,7 +15,7 @@
 #define FIRST_PARKED_FD 1000
 
 /* What the child was doing when it failed; it shares our memory (CLONE_VM), so it just writes here. */
-enum stage { STAGE_CGROUP, STAGE_DESCRIPTORS, STAGE_CWD, STAGE_EXEC };
+enum stage { STAGE_CGROUP, STAGE_DESCRIPTORS, STAGE_MOUNTS, STAGE_CWD, STAGE_EXEC };
 
 struct child {
         const struct process_start *start;
@@ -26,7 +26,9 @@ struct child {
 
 struct process_start process_start_init(const char *path, const char *const *argv)
 {
-        struct process_start start = { .path = path, .exec_fd = -1, .argv = argv, .cgroup_fd = -1 };
+        struct process_start start = {
+                .path = path, .exec_fd = -1, .argv = argv, .mount_namespace_fd = -1, .cgroup_fd = -1
+        };
         for (size_t i = 0; i < PROCESS_FDS_MAX; i++)
                 start.fds[i] = -1;
         return start;
@@ -55,13 +57,15 @@ static IN_CHILD int park(int fd)
 }
 
 /* Descriptors go to their numbers in two rounds, since one may stand where another has to go: first each is parked high
- * up, then put down. *exec_fd is parked too. */
-static IN_CHILD int child_descriptors(struct child *child, int *exec_fd)
+ * up, then put down. *exec_fd and *mounts_fd are parked too. */
+static IN_CHILD int child_descriptors(struct child *child, int *exec_fd, int *mounts_fd)
 {
         const struct process_start *start = child->start;
         size_t n = start->n_fds < 3 ? 3 : start->n_fds;
         int parked[PROCESS_FDS_MAX];
         if (start->exec_fd >= 0 && (*exec_fd = park(start->exec_fd)) < 0)
+                return child_fail(child, STAGE_DESCRIPTORS);
+        if (start->mount_namespace_fd >= 0 && (*mounts_fd = park(start->mount_namespace_fd)) < 0)
                 return child_fail(child, STAGE_DESCRIPTORS);
         for (size_t i = 0; i < n; i++) {
                 bool null = i >= start->n_fds || start->fds[i] < 0;
@@ -93,8 +97,11 @@ static IN_CHILD void child_signals(void)
 
 static IN_CHILD int child_prepare(struct child *child, int *exec_fd)
 {
-        if (child_enter(child) < 0 || child_descriptors(child, exec_fd) < 0)
+        int mounts_fd = -1;
+        if (child_enter(child) < 0 || child_descriptors(child, exec_fd, &mounts_fd) < 0)
                 return -1;
+        if (mounts_fd >= 0 && (setns(mounts_fd, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS) < 0))
+                return child_fail(child, STAGE_MOUNTS);
         if (chdir(child->start->cwd ? child->start->cwd : "/") < 0)
                 return child_fail(child, STAGE_CWD);
         (void) setpgid(0, 0); /* so that process_run can kill what a helper leaves behind */
@@ -122,6 +129,7 @@ static struct error *child_error(const struct child *child)
 {
         static const char *const stages[] = { [STAGE_CGROUP] = "enter its cgroup",
                                               [STAGE_DESCRIPTORS] = "pass descriptors",
+                                              [STAGE_MOUNTS] = "enter the mount namespace",
                                               [STAGE_CWD] = "change directory",
                                               [STAGE_EXEC] = "exec" };
         return error_errno(child->errnum, "start %s: %s", child->start->path, stages[child->stage]);

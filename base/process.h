@@ -21,7 +21,8 @@ struct process_start {
         int fds[PROCESS_FDS_MAX];
         size_t n_fds;         /* 0: the three are /dev/null */
         uint64_t clone_flags; /* CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWNET, ... */
-        int cgroup_fd;        /* CLONE_INTO_CGROUP where >= 0 */
+        int mount_namespace_fd; /* >= 0: the child gets a copy of this one for itself; the binary must need no files */
+        int cgroup_fd;          /* CLONE_INTO_CGROUP where >= 0 */
         /* Files into each of which the child writes "0" before it execs (v1's `tasks`). */
         const int *enter_fds;
         size_t n_enter_fds;

@@ -7,6 +7,7 @@
 #include "pods/node.h"
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct error *import_image(void *context, struct rpc_call *call)
 {
@@ -27,6 +28,119 @@ static struct error *import_image(void *context, struct rpc_call *call)
         while (ids[response.n_image_ids])
                 response.n_image_ids++;
         return rpc_reply(call, &response.base);
+}
+
+static struct error *send_progress(void *context, const struct pull_progress *progress)
+{
+        Admin__PullProgressResponse response = ADMIN__PULL_PROGRESS_RESPONSE__INIT;
+        response.done_bytes = progress->done_bytes;
+        response.total_bytes = progress->total_bytes;
+        response.done_layers = (uint32_t) progress->done_layers;
+        response.layers = (uint32_t) progress->n_layers;
+        return rpc_send(context, &response.base);
+}
+
+static struct error *pull_progress(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Admin__PullProgressRequest *request = (const void *) rpc_request(call);
+        Admin__PullProgressResponse response = ADMIN__PULL_PROGRESS_RESPONSE__INIT;
+        const struct pull_watcher watcher = { send_progress, call };
+        const struct image_auth auth = { .username = request->username, .password = request->password };
+        _cleanup_(freep) char *id = NULL;
+        TRY(images_pull(daemon->images, request->image, *request->username ? &auth : NULL, &watcher,
+                        rpc_wait(call), &id));
+        response.image_id = id;
+        return rpc_send(call, &response.base);
+}
+
+static struct error *export_image(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Admin__ExportImageRequest *request = (const void *) rpc_request(call);
+        Admin__ExportImageResponse response = ADMIN__EXPORT_IMAGE_RESPONSE__INIT;
+        _cleanup_(image_freep) struct image *image = NULL;
+        _cleanup_(freep) char *id = NULL;
+        if (*request->path != '/')
+                return error_new(ERROR_INVALID_ARGUMENT, "path: \"%s\" is not an absolute path",
+                                 request->path);
+        TRY(images_find(daemon->images, request->image, &image));
+        _cleanup_(closep) int fd =
+                open(request->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "make %s: %s", request->path, strerror(errno));
+        struct error *e = images_export(daemon->images, image->id, fd, rpc_wait(call), &id);
+        if (!e && fsync(fd) < 0)
+                e = error_errno(errno, "sync %s", request->path);
+        if (e) {
+                (void) unlink(request->path); /* made here; half of it is of no use */
+                return e;
+        }
+        response.image_id = id;
+        response.same = strcmp(id, image->id) == 0;
+        return rpc_reply(call, &response.base);
+}
+
+/* What a list of layers points at. */
+struct layer_lists {
+        Admin__Layer *layers, **layer_pointers;
+        Admin__ImageLayers *images, **image_pointers;
+};
+
+static void layer_lists_done(struct layer_lists *lists)
+{
+        free(lists->layers);
+        free(lists->layer_pointers);
+        free(lists->images);
+        free(lists->image_pointers);
+}
+
+static void fill_layers(struct layer_lists *lists, struct image_layer *layers, size_t n)
+{
+        lists->layers = NEW_ARRAY(Admin__Layer, n + 1);
+        lists->layer_pointers = NEW_ARRAY(Admin__Layer *, n + 1);
+        for (size_t i = 0; i < n; i++) {
+                Admin__Layer *to = lists->layer_pointers[i] = &lists->layers[i];
+                *to = (Admin__Layer) ADMIN__LAYER__INIT;
+                to->diff_id = layers[i].diff_id;
+                to->bytes = layers[i].bytes;
+                to->inodes = layers[i].inodes;
+                to->images = layers[i].n_images;
+        }
+}
+
+static void fill_images(struct layer_lists *lists, struct image *const *images, size_t n)
+{
+        lists->images = NEW_ARRAY(Admin__ImageLayers, n + 1);
+        lists->image_pointers = NEW_ARRAY(Admin__ImageLayers *, n + 1);
+        for (size_t i = 0; i < n; i++) {
+                Admin__ImageLayers *to = lists->image_pointers[i] = &lists->images[i];
+                *to = (Admin__ImageLayers) ADMIN__IMAGE_LAYERS__INIT;
+                to->image_id = images[i]->id;
+                to->diff_ids = (const char **) images[i]->diff_ids;
+                while (images[i]->diff_ids[to->n_diff_ids])
+                        to->n_diff_ids++;
+        }
+}
+
+static struct error *list_layers(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        Admin__ListLayersResponse response = ADMIN__LIST_LAYERS_RESPONSE__INIT;
+        _cleanup_(layer_lists_done) struct layer_lists lists = { NULL, NULL, NULL, NULL };
+        _cleanup_(freep) struct image_layer *layers = NULL;
+        struct image **images = NULL;
+        size_t n = 0;
+        TRY(images_list(daemon->images, &images, &n));
+        fill_images(&lists, images, n);
+        response.images = lists.image_pointers;
+        response.n_images = n;
+        images_layers(daemon->images, &layers, &response.n_layers);
+        fill_layers(&lists, layers, response.n_layers);
+        response.layers = lists.layer_pointers;
+        struct error *e = rpc_reply(call, &response.base);
+        image_list_free(images, n);
+        return e;
 }
 
 /* The verbose info of a pod or a container, as JSON. */
@@ -78,6 +192,9 @@ static struct error *leaks(void *context, struct rpc_call *call)
 
 const struct rpc admin_rpcs[] = {
         { ADMIN_SERVICE, "ImportImage", POOL_PULL, false, import_image },
+        { ADMIN_SERVICE, "PullProgress", POOL_PULL, true, pull_progress },
+        { ADMIN_SERVICE, "ExportImage", POOL_PULL, false, export_image },
+        { ADMIN_SERVICE, "ListLayers", POOL_QUICK, false, list_layers },
         { ADMIN_SERVICE, "Inspect", POOL_QUICK, false, inspect },
         { ADMIN_SERVICE, "Leaks", POOL_POD, false, leaks },
 };

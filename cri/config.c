@@ -42,6 +42,8 @@ static const struct option options[] = {
         /* Not `nobody`: containers run as that. No passwd entry needs to be there. */
         { "pull-uid", "pull_uid", OPTION_NUMBER, AT(pull_uid), "60717", 1, UINT32_MAX - 1, "UID",
           "the user and group that registries are spoken to as" },
+        { "pull-stall-seconds", "pull_stall_seconds", OPTION_NUMBER, AT(pull_stall_seconds), "30", 1, 3600,
+          "SECONDS", "a registry that sends nothing for so long is given up" },
         { "max-container-log-line-size", "max_container_log_line_size", OPTION_NUMBER,
           AT(max_container_log_line_size), "16384", 64, 1 << 20, "BYTES",
           "longer lines are written as partial ones" },

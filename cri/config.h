@@ -23,9 +23,10 @@ struct skiff_config {
         char *registry_config_dir; /* colon-separated */
         char *cgroup_driver;       /* "auto", "cgroupfs", "systemd" */
         char *log_level;
-        enum log_level level;                /* the same, parsed */
-        char **pinned_images;                /* NULL-terminated, never NULL */
-        int64_t pull_uid;                    /* fits uint32_t */
+        enum log_level level; /* the same, parsed */
+        char **pinned_images; /* NULL-terminated, never NULL */
+        int64_t pull_uid;     /* fits uint32_t */
+        int64_t pull_stall_seconds;
         int64_t max_container_log_line_size; /* bytes */
 };
 

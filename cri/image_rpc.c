@@ -155,9 +155,10 @@ static struct error *pull_image(void *context, struct rpc_call *call)
                 auth = (struct image_auth){ request->auth->username,       request->auth->password,
                                             request->auth->auth,           request->auth->server_address,
                                             request->auth->identity_token, request->auth->registry_token };
-        TRY_WRAP(images_pull(daemon->images, request->image->image, request->auth ? &auth : NULL,
-                             rpc_wait(call), &id),
-                 "pull %s", request->image->image);
+        struct error *e = images_pull(daemon->images, request->image->image, request->auth ? &auth : NULL,
+                                      NULL, rpc_wait(call), &id);
+        if (e) /* kubelet knows a registry's failure by its message's beginning */
+                return error_code_of(e) == ERROR_UNAVAILABLE ? error_wrap(e, "RegistryUnavailable") : e;
         response.image_ref = id;
         return rpc_reply(call, &response.base);
 }

@@ -136,7 +136,9 @@ static struct error *open_images(struct skiffd *d)
                                               .program_dir = d->program_dir,
                                               .registry_dirs = d->config.registry_config_dir,
                                               .pull_uid = (uint32_t) d->config.pull_uid,
-                                              .pinned = (const char *const *) d->config.pinned_images };
+                                              .pinned = (const char *const *) d->config.pinned_images,
+                                              .stall_s = (uint32_t) d->config.pull_stall_seconds,
+                                              .holder_fd = d->holder_fd };
         return images_open(&config, &d->images);
 }
 

@@ -142,3 +142,9 @@ void config_copy(const struct image_config *from, struct image_config *to)
                 to->labels[i].value = dup_string(from->labels[i].value);
         }
 }
+
+struct error *image_config_parse(const char *json, struct image_config *out)
+{
+        _cleanup_(free_stringsp) char **diff_ids = NULL;
+        return config_parse(json, strlen(json), out, &diff_ids);
+}

@@ -7,5 +7,4 @@
  * FAILED_PRECONDITION for another operating system. *out holds nothing after an error. */
 MUST_CHECK struct error *config_parse(const char *bytes, size_t len_bytes, struct image_config *out,
                                       char ***diff_ids);
-void image_config_done(struct image_config *config);
 void config_copy(const struct image_config *from, struct image_config *to);

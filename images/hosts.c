@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { CA_LIMIT_BYTES = 100 << 10 }; /* it travels in one message */
+/* All of an endpoint travels in one message (PULL_DATA_MAX). */
+enum { CA_LIMIT_BYTES = 80 << 10, CLIENT_LIMIT_BYTES = 16 << 10, HEADERS_LIMIT_BYTES = 8 << 10 };
 
 static struct error *expect(const struct toml_value *value, enum toml_type type, const char *key)
 {
@@ -32,34 +33,105 @@ static struct error *read_capabilities(const struct toml_value *list, unsigned *
         return NULL;
 }
 
-static struct error *append_ca(const char *dir, const struct toml_value *value, struct buf *to)
+/* A PEM file's text at the end of *to; what the key of the table is called is for errors. */
+static struct error *append_pem(const char *dir, const struct toml_value *value, const char *key,
+                                struct buf *to)
 {
-        TRY(expect(value, TOML_STRING, "ca"));
+        TRY(expect(value, TOML_STRING, key));
         const char *path = toml_text(value, "");
         _cleanup_(freep) char *whole = *path == '/' ? dup_string(path) : format_string("%s/%s", dir, path),
                               *text = NULL;
         size_t len_bytes = 0;
-        TRY_WRAP(file_read(AT_FDCWD, whole, CA_LIMIT_BYTES, &text, &len_bytes), "line %u: ca %s",
-                 toml_line(value), whole);
-        TRY(buf_append(to, text, len_bytes));
+        TRY_WRAP(file_read(AT_FDCWD, whole, to->limit_bytes, &text, &len_bytes), "line %u: %s %s",
+                 toml_line(value), key, whole);
+        TRY_WRAP(buf_append_text(to, text), "line %u: %s", toml_line(value), key);
         return buf_append_text(to, "\n");
 }
 
-static struct error *read_ca(const char *dir, const struct toml_value *value, struct host_endpoint *to)
+/* In place of *out. */
+static struct error *read_pem(const char *dir, const struct toml_value *value, const char *key,
+                              size_t limit_bytes, char **out)
 {
         struct buf pem;
-        buf_init(&pem, CA_LIMIT_BYTES);
+        buf_init(&pem, limit_bytes);
         struct error *e = NULL;
         if (toml_type_of(value) == TOML_ARRAY)
                 for (size_t i = 0; i < toml_length(value) && !e; i++)
-                        e = append_ca(dir, toml_at(value, i), &pem);
+                        e = append_pem(dir, toml_at(value, i), key, &pem);
         else
-                e = append_ca(dir, value, &pem);
+                e = append_pem(dir, value, key, &pem);
         if (!e) {
-                free(to->ca_pem);
-                to->ca_pem = buf_take_text(&pem);
+                free(*out);
+                *out = buf_take_text(&pem);
         }
         buf_done(&pem);
+        return e;
+}
+
+/* "both.pem", ["both.pem"] or [["certificate.pem", "key.pem"]]: of several only one could be shown. */
+static struct error *read_client(const char *dir, const struct toml_value *value, struct host_endpoint *to)
+{
+        const struct toml_value *one = value;
+        if (toml_type_of(value) == TOML_ARRAY && toml_length(value) != 1)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "line %u: client: %zu certificates, but one is shown", toml_line(value),
+                                 toml_length(value));
+        if (toml_type_of(value) == TOML_ARRAY)
+                one = toml_at(value, 0);
+        if (toml_type_of(one) != TOML_ARRAY)
+                return read_pem(dir, one, "client", CLIENT_LIMIT_BYTES, &to->cert_pem);
+        if (toml_length(one) == 0 || toml_length(one) > 2)
+                return error_new(ERROR_INVALID_ARGUMENT, "line %u: client: not a certificate and a key",
+                                 toml_line(value));
+        TRY(read_pem(dir, toml_at(one, 0), "client", CLIENT_LIMIT_BYTES, &to->cert_pem));
+        if (toml_length(one) == 2 && *toml_text(toml_at(one, 1), ""))
+                TRY(read_pem(dir, toml_at(one, 1), "client", CLIENT_LIMIT_BYTES, &to->key_pem));
+        return NULL;
+}
+
+/* No character that would end the line. */
+static bool is_header_text(const char *text)
+{
+        for (; *text; text++)
+                if ((unsigned char) *text < 0x20 || *text == 0x7f)
+                        return false;
+        return true;
+}
+
+static struct error *append_header(const char *name, const struct toml_value *value, struct buf *to)
+{
+        TRY(expect(value, TOML_STRING, "header"));
+        if (!*name || strpbrk(name, ": \t") || !is_header_text(name) || !is_header_text(toml_text(value, "")))
+                return error_new(ERROR_INVALID_ARGUMENT, "line %u: header \"%s\" is none", toml_line(value),
+                                 name);
+        TRY_WRAP(buf_append_format(to, "%s: %s\n", name, toml_text(value, "")), "line %u: header",
+                 toml_line(value));
+        return NULL;
+}
+
+static struct error *append_headers(const struct toml_value *table, struct buf *to)
+{
+        TRY(expect(table, TOML_TABLE, "header"));
+        for (size_t i = 0; i < toml_length(table); i++) {
+                const struct toml_value *value = toml_at(table, i);
+                if (toml_type_of(value) != TOML_ARRAY)
+                        TRY(append_header(toml_key_at(table, i), value, to));
+                for (size_t j = 0; toml_type_of(value) == TOML_ARRAY && j < toml_length(value); j++)
+                        TRY(append_header(toml_key_at(table, i), toml_at(value, j), to));
+        }
+        return NULL;
+}
+
+static struct error *read_header(const struct toml_value *table, struct host_endpoint *to)
+{
+        struct buf lines;
+        buf_init(&lines, HEADERS_LIMIT_BYTES);
+        struct error *e = append_headers(table, &lines);
+        if (!e) {
+                free(to->headers);
+                to->headers = buf_take_text(&lines);
+        }
+        buf_done(&lines);
         return e;
 }
 
@@ -81,7 +153,11 @@ static struct error *read_key(const char *dir, const char *key, const struct tom
         if (strcmp(key, "override_path") == 0)
                 return read_flag(value, key, PULL_ENDPOINT_OVERRIDE_PATH, &to->flags);
         if (strcmp(key, "ca") == 0)
-                return read_ca(dir, value, to);
+                return read_pem(dir, value, key, CA_LIMIT_BYTES, &to->ca_pem);
+        if (strcmp(key, "client") == 0)
+                return read_client(dir, value, to);
+        if (strcmp(key, "header") == 0)
+                return read_header(value, to);
         return error_new(ERROR_INVALID_ARGUMENT, "line %u: %s is not supported", toml_line(value), key);
 }
 
@@ -97,7 +173,10 @@ static struct host_endpoint *endpoint_add(struct hosts *hosts, const char *url)
         struct host_endpoint *endpoint = &hosts->endpoints[hosts->n++];
         *endpoint = (struct host_endpoint){ .url = url_of(url),
                                             .flags = PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL,
-                                            .ca_pem = dup_string("") };
+                                            .ca_pem = dup_string(""),
+                                            .cert_pem = dup_string(""),
+                                            .key_pem = dup_string(""),
+                                            .headers = dup_string("") };
         return endpoint;
 }
 
@@ -129,6 +208,7 @@ static struct error *read_file(const struct toml_value *root, const char *dir, c
         bool is_hub = strcmp(domain, "docker.io") == 0;
         struct host_endpoint *last =
                 endpoint_add(hosts, toml_text(server, is_hub ? "registry-1.docker.io" : domain));
+        last->flags |= PULL_ENDPOINT_CREDENTIALS; /* a mirror must not learn the registry's password */
         for (size_t i = 0; i < toml_length(root); i++) {
                 const char *key = toml_key_at(root, i);
                 if (strcmp(key, "server") != 0 && strcmp(key, "host") != 0)
@@ -188,6 +268,10 @@ void hosts_done(struct hosts *hosts)
         for (size_t i = 0; i < hosts->n; i++) {
                 free(hosts->endpoints[i].url);
                 free(hosts->endpoints[i].ca_pem);
+                explicit_bzero(hosts->endpoints[i].key_pem, strlen(hosts->endpoints[i].key_pem));
+                free(hosts->endpoints[i].cert_pem);
+                free(hosts->endpoints[i].key_pem);
+                free(hosts->endpoints[i].headers);
         }
         free(hosts->endpoints);
         *hosts = (struct hosts){ NULL, 0 };

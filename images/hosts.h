@@ -10,7 +10,10 @@
 struct host_endpoint {
         char *url;
         unsigned flags; /* PULL_ENDPOINT_* */
-        char *ca_pem;   /* "" for the system's */
+        char *ca_pem;   /* beside the system's; "" for none more */
+        char *cert_pem,
+                *key_pem; /* the client's; "" for none; the key is where the certificate is when it is "" */
+        char *headers;    /* "Name: value\n" each */
 };
 
 struct hosts {

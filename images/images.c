@@ -41,7 +41,10 @@ struct error *images_open(const struct images_config *config, struct images **ou
         images->pull_path = format_string("%s/skiff-pull", config->program_dir);
         images->unpack_path = format_string("%s/skiff-unpack", config->program_dir);
         images->registry_dirs = dup_string(config->registry_dirs ? config->registry_dirs : "");
-        images->pull_uid = config->pull_uid;
+        images->puller = (struct puller_config){ .path = images->pull_path,
+                                                 .uid = config->pull_uid,
+                                                 .holder_fd = config->holder_fd > 0 ? config->holder_fd : -1,
+                                                 .stall_s = config->stall_s };
         TRY_WRAP(open_parts(images, config), "image store %s", config->root);
         *out = TAKE(images);
         return NULL;
@@ -79,6 +82,11 @@ struct error *images_remove(struct images *images, const char *reference)
         TRY_WRAP(catalog_collect(images->catalog), "remove image %s", reference);
         trash_wake(images->trash);
         return NULL;
+}
+
+void images_layers(struct images *images, struct image_layer **out, size_t *n)
+{
+        layers_list(images->layers, out, n);
 }
 
 /* The mountpoint of the mount that dir_fd is on: mountinfo's line with its mnt_id. */

@@ -24,6 +24,8 @@ struct images_config {
         const char *registry_dirs; /* colon-separated certs.d directories */
         uint32_t pull_uid;         /* the uid and gid that skiff-pull runs as */
         const char *const *pinned; /* NULL-terminated references that are never collected; may be NULL */
+        uint32_t stall_s;          /* a registry that sends no byte for so long is given up; 0: 30 */
+        int holder_fd; /* what skiff-pull and skiff-unpack inherit to be found by (base/holders.h); 0: nothing */
 };
 
 /* Opens the store under config->root (made where absent), finishes or undoes what an earlier process left, and starts
@@ -55,6 +57,11 @@ struct image {
         char **diff_ids; /* "sha256:..." of the layers' tars, base first, NULL-terminated */
 };
 
+/* Parses a config that an image had (config_json), for who keeps it longer than the store does. image_config_done frees
+ * what is in *out. Errors: INVALID_ARGUMENT. */
+MUST_CHECK struct error *image_config_parse(const char *json, struct image_config *out);
+void image_config_done(struct image_config *config);
+
 void image_free(struct image *image);
 DEFINE_FREEP(struct image, image_free)
 
@@ -68,18 +75,35 @@ MUST_CHECK struct error *images_list(struct images *images, struct image ***out,
 void image_list_free(struct image **list, size_t n);
 
 /* Removes what the reference names: a tag or digest only that name (and the image with its last one), an id the image
- * with all its names. Succeeds when there is none. Layers that nothing uses any more go to the trash at once and are
- * emptied in the background. */
+ * with all its names. A repository's last tag takes that repository's digests along: they came with it, and a person who
+ * removes the tag has no other name for what would stay. Succeeds when there is none. Layers that nothing uses any more
+ * go to the trash at once and are emptied in the background; those that a rootfs uses stay until that is removed. */
 MUST_CHECK struct error *images_remove(struct images *images, const char *reference);
 
 struct image_auth { /* any may be NULL */
         const char *username, *password, *auth, *server_address, *identity_token, *registry_token;
 };
 
-/* Pulls by reference; *out_id is the image's id. Cancel and deadline by wait. Errors: NOT_FOUND, UNAUTHENTICATED,
- * INVALID_ARGUMENT, UNAVAILABLE, RESOURCE_EXHAUSTED (disk), DATA_LOSS (a digest that does not match), ... */
+/* How far a pull is. Bytes are of the layers as they come from the registry; layers that were here already count. */
+struct pull_progress {
+        uint64_t done_bytes, total_bytes;
+        size_t done_layers, n_layers;
+};
+
+/* Told a few times a second while layers come, on the thread that pulls, and once at their end. Its error ends the pull. */
+struct pull_watcher {
+        struct error *(*tell)(void *context, const struct pull_progress *progress);
+        void *context;
+};
+
+/* Pulls by reference; *out_id is the image's id. watcher may be NULL. Cancel and deadline by wait. Errors: NOT_FOUND (the
+ * registry has no such image, or it has none for this machine), UNAUTHENTICATED and PERMISSION_DENIED (no message repeats
+ * a credential), INVALID_ARGUMENT (the reference; a manifest or config that is none), UNIMPLEMENTED (schema 1, unknown
+ * media types), UNAVAILABLE (a registry that cannot be reached, stalls or fails), RESOURCE_EXHAUSTED (disk, limits),
+ * DATA_LOSS (a digest or size that does not match), FAILED_PRECONDITION (hosts.toml). Nothing is left after any. */
 MUST_CHECK struct error *images_pull(struct images *images, const char *reference,
-                                     const struct image_auth *auth, const struct wait *wait, char **out_id);
+                                     const struct image_auth *auth, const struct pull_watcher *watcher,
+                                     const struct wait *wait, char **out_id);
 
 /* Imports an OCI layout (tar) or docker archive, plain, gzip or zstd, from archive_fd (seekable, borrowed). name names
  * an image that the archive does not name (may be NULL). *out_ids: NULL-terminated ids, owned by the caller. Errors:
@@ -87,6 +111,23 @@ MUST_CHECK struct error *images_pull(struct images *images, const char *referenc
  * match, RESOURCE_EXHAUSTED for a full disk; nothing is left after any. */
 MUST_CHECK struct error *images_import(struct images *images, int archive_fd, const char *name,
                                        const struct wait *wait, char ***out_ids);
+
+/* One layer of the store. */
+struct image_layer {
+        char diff_id[72];
+        uint64_t bytes, inodes; /* on the disk */
+        unsigned n_images;      /* that have it; 0: kept for a rootfs alone, or for a pull under way */
+};
+
+/* All layers that are there; *out is an array of *n, the caller's to free. */
+void images_layers(struct images *images, struct image_layer **out, size_t *n);
+
+/* Writes the image as an OCI layout (a tar) to fd, an empty regular file. The layers' tars are made anew from what was
+ * unpacked, the same bytes each time but mostly others than those that came: then the config names these diffIDs and the
+ * exported image has an id of its own, *out_id (the caller's). Names and history stay. Errors: NOT_FOUND;
+ * UNIMPLEMENTED for a config whose diffIDs cannot be replaced; RESOURCE_EXHAUSTED (disk). */
+MUST_CHECK struct error *images_export(struct images *images, const char *reference, int fd,
+                                       const struct wait *wait, char **out_id);
 
 /* Bytes and inodes used, without a walk (kept up to date as layers come and go; rootfs sampled in the background). */
 struct images_usage {
@@ -104,13 +145,10 @@ MUST_CHECK struct error *rootfs_make(struct images *images, const char *containe
 /* Mounts it, detached: *out_fd is a mount (fsmount(2)) that nobody but its holders sees. */
 MUST_CHECK struct error *rootfs_mount(struct images *images, const char *container_id, int *out_fd);
 
-/* A directory to look things up in before the first mount (an image's passwd): the layers, read-only and detached. */
+/* A directory to look things up in before the first mount (an image's passwd): the layers, read-only and detached. The
+ * second is of a rootfs, whose image may have been removed since. */
 MUST_CHECK struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd);
-
-/* What a container's rootfs was made from, though the image may be removed since: its layers, read-only and detached, and
- * its config (no names, no id). */
-MUST_CHECK struct error *rootfs_lower(struct images *images, const char *container_id, int *out_fd);
-MUST_CHECK struct error *rootfs_image(struct images *images, const char *container_id, struct image **out);
+MUST_CHECK struct error *rootfs_view_below(struct images *images, const char *container_id, int *out_fd);
 
 /* Holds another image's layers for as long as the container's rootfs exists, that of an image volume: it can be mounted
  * after its image was removed. Idempotent. Errors: NOT_FOUND if the image is gone. */

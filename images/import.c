@@ -92,7 +92,7 @@ static struct error *install(struct import *import, struct imported *image, stru
                                  strings_length(image->diff_ids));
         for (size_t i = 0; i < n; i++)
                 list[i].diff_id = image->diff_ids[i];
-        TRY(install_layers(import->images, import->puller, PULL_STREAM_FILE, list, n, import->wait,
+        TRY(install_layers(import->images, import->puller, PULL_STREAM_FILE, list, n, NULL, import->wait,
                            &image->layers));
         image->n_layers = n;
         return NULL;
@@ -261,8 +261,7 @@ static struct error *commit(struct import *import, char ***out_ids)
 static struct error *read_all(struct import *import, int archive_fd)
 {
         struct buf bytes;
-        TRY(puller_start_archive(import->images->pull_path, import->images->pull_uid, archive_fd,
-                                 import->wait, &import->puller));
+        TRY(puller_start_archive(&import->images->puller, archive_fd, import->wait, &import->puller));
         struct error *e = read_file(import, "index.json", &bytes);
         if (!e) {
                 e = oci_layout(import, &bytes);

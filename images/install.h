@@ -14,9 +14,10 @@ struct install_layer {
         uint64_t blob_bytes;
 };
 
-/* *out: the layers, pinned (install_done lets go), base first. Errors: as images_pull; nothing partial is left. */
+/* watcher may be NULL. *out: the layers, pinned (install_done lets go), base first. Errors: as images_pull; nothing partial is left. */
 MUST_CHECK struct error *install_layers(struct images *images, struct puller *puller, enum pull_type type,
-                                        const struct install_layer *list, size_t n, const struct wait *wait,
+                                        const struct install_layer *list, size_t n,
+                                        const struct pull_watcher *watcher, const struct wait *wait,
                                         struct layer ***out);
 void install_done(struct images *images, struct layer **layers, size_t n);
 

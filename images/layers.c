@@ -199,6 +199,11 @@ void layer_abandon(struct layers *layers, struct layer *layer)
         (void) pthread_mutex_unlock(&layers->lock);
 }
 
+void layers_sync_early(struct layers *layers)
+{
+        (void) syncfs(layers->fd); /* what goes wrong here goes wrong in layers_sync too */
+}
+
 struct error *layers_sync(struct layers *layers, struct layer *const *list, size_t n)
 {
         bool all_durable = true;
@@ -323,6 +328,25 @@ struct error *layers_collect(struct layers *layers,
                         return e;
         }
         return NULL;
+}
+
+void layers_list(struct layers *layers, struct image_layer **out, size_t *n)
+{
+        size_t count = 0;
+        (void) pthread_mutex_lock(&layers->lock);
+        struct image_layer *list = NEW_ARRAY(struct image_layer, HASH_COUNT(layers->table) + 1);
+        for (struct layer *layer = layers->table; layer; layer = layer->hh.next) {
+                if (layer->state == LAYER_BUSY)
+                        continue;
+                struct image_layer *to = &list[count++];
+                (void) snprintf(to->diff_id, sizeof(to->diff_id), "%s", layer->diff_id);
+                to->bytes = layer->bytes;
+                to->inodes = layer->inodes;
+                to->n_images = layer->n_images;
+        }
+        (void) pthread_mutex_unlock(&layers->lock);
+        *out = list;
+        *n = count;
 }
 
 void layers_usage(struct layers *layers, uint64_t *bytes, uint64_t *inodes)

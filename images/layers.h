@@ -8,6 +8,7 @@
 #pragma once
 #include "base/wait.h"
 #include "images/form.h"
+#include "images/images.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,9 @@ MUST_CHECK struct error *layer_commit(struct layers *layers, struct layer *layer
                                       uint64_t inodes);
 void layer_abandon(struct layers *layers, struct layer *layer); /* unpins; the next waiter may claim it */
 
+/* Begins to write out what has been unpacked, so that layers_sync has less to wait for. Changes no layer's state. */
+void layers_sync_early(struct layers *layers);
+
 /* Makes these durable: one syncfs unless all are already. */
 MUST_CHECK struct error *layers_sync(struct layers *layers, struct layer *const *list, size_t n);
 
@@ -64,6 +68,9 @@ void layers_count_add(struct layers *layers, const char *diff_id); /* one more i
 MUST_CHECK struct error *layers_collect(struct layers *layers,
                                         struct error *(*forget)(void *context, const char *diff_id),
                                         void *context);
+
+/* All that are there, in no order; *out is an array of *n, the caller's to free. */
+void layers_list(struct layers *layers, struct image_layer **out, size_t *n);
 
 /* Of all layers that are there. */
 void layers_usage(struct layers *layers, uint64_t *bytes, uint64_t *inodes);

@@ -11,6 +11,7 @@ struct pull {
         struct images *images;
         struct puller *puller;
         const struct wait *wait;
+        const struct pull_watcher *watcher;
         struct reference *reference;
         struct manifest *manifest;
         char top_digest[DIGEST_TEXT_SIZE]; /* of what the reference names: an index or an image */
@@ -111,8 +112,8 @@ static struct error *fetch_layers(struct pull *pull)
                                                   .blob_bytes = (uint64_t) blob->size_bytes };
         }
         struct layer **layers = NULL;
-        struct error *e =
-                install_layers(pull->images, pull->puller, PULL_STREAM_BLOB, list, n, pull->wait, &layers);
+        struct error *e = install_layers(pull->images, pull->puller, PULL_STREAM_BLOB, list, n, pull->watcher,
+                                         pull->wait, &layers);
         if (!e)
                 e = commit(pull, layers);
         install_done(pull->images, layers, layers ? n : 0);
@@ -141,9 +142,9 @@ static struct error *run(struct pull *pull, const struct image_auth *auth)
         const char *domain = pull->reference->domain;
         _cleanup_(hosts_done) struct hosts hosts = { NULL, 0 };
         TRY(hosts_load(pull->images->registry_dirs, domain, &hosts));
-        TRY(puller_start_registry(pull->images->pull_path, pull->images->pull_uid, domain,
-                                  pull->reference->path, auth_is_for(auth, domain) ? auth : NULL, &hosts,
-                                  pull->wait, &pull->puller));
+        TRY(puller_start_registry(&pull->images->puller, domain, pull->reference->path,
+                                  auth_is_for(auth, domain) ? auth : NULL, &hosts, pull->wait,
+                                  &pull->puller));
         TRY(resolve(pull));
         digest_format(&pull->manifest->config.digest, config_name);
         TRY(install_config(pull->puller, PULL_READ_BLOB, config_name, &pull->manifest->config.digest,
@@ -155,9 +156,9 @@ static struct error *run(struct pull *pull, const struct image_auth *auth)
 }
 
 struct error *images_pull(struct images *images, const char *reference, const struct image_auth *auth,
-                          const struct wait *wait, char **out_id)
+                          const struct pull_watcher *watcher, const struct wait *wait, char **out_id)
 {
-        _cleanup_(pull_done) struct pull pull = { .images = images, .wait = wait };
+        _cleanup_(pull_done) struct pull pull = { .images = images, .wait = wait, .watcher = watcher };
         buf_init(&pull.config, MANIFEST_LIMIT_BYTES);
         TRY(reference_parse(reference, &pull.reference));
         _cleanup_(freep) char *name = reference_name(pull.reference);

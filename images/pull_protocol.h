@@ -15,6 +15,7 @@
 
 enum {
         PULL_FD_SOCKET = 3,
+        PULL_FD_HOLDER = 4, /* never used: who holds it is known to be skiffd's (base/holders.h) */
         PULL_VERSION = 1,
         PULL_TEXTS_MAX = 16,
         PULL_DATA_MAX = 128 << 10,
@@ -23,16 +24,17 @@ enum {
 
 enum pull_type {
         PULL_START_ARCHIVE = 1, /* descriptor: the archive, seekable */
-        PULL_START_REGISTRY,    /* texts: PULL_TEXT_* */
-        PULL_ENDPOINT, /* texts: URL, CA certificates or ""; code: PULL_ENDPOINT_* bits. In order, after the start */
+        PULL_START_REGISTRY, /* texts: PULL_TEXT_*; code: seconds without a byte to give a registry up after, 0: as usual */
+        PULL_ENDPOINT,      /* texts: as below; code: PULL_ENDPOINT_* bits. In order, after the start */
         PULL_READ_FILE,     /* text: a name in the archive; size: the most that it may have */
         PULL_READ_MANIFEST, /* text: a tag or digest; size likewise */
         PULL_READ_BLOB,     /* text: a digest; size likewise */
         PULL_STREAM_FILE,   /* text: a name */
-        PULL_STREAM_BLOB,   /* text: a digest */
+        PULL_STREAM_BLOB,   /* text: a digest; size: what it has, or 0. code 1, for both: tell the progress */
         PULL_DATA = 100,
-        PULL_END,    /* text: the media type, or "" */
-        PULL_FAILED, /* code, text: the message */
+        PULL_END,      /* text: the media type, or "" */
+        PULL_FAILED,   /* code, text: the message */
+        PULL_PROGRESS, /* of a stream, now and then before its end; size: bytes so far */
 };
 
 /* The texts of PULL_START_REGISTRY, in this order; what is not known is "". */
@@ -47,12 +49,23 @@ enum {
         PULL_TEXTS_REGISTRY
 };
 
+/* The texts of PULL_ENDPOINT; "" where there is none. */
+enum {
+        PULL_TEXT_URL,
+        PULL_TEXT_CA,      /* PEM, beside the system's */
+        PULL_TEXT_CERT,    /* the client's, PEM */
+        PULL_TEXT_KEY,     /* its key, where it is not with the certificate */
+        PULL_TEXT_HEADERS, /* "Name: value\n" each */
+        PULL_TEXTS_ENDPOINT
+};
+
 enum { PULL_ENDPOINTS_MAX = 32 };
 enum {
         PULL_ENDPOINT_RESOLVE = 1,
         PULL_ENDPOINT_PULL = 2,
         PULL_ENDPOINT_SKIP_VERIFY = 4,
         PULL_ENDPOINT_OVERRIDE_PATH = 8, /* no /v2 is added */
+        PULL_ENDPOINT_CREDENTIALS = 16,  /* it is the registry itself, or stands for it: it may have them */
 };
 
 struct pull_message {

@@ -16,33 +16,34 @@ static struct error *make_pair(int pair[2])
         return NULL;
 }
 
-static struct error *start(const char *path, uint32_t uid, struct puller **out)
+static struct error *start(const struct puller_config *config, struct puller **out)
 {
         char uid_text[16];
         int pair[2];
         _cleanup_(puller_freep) struct puller *puller = NEW(struct puller);
         puller->process.pid_fd = puller->socket_fd = -1;
-        (void) snprintf(uid_text, sizeof(uid_text), "%u", uid);
+        (void) snprintf(uid_text, sizeof(uid_text), "%u", config->uid);
         const char *const argv[] = { "skiff-pull", uid_text, NULL };
         TRY(make_pair(pair));
         puller->socket_fd = pair[0];
         _cleanup_(closep) int its_fd = pair[1];
-        struct process_start start = process_start_init(path, argv);
+        struct process_start start = process_start_init(config->path, argv);
         for (size_t i = 0; i < PULL_FD_SOCKET; i++)
                 start.fds[i] = -1;
         start.fds[PULL_FD_SOCKET] = its_fd;
-        start.n_fds = PULL_FD_SOCKET + 1;
+        start.fds[PULL_FD_HOLDER] = config->holder_fd;
+        start.n_fds = PULL_FD_HOLDER + 1;
         TRY(process_spawn(&start, &puller->process));
         *out = TAKE(puller);
         return NULL;
 }
 
-struct error *puller_start_archive(const char *path, uint32_t uid, int archive_fd, const struct wait *wait,
-                                   struct puller **out)
+struct error *puller_start_archive(const struct puller_config *config, int archive_fd,
+                                   const struct wait *wait, struct puller **out)
 {
         _cleanup_(puller_freep) struct puller *puller = NULL;
         const struct pull_message message = { .type = PULL_START_ARCHIVE };
-        TRY(start(path, uid, &puller));
+        TRY(start(config, &puller));
         TRY(pull_send(puller->socket_fd, &message, NULL, NULL, 0, &archive_fd, 1, wait));
         *out = TAKE(puller);
         return NULL;
@@ -53,7 +54,7 @@ static const char *or_empty(const char *text)
         return text ? text : "";
 }
 
-struct error *puller_start_registry(const char *path, uint32_t uid, const char *domain,
+struct error *puller_start_registry(const struct puller_config *config, const char *domain,
                                     const char *repository, const struct image_auth *auth,
                                     const struct hosts *hosts, const struct wait *wait, struct puller **out)
 {
@@ -69,12 +70,18 @@ struct error *puller_start_registry(const char *path, uint32_t uid, const char *
                 [PULL_TEXT_IDENTITY_TOKEN] = or_empty(a->identity_token),
                 [PULL_TEXT_REGISTRY_TOKEN] = or_empty(a->registry_token),
         };
-        const struct pull_message message = { .type = PULL_START_REGISTRY, .n_texts = PULL_TEXTS_REGISTRY };
-        TRY(start(path, uid, &puller));
+        const struct pull_message message = { .type = PULL_START_REGISTRY,
+                                              .code = config->stall_s,
+                                              .n_texts = PULL_TEXTS_REGISTRY };
+        TRY(start(config, &puller));
         TRY(pull_send(puller->socket_fd, &message, texts, NULL, 0, NULL, 0, wait));
         for (size_t i = 0; i < hosts->n; i++) {
                 const struct host_endpoint *endpoint = &hosts->endpoints[i];
-                const char *const parts[] = { endpoint->url, endpoint->ca_pem };
+                const char *const parts[PULL_TEXTS_ENDPOINT] = {
+                        [PULL_TEXT_URL] = endpoint->url,         [PULL_TEXT_CA] = endpoint->ca_pem,
+                        [PULL_TEXT_CERT] = endpoint->cert_pem,   [PULL_TEXT_KEY] = endpoint->key_pem,
+                        [PULL_TEXT_HEADERS] = endpoint->headers,
+                };
                 const struct pull_message add = { .type = PULL_ENDPOINT,
                                                   .code = endpoint->flags,
                                                   .n_texts = LENGTH(parts) };
@@ -94,33 +101,44 @@ void puller_free(struct puller *puller)
 }
 
 /* Sends a request with a socket for its answers, and pipe_fd where it is not -1. */
-static struct error *ask(struct puller *puller, enum pull_type type, const char *name, size_t limit_bytes,
+static struct error *ask(struct puller *puller, const struct pull_message *message, const char *name,
                          int pipe_fd, const struct wait *wait, int *reply_fd)
 {
         int pair[2];
         TRY(make_pair(pair));
         _cleanup_(closep) int our_fd = pair[0], its_fd = pair[1];
-        const struct pull_message message = { .type = type, .n_texts = 1, .size_bytes = limit_bytes };
         const int fds[] = { its_fd, pipe_fd };
-        TRY(pull_send(puller->socket_fd, &message, &name, NULL, 0, fds, pipe_fd < 0 ? 1 : 2, wait));
+        TRY(pull_send(puller->socket_fd, message, &name, NULL, 0, fds, pipe_fd < 0 ? 1 : 2, wait));
         *reply_fd = TAKE_FD(our_fd);
         return NULL;
+}
+
+/* What it says may hold bytes of a registry's; what goes on from here is text. */
+static void make_printable(char *text)
+{
+        for (; *text; text++)
+                if (*text < 0x20 || *text > 0x7e)
+                        *text = '?';
 }
 
 /* The next answer: data, or the end (*is_end), or the failure as an error. */
 static struct error *next_answer(int reply_fd, const struct wait *wait, struct pull_received *into,
                                  bool *is_end)
 {
-        TRY(pull_receive(reply_fd, into, wait));
-        if (into->len_bytes == 0)
-                return error_new(ERROR_UNAVAILABLE, "skiff-pull has ended");
+        do {
+                TRY(pull_receive(reply_fd, into, wait));
+                if (into->len_bytes == 0)
+                        return error_new(ERROR_INTERNAL, "skiff-pull has ended");
+        } while (into->message.type == PULL_PROGRESS);
         *is_end = into->message.type == PULL_END;
         if (into->message.type == PULL_DATA || *is_end)
                 return NULL;
         if (into->message.type != PULL_FAILED || into->message.n_texts != 1 ||
             into->message.code > ERROR_UNAUTHENTICATED)
                 return error_new(ERROR_INTERNAL, "skiff-pull answers nonsense");
-        return error_new(into->message.code, "%s", into->texts[0]);
+        _cleanup_(freep) char *text = dup_string(into->texts[0]);
+        make_printable(text);
+        return error_new(into->message.code, "%s", text);
 }
 
 struct error *puller_read(struct puller *puller, enum pull_type type, const char *name, size_t limit_bytes,
@@ -128,7 +146,8 @@ struct error *puller_read(struct puller *puller, enum pull_type type, const char
 {
         _cleanup_(closep) int reply_fd = -1;
         _cleanup_(pull_received_freep) struct pull_received *answer = pull_received_new();
-        TRY(ask(puller, type, name, limit_bytes, -1, wait, &reply_fd));
+        const struct pull_message message = { .type = type, .n_texts = 1, .size_bytes = limit_bytes };
+        TRY(ask(puller, &message, name, -1, wait, &reply_fd));
         for (bool is_end = false; !is_end;) {
                 TRY(next_answer(reply_fd, wait, answer, &is_end));
                 if (!is_end)
@@ -139,10 +158,25 @@ struct error *puller_read(struct puller *puller, enum pull_type type, const char
         return NULL;
 }
 
-struct error *puller_stream(struct puller *puller, enum pull_type type, const char *name, int pipe_fd,
-                            const struct wait *wait, int *reply_fd)
+struct error *puller_stream(struct puller *puller, enum pull_type type, const char *name, uint64_t size_bytes,
+                            bool progress, int pipe_fd, const struct wait *wait, int *reply_fd)
 {
-        return ask(puller, type, name, 0, pipe_fd, wait, reply_fd);
+        const struct pull_message message = {
+                .type = type, .code = progress, .n_texts = 1, .size_bytes = size_bytes
+        };
+        return ask(puller, &message, name, pipe_fd, wait, reply_fd);
+}
+
+bool puller_stream_progress(int reply_fd, uint64_t *bytes)
+{
+        struct pull_message message = { .type = 0 };
+        ssize_t n = recv(reply_fd, &message, sizeof(message), MSG_PEEK | MSG_DONTWAIT);
+        if (n < 0)
+                return errno == EAGAIN || errno == EINTR;
+        if (n < (ssize_t) sizeof(message) || message.type != PULL_PROGRESS)
+                return false;
+        *bytes = message.size_bytes;
+        return recv(reply_fd, &message, sizeof(message), MSG_DONTWAIT) >= 0;
 }
 
 struct error *puller_stream_end(int reply_fd, const struct wait *wait)

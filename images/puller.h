@@ -9,10 +9,17 @@
 
 struct puller;
 
-/* Both start the program at path as uid; after images' errors INTERNAL. */
-MUST_CHECK struct error *puller_start_archive(const char *path, uint32_t uid, int archive_fd,
+struct puller_config {
+        const char *path; /* of the program */
+        uint32_t uid;     /* that it becomes */
+        int holder_fd;    /* inherited, so that the next skiffd finds it; -1 for none */
+        unsigned stall_s; /* without a byte, and a registry is given up; 0: as usual */
+};
+
+/* Both start the program; after images' errors INTERNAL. */
+MUST_CHECK struct error *puller_start_archive(const struct puller_config *config, int archive_fd,
                                               const struct wait *wait, struct puller **out);
-MUST_CHECK struct error *puller_start_registry(const char *path, uint32_t uid, const char *domain,
+MUST_CHECK struct error *puller_start_registry(const struct puller_config *config, const char *domain,
                                                const char *repository, const struct image_auth *auth,
                                                const struct hosts *hosts, const struct wait *wait,
                                                struct puller **out);
@@ -25,8 +32,14 @@ MUST_CHECK struct error *puller_read(struct puller *puller, enum pull_type type,
                                      size_t limit_bytes, const struct wait *wait, struct buf *out,
                                      char **media_type);
 
-/* Lets what a PULL_STREAM_* names flow into pipe_fd (borrowed); *reply_fd is for puller_stream_end. */
+/* Lets what a PULL_STREAM_* names flow into pipe_fd (borrowed); *reply_fd is for puller_stream_end. size_bytes: what it
+ * has, where that is known, or 0. With progress the reply socket also tells how far it is. */
 MUST_CHECK struct error *puller_stream(struct puller *puller, enum pull_type type, const char *name,
-                                       int pipe_fd, const struct wait *wait, int *reply_fd);
+                                       uint64_t size_bytes, bool progress, int pipe_fd,
+                                       const struct wait *wait, int *reply_fd);
 /* Waits until all of it went into the pipe, or why not. Errors: ABORTED when the pipe's reader went away. */
 MUST_CHECK struct error *puller_stream_end(int reply_fd, const struct wait *wait);
+
+/* Takes a PULL_PROGRESS off the reply socket, if one is there: *bytes is left as it is otherwise. False once what comes
+ * is the end (which stays there for puller_stream_end). */
+bool puller_stream_progress(int reply_fd, uint64_t *bytes);

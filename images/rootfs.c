@@ -1,13 +1,11 @@
-/* ROOT/rootfs/ID is a container's writable part: upper and work for overlayfs, and `layers`: the diffIDs below it, base
- * first, an empty line, and the image's config, for the image may be removed before the container. `layers` is written
- * last: a directory without it is one that was never finished. Nothing here is made
+/* ROOT/rootfs/ID is a container's writable part: upper and work for overlayfs, and `layers`, the diffIDs below it, base
+ * first. `layers` is written last: a directory without it is one that was never finished. Nothing here is made
  * durable: after a power cut no container lives. */
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mount.h"
-#include "images/config.h"
 #include "images/store.h"
 #include "images/strings.h"
 #include "images/walk.h"
@@ -15,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LAYERS_FILE_LIMIT = 16 << 20 };
+enum { LAYERS_FILE_LIMIT = 64 << 10 };
 
 static void rootfs_free(struct images *images, struct rootfs *rootfs)
 {
@@ -43,9 +41,7 @@ static void rootfs_add(struct rootfs_table *table, struct rootfs *rootfs)
 
 static void pin_listed(struct images *images, char *text, struct rootfs *rootfs)
 {
-        char *rest = NULL, *config = strstr(text, "\n\n");
-        if (config)
-                *config = '\0';
+        char *rest = NULL;
         for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
                 rootfs->layers = grow_array(rootfs->layers, rootfs->n + 1, sizeof(struct layer *));
                 struct error *e = layers_pin(images->layers, line, &rootfs->layers[rootfs->n]);
@@ -86,14 +82,36 @@ static struct error *load_all(struct images *images, struct rootfs_table *table)
         return NULL;
 }
 
+/* Nearly every container has something mounted at these, and few images have them all. They lie below the lowest layer,
+ * where whatever an image says of them counts more: else each container's start makes them in its upper directory, one
+ * file and one copied-up directory after another on the disk. */
+static struct error *make_mount_points(int root_fd, int *out_fd)
+{
+        static const char *const directories[] = { "mount-points/proc", "mount-points/sys",
+                                                   "mount-points/dev", "mount-points/etc" };
+        static const char *const files[] = { "etc/hosts", "etc/hostname", "etc/resolv.conf" };
+        _cleanup_(closep) int dir_fd = -1;
+        for (size_t i = 0; i < LENGTH(directories); i++)
+                TRY(file_mkdirs(root_fd, directories[i], 0755));
+        TRY(file_open_beneath(root_fd, "mount-points", O_RDONLY | O_DIRECTORY, 0, &dir_fd));
+        for (size_t i = 0; i < LENGTH(files); i++) {
+                _cleanup_(closep) int fd = -1;
+                TRY(file_open_beneath(dir_fd, files[i], O_WRONLY | O_CREAT | O_NOFOLLOW, 0644, &fd));
+        }
+        *out_fd = TAKE_FD(dir_fd);
+        return NULL;
+}
+
 struct error *rootfs_table_open(struct images *images, struct rootfs_table **out)
 {
         struct rootfs_table *table = NEW(struct rootfs_table);
-        table->fd = -1;
+        table->fd = table->mount_points_fd = -1;
         (void) pthread_mutex_init(&table->lock, NULL);
         struct error *e = file_mkdirs(images->root_fd, "rootfs", 0700);
         if (!e)
                 e = file_open_beneath(images->root_fd, "rootfs", O_RDONLY | O_DIRECTORY, 0, &table->fd);
+        if (!e)
+                e = make_mount_points(images->root_fd, &table->mount_points_fd);
         if (!e)
                 e = load_all(images, table);
         if (e)
@@ -114,6 +132,7 @@ void rootfs_table_free(struct images *images, struct rootfs_table *table)
                 rootfs_free(images, rootfs);
         }
         closep(&table->fd);
+        closep(&table->mount_points_fd);
         (void) pthread_mutex_destroy(&table->lock);
         free(table);
 }
@@ -141,7 +160,7 @@ static struct error *make_upper(struct images *images, const struct rootfs *root
         return NULL;
 }
 
-static struct error *write_layers(const struct rootfs *rootfs, const struct image *image, int dir_fd)
+static struct error *write_layers(const struct rootfs *rootfs, int dir_fd)
 {
         struct buf text;
         buf_init(&text, LAYERS_FILE_LIMIT);
@@ -149,14 +168,12 @@ static struct error *write_layers(const struct rootfs *rootfs, const struct imag
         for (size_t i = 0; i < rootfs->n && !e; i++)
                 e = buf_append_format(&text, "%s\n", layer_diff_id(rootfs->layers[i]));
         if (!e)
-                e = buf_append_format(&text, "\n%s", image->config_json);
-        if (!e)
                 e = file_replace(dir_fd, "layers", text.bytes, text.len_bytes, 0600, false);
         buf_done(&text);
         return e;
 }
 
-static struct error *make_files(struct images *images, const struct rootfs *rootfs, const struct image *image)
+static struct error *make_files(struct images *images, const struct rootfs *rootfs)
 {
         _cleanup_(closep) int dir_fd = -1;
         TRY(trash_put(images->trash, images->rootfs->fd, rootfs->id)); /* what an earlier attempt left */
@@ -165,7 +182,7 @@ static struct error *make_files(struct images *images, const struct rootfs *root
         TRY(file_open_beneath(images->rootfs->fd, rootfs->id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
         TRY(make_upper(images, rootfs, dir_fd));
         TRY(fault_point("rootfs.make"));
-        return write_layers(rootfs, image, dir_fd);
+        return write_layers(rootfs, dir_fd);
 }
 
 void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n)
@@ -197,14 +214,12 @@ struct error *rootfs_make(struct images *images, const char *container_id, const
                 return error_new(ERROR_INVALID_ARGUMENT, "rootfs: \"%s\" is no id", container_id);
         if (has(images->rootfs, container_id))
                 return NULL;
-        _cleanup_(image_freep) struct image *image = NULL;
-        TRY_WRAP(catalog_find(images->catalog, image_id, &image), "rootfs of %s", container_id);
         struct rootfs *rootfs = NEW(struct rootfs);
         rootfs->id = dup_string(container_id);
         struct error *e = catalog_pin_layers(images->catalog, image_id, &rootfs->layers, &rootfs->n);
         if (!e) {
                 layers_drop_repeated(images, rootfs->layers, &rootfs->n);
-                e = make_files(images, rootfs, image);
+                e = make_files(images, rootfs);
         }
         if (e) {
                 error_ignore(trash_put(images->trash, images->rootfs->fd,
@@ -234,12 +249,13 @@ static struct error *collect_lowers(struct images *images, struct layer *const *
 static struct error *mount_upper(struct images *images, const struct rootfs *rootfs, int *out_fd)
 {
         _cleanup_(closep) int dir_fd = -1, upper_fd = -1, work_fd = -1;
-        _cleanup_(freep) int *lowers = NEW_ARRAY(int, rootfs->n);
+        _cleanup_(freep) int *lowers = NEW_ARRAY(int, rootfs->n + 1);
         size_t n = 0;
         if (rootfs->is_broken || rootfs->n == 0)
                 return error_new(ERROR_FAILED_PRECONDITION,
                                  rootfs->n ? "a layer of its image is gone" : "its image has no layers");
         TRY(collect_lowers(images, rootfs->layers, rootfs->n, lowers, &n));
+        lowers[n++] = images->rootfs->mount_points_fd;
         TRY(file_open_beneath(images->rootfs->fd, rootfs->id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
         TRY(file_open_beneath(dir_fd, "upper", O_RDONLY | O_DIRECTORY, 0, &upper_fd));
         TRY(file_open_beneath(dir_fd, "work", O_RDONLY | O_DIRECTORY, 0, &work_fd));
@@ -287,49 +303,17 @@ struct error *rootfs_view(struct images *images, const char *image_id, int *out_
         return e ? error_wrap(e, "view of image %s", image_id) : NULL;
 }
 
-/* The rootfs of a container is its own, as above. */
-static struct error *find_whole(struct images *images, const char *container_id, const struct rootfs **out)
+/* As rootfs_mount: a rootfs is used and removed by one at a time. */
+struct error *rootfs_view_below(struct images *images, const char *container_id, int *out_fd)
 {
         (void) pthread_mutex_lock(&images->rootfs->lock);
-        const struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
+        struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
         (void) pthread_mutex_unlock(&images->rootfs->lock);
-        if (!rootfs)
-                return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
-        if (rootfs->is_broken)
-                return error_new(ERROR_FAILED_PRECONDITION, "rootfs of %s: a layer of its image is gone",
-                                 container_id);
-        *out = rootfs;
-        return NULL;
-}
-
-struct error *rootfs_lower(struct images *images, const char *container_id, int *out_fd)
-{
-        const struct rootfs *rootfs = NULL;
-        TRY(find_whole(images, container_id, &rootfs));
-        TRY_WRAP(layers_view(images, rootfs->layers, rootfs->n, out_fd), "rootfs of %s", container_id);
-        return NULL;
-}
-
-struct error *rootfs_image(struct images *images, const char *container_id, struct image **out)
-{
-        const struct rootfs *rootfs = NULL;
-        _cleanup_(freep) char *path = format_string("%s/layers", container_id), *text = NULL;
-        _cleanup_(image_freep) struct image *image = NEW(struct image);
-        size_t len_bytes = 0;
-        TRY(find_whole(images, container_id, &rootfs));
-        TRY_WRAP(file_read(images->rootfs->fd, path, LAYERS_FILE_LIMIT, &text, &len_bytes), "rootfs of %s",
+        if (!rootfs || rootfs->is_broken)
+                return error_new(ERROR_INTERNAL, "rootfs of %s: %s", container_id,
+                                 rootfs ? "a layer of its image is gone" : "there is none");
+        TRY_WRAP(layers_view(images, rootfs->layers, rootfs->n, out_fd), "view of the rootfs of %s",
                  container_id);
-        const char *config = strstr(text, "\n\n");
-        if (!config)
-                return error_new(ERROR_INTERNAL, "rootfs of %s: it has no image config", container_id);
-        config += 2;
-        image->id = dup_string("");
-        image->repo_tags = strings_empty();
-        image->repo_digests = strings_empty();
-        image->config_json = dup_string(config);
-        TRY_WRAP(config_parse(config, strlen(config), &image->config, &image->diff_ids), "rootfs of %s",
-                 container_id);
-        *out = TAKE(image);
         return NULL;
 }
 

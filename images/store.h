@@ -3,6 +3,7 @@
 #include "images/catalog.h"
 #include "images/images.h"
 #include "images/layers.h"
+#include "images/puller.h"
 #include "images/trash.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,7 +17,7 @@ struct images {
         int root_fd;
         char *pull_path, *unpack_path; /* the programs */
         char *registry_dirs;
-        uint32_t pull_uid;
+        struct puller_config puller;
         struct trash *trash;
         struct layers *layers;
         struct catalog *catalog;
@@ -47,7 +48,8 @@ struct rootfs {
         UT_hash_handle hh;
 };
 struct rootfs_table {
-        int fd; /* ROOT/rootfs */
+        int fd;              /* ROOT/rootfs */
+        int mount_points_fd; /* ROOT/mount-points */
         struct rootfs *table;
         pthread_mutex_t lock;
 };

@@ -1,7 +1,7 @@
 /* unpack_protocol.h - what skiffd and skiff-unpack say to each other, over a SOCK_SEQPACKET pair.
  *
  * skiffd starts one skiff-unpack a layer with these descriptors: 0 the layer's bytes (a pipe), 3 the socket, 4 a
- * detached mount of the empty directory to fill. It sends one unpack_job; skiff-unpack answers with an UNPACK_OPAQUE
+ * detached mount of the empty directory to fill, 5 what base/holders.h finds it by after skiffd's death. It sends one unpack_job; skiff-unpack answers with an UNPACK_OPAQUE
  * for each opaque directory (its descriptor goes with it: the mark needs a capability that skiff-unpack must not have)
  * and one UNPACK_DONE or UNPACK_ERROR, then ends. Both are of one build, so the sizes are the version.
  *
@@ -10,7 +10,7 @@
 #include "base/digest.h"
 #include <stdint.h>
 
-enum { UNPACK_FD_STREAM = 0, UNPACK_FD_SOCKET = 3, UNPACK_FD_LAYER = 4 };
+enum { UNPACK_FD_STREAM = 0, UNPACK_FD_SOCKET = 3, UNPACK_FD_LAYER = 4, UNPACK_FD_HOLDER = 5 };
 
 struct unpack_job {
         struct digest blob;  /* of the stream as it comes; not checked unless has_blob */

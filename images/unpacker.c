@@ -14,7 +14,8 @@ struct unpacker {
         dev_t device; /* of the layer: nothing else is ever marked */
 };
 
-static struct error *spawn(const char *path, int mount_fd, int stream_fd, int its_fd, struct process *out)
+static struct error *spawn(const char *path, int holder_fd, int mount_fd, int stream_fd, int its_fd,
+                           struct process *out)
 {
         const char *const argv[] = { "skiff-unpack", NULL };
         struct process_start start = process_start_init(path, argv);
@@ -22,12 +23,13 @@ static struct error *spawn(const char *path, int mount_fd, int stream_fd, int it
         start.fds[1] = start.fds[2] = -1;
         start.fds[UNPACK_FD_SOCKET] = its_fd;
         start.fds[UNPACK_FD_LAYER] = mount_fd;
-        start.n_fds = UNPACK_FD_LAYER + 1;
+        start.fds[UNPACK_FD_HOLDER] = holder_fd;
+        start.n_fds = UNPACK_FD_HOLDER + 1;
         return process_spawn(&start, out);
 }
 
-struct error *unpacker_start(const char *path, int layer_fd, int stream_fd, const struct unpack_job *job,
-                             const struct wait *wait, struct unpacker **out)
+struct error *unpacker_start(const char *path, int holder_fd, int layer_fd, int stream_fd,
+                             const struct unpack_job *job, const struct wait *wait, struct unpacker **out)
 {
         int pair[2];
         struct stat st;
@@ -44,7 +46,7 @@ struct error *unpacker_start(const char *path, int layer_fd, int stream_fd, cons
                 return error_errno(errno, "socketpair");
         unpacker->socket_fd = pair[0];
         _cleanup_(closep) int its_fd = pair[1];
-        TRY(spawn(path, mount_fd, stream_fd, its_fd, &unpacker->process));
+        TRY(spawn(path, holder_fd, mount_fd, stream_fd, its_fd, &unpacker->process));
         TRY(socket_send(unpacker->socket_fd, job, sizeof(*job), NULL, 0, wait));
         *out = TAKE(unpacker);
         return NULL;
@@ -100,12 +102,14 @@ static struct error *next_reply(struct unpacker *unpacker, const struct wait *wa
         return reply->type == UNPACK_OPAQUE ? mark_opaque(unpacker, dir_fd) : NULL;
 }
 
-struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait, uint64_t *bytes,
-                            uint64_t *inodes, bool *at_end)
+struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait,
+                            const struct unpacker_idle *idle, uint64_t *bytes, uint64_t *inodes, bool *at_end)
 {
         struct unpack_reply reply;
         *at_end = false;
         do {
+                if (idle)
+                        TRY(idle->until(idle->context, unpacker->socket_fd));
                 TRY(next_reply(unpacker, wait, &reply));
         } while (reply.type == UNPACK_OPAQUE);
         if (reply.type == UNPACK_ERROR && reply.code <= ERROR_UNAUTHENTICATED) {

@@ -57,7 +57,7 @@ static struct error *make_rootfs(void *object, const struct wait *wait)
         return volumes_hold(c);
 }
 
-static struct error *remove_rootfs(void *object, const struct wait *wait)
+struct error *container_drop_rootfs(void *object, const struct wait *wait)
 {
         struct container *c = object;
         (void) wait;
@@ -84,7 +84,7 @@ static struct error *make_cgroup(void *object, const struct wait *wait)
                               c->spec->all_devices);
 }
 
-static struct error *remove_cgroup(void *object, const struct wait *wait)
+struct error *container_drop_cgroup(void *object, const struct wait *wait)
 {
         struct container *c = object;
         return cgroup_remove(c->pod->node->config.cgroups, c->cgroup_path, wait);
@@ -111,9 +111,9 @@ static struct error *unmake_created(void *object, const struct wait *wait)
 }
 
 static const struct step create_table[] = {
-        { "rootfs", make_rootfs, remove_rootfs },
+        { "rootfs", make_rootfs, container_drop_rootfs },
         { "spec", make_spec, NULL },
-        { "cgroup", make_cgroup, remove_cgroup },
+        { "cgroup", make_cgroup, container_drop_cgroup },
         { "created", make_created, unmake_created },
 };
 /* One record before the first step says enough: see sandbox.c. */
@@ -182,6 +182,7 @@ static struct error *resolve_image(struct container *c)
         if (e)
                 return error_wrap(e, "config.image.image");
         c->image_id = dup_string(image->id);
+        c->image_config = dup_string(image->config_json);
         c->image_ref = dup_string(image->repo_digests[0] ? image->repo_digests[0] : image->id);
         return NULL;
 }

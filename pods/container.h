@@ -14,6 +14,10 @@ MUST_CHECK struct error *container_undo_make(struct container *c);
 MUST_CHECK struct error *container_stop(struct container *c, int64_t grace_ms);
 MUST_CHECK struct error *container_remove(struct container *c);
 
+/* Steps that both an undone create and a remove have; object is the container. Idempotent. */
+MUST_CHECK struct error *container_drop_rootfs(void *object, const struct wait *wait);
+MUST_CHECK struct error *container_drop_cgroup(void *object, const struct wait *wait);
+
 /* Takes down that the container has ended, once: locked fields, the record, who waits. Any thread. */
 void container_exited(struct container *c, const struct runtime_exit *exit);
 

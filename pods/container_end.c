@@ -1,9 +1,9 @@
 /* Stop and remove, and what happens when a container ends. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "images/images.h"
 #include "pods/container.h"
 #include "pods/records.h"
+#include "pods/sandbox.h"
 #include "pods/spec.h"
 #include "pods/table.h"
 #include <poll.h>
@@ -77,9 +77,12 @@ void containers_lost(struct sandbox *pod)
         _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
         if (!*list)
                 return;
-        if (pod->dir_fd >= 0)
-                log_error(LOG_LEVEL_WARN, runtime_exits_read(pod->dir_fd, &exits, &n), "read a pod's exits",
-                          "pod", pod->id);
+        /* A descriptor of our own: the monitor's thread comes here while an operation may close the pod's. */
+        _cleanup_(closep) int dir_fd = -1;
+        struct error *e = sandbox_open_directory(pod, &dir_fd);
+        if (!e && dir_fd >= 0)
+                e = runtime_exits_read(dir_fd, &exits, &n);
+        log_error(LOG_LEVEL_WARN, e, "read a pod's exits", "pod", pod->id);
         for (struct container **c = list; *c; c++)
                 for (size_t i = 0; i < n; i++)
                         if (strcmp(exits[i].container_id, (*c)->id) == 0)
@@ -125,6 +128,17 @@ static struct error *wait_grace(struct container *c, bool *ended)
         }
 }
 
+/* A container must be stoppable whatever has become of what its spec was made from. */
+static int stop_signal_of(struct container *c)
+{
+        struct error *e = spec_ensure(c->pod->node, c);
+        if (!e)
+                return c->spec->stop_signal;
+        log_error(LOG_LEVEL_WARN, e, "stop with SIGTERM, since the spec cannot be built again", "container",
+                  c->id);
+        return SIGTERM;
+}
+
 struct stop {
         struct container *c;
         bool running;
@@ -140,8 +154,7 @@ static struct error *signal_it(void *object, const struct wait *wait)
         (void) pthread_mutex_unlock(&c->pod->node->lock);
         if (!stop->running || !graceful)
                 return NULL;
-        TRY(spec_ensure(c->pod->node, c));
-        TRY(runtime_container_signal(c->pod->runtime, c->id, c->spec->stop_signal, wait));
+        TRY(runtime_container_signal(c->pod->runtime, c->id, stop_signal_of(c), wait));
         bool ended = false;
         TRY(wait_grace(c, &ended));
         stop->running = !ended;
@@ -241,19 +254,6 @@ static struct error *end_process(void *object, const struct wait *wait)
         return stop_held(c);
 }
 
-static struct error *remove_cgroup(void *object, const struct wait *wait)
-{
-        struct container *c = object;
-        return cgroup_remove(c->pod->node->config.cgroups, c->cgroup_path, wait);
-}
-
-static struct error *remove_rootfs(void *object, const struct wait *wait)
-{
-        struct container *c = object;
-        (void) wait;
-        return rootfs_remove(c->pod->node->config.images, c->id);
-}
-
 static struct error *remove_record(void *object, const struct wait *wait)
 {
         struct container *c = object;
@@ -265,8 +265,8 @@ static struct error *remove_record(void *object, const struct wait *wait)
 
 static const struct step remove_table[] = {
         { "process", end_process, NULL },
-        { "cgroup", remove_cgroup, NULL },
-        { "rootfs", remove_rootfs, NULL },
+        { "cgroup", container_drop_cgroup, NULL },
+        { "rootfs", container_drop_rootfs, NULL },
         { "record", remove_record, NULL },
 };
 static const struct steps remove_container = { .name = "remove_container",

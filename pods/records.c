@@ -24,8 +24,8 @@ static const char *const migrations[] = {
         "CREATE TABLE pod_progress (id TEXT PRIMARY KEY, state INTEGER NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE pod_network (id TEXT PRIMARY KEY, conflist TEXT NOT NULL, result TEXT) WITHOUT ROWID;"
         "CREATE TABLE container (id TEXT PRIMARY KEY, pod_id TEXT NOT NULL, name TEXT NOT NULL,"
-        " config BLOB NOT NULL, image_id TEXT NOT NULL, image_ref TEXT NOT NULL, created_ns INTEGER NOT NULL)"
-        " WITHOUT ROWID;"
+        " config BLOB NOT NULL, image_id TEXT NOT NULL, image_ref TEXT NOT NULL,"
+        " image_config TEXT NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE container_progress (id TEXT PRIMARY KEY, state INTEGER NOT NULL, started_ns INTEGER "
         "NOT NULL,"
         " finished_ns INTEGER NOT NULL, exit_code INTEGER NOT NULL, oom_killed INTEGER NOT NULL, reason TEXT,"
@@ -87,9 +87,9 @@ static struct error *container_insert(struct db *db, void *context)
         _cleanup_(freep) void *config = NULL;
         size_t len_bytes = 0;
         message_pack(&c->config->base, &config, &len_bytes);
-        TRY(db_do(db, "INSERT INTO container VALUES (?,?,?,?,?,?,?)", db_text(c->id), db_text(c->pod->id),
+        TRY(db_do(db, "INSERT INTO container VALUES (?,?,?,?,?,?,?,?)", db_text(c->id), db_text(c->pod->id),
                   db_text(c->name), db_blob(config, len_bytes), db_text(c->image_id), db_text(c->image_ref),
-                  DB_INT(c->created_ns)));
+                  db_text(c->image_config), DB_INT(c->created_ns)));
         return db_do(db, "INSERT INTO container_progress VALUES (?,?,0,0,0,0,NULL,NULL)", db_text(c->id),
                      DB_INT(CONTAINER_MAKING));
 }
@@ -197,16 +197,17 @@ static struct error *container_of_row(const struct db_row *row, struct container
         struct container *c = container_new(db_row_text(row, 0), db_row_text(row, 1), config);
         c->image_id = dup_string(db_row_text(row, 3));
         c->image_ref = dup_string(db_row_text(row, 4));
-        c->created_ns = db_row_integer(row, 5);
-        c->state = (enum container_state) db_row_integer(row, 6);
-        c->started_ns = db_row_integer(row, 7);
-        c->finished_ns = db_row_integer(row, 8);
-        c->exit_code = (int32_t) db_row_integer(row, 9);
-        c->oom_killed = db_row_integer(row, 10) != 0;
-        c->reason = dup_string(text_or_null(row, 11));
-        c->message = dup_string(text_or_null(row, 12));
+        c->image_config = dup_string(db_row_text(row, 5));
+        c->created_ns = db_row_integer(row, 6);
+        c->state = (enum container_state) db_row_integer(row, 7);
+        c->started_ns = db_row_integer(row, 8);
+        c->finished_ns = db_row_integer(row, 9);
+        c->exit_code = (int32_t) db_row_integer(row, 10);
+        c->oom_killed = db_row_integer(row, 11) != 0;
+        c->reason = dup_string(text_or_null(row, 12));
+        c->message = dup_string(text_or_null(row, 13));
         *out = c;
-        bytes = db_row_blob(row, 13, &len_bytes);
+        bytes = db_row_blob(row, 14, &len_bytes);
         return len_bytes ? message_unpack(&cri__linux_container_resources__descriptor, bytes, len_bytes,
                                           &c->resources)
                          : NULL;
@@ -234,11 +235,11 @@ struct error *records_read(struct db *db, const struct records_reader *reader)
                    " result FROM pod JOIN pod_progress USING (id) LEFT JOIN pod_network USING (id)"
                    " ORDER BY created_ns",
                    NULL, 0, read_pod, context));
-        return db_run(
-                db,
-                "SELECT id, pod_id, config, image_id, image_ref, created_ns, state, started_ns, finished_ns,"
-                " exit_code, oom_killed, reason, message, resources FROM container"
-                " JOIN container_progress USING (id) LEFT JOIN container_resources USING (id)"
-                " ORDER BY created_ns",
-                NULL, 0, read_container, context);
+        return db_run(db,
+                      "SELECT id, pod_id, config, image_id, image_ref, image_config, created_ns, state, "
+                      "started_ns, finished_ns,"
+                      " exit_code, oom_killed, reason, message, resources FROM container"
+                      " JOIN container_progress USING (id) LEFT JOIN container_resources USING (id)"
+                      " ORDER BY created_ns",
+                      NULL, 0, read_container, context);
 }

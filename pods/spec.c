@@ -154,7 +154,7 @@ static int signal_of_enum(Cri__Signal value)
 
 static struct error *add_stop_signal(struct spec_source *s)
 {
-        const char *of_image = s->image->config.stop_signal;
+        const char *of_image = s->image->stop_signal;
         int number = SIGTERM;
         if (s->config->stop_signal) {
                 number = signal_of_enum(s->config->stop_signal);
@@ -190,17 +190,6 @@ static struct error *build(struct spec_source *s)
         return spec_add_mounts(s);
 }
 
-/* It may have been removed while the container lives: the rootfs remembers. */
-static struct error *image_of(struct container *c, struct image **out)
-{
-        struct images *images = c->pod->node->config.images;
-        struct error *e = images_find(images, c->image_id, out);
-        if (!e || error_code_of(e) != ERROR_NOT_FOUND)
-                return e;
-        error_free(e);
-        return rootfs_image(images, c->id, out);
-}
-
 struct error *spec_ensure(struct node *node, struct container *c)
 {
         (void) pthread_mutex_lock(&node->lock);
@@ -208,12 +197,12 @@ struct error *spec_ensure(struct node *node, struct container *c)
         (void) pthread_mutex_unlock(&node->lock);
         if (there)
                 return NULL;
-        _cleanup_(image_freep) struct image *image = NULL;
+        _cleanup_(image_config_done) struct image_config image = { 0 };
         _cleanup_(container_spec_freep) struct container_spec *spec = container_spec_new();
-        TRY_WRAP(image_of(c, &image), "image");
+        TRY_WRAP(image_config_parse(c->image_config, &image), "image %s", c->image_id);
         struct spec_source source = { .node = node,
                                       .container = c,
-                                      .image = image,
+                                      .image = &image,
                                       .config = c->config,
                                       .security = spec_security_of(c->config),
                                       .spec = spec };

@@ -27,7 +27,7 @@ const Cri__LinuxContainerResources *spec_resources_of(const struct container *c)
 struct spec_source {
         struct node *node;
         struct container *container;
-        const struct image *image;
+        const struct image_config *image;
         const Cri__ContainerConfig *config;
         const Cri__LinuxContainerSecurityContext *security;
         struct container_spec *spec; /* being built */

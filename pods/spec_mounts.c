@@ -1,8 +1,9 @@
 /* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
 #include "pods/spec.h"
-#include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 static struct container_mount *mount_add(struct container_spec *spec, enum mount_kind kind,
                                          const char *target)
@@ -13,14 +14,27 @@ static struct container_mount *mount_add(struct container_spec *spec, enum mount
         return m;
 }
 
-/* Without a doubled or trailing slash, so that "/dev/shm/" is "/dev/shm". Owned by the caller. */
+/* The path's plain form: no doubled or trailing slash, no "." and "..", so that two names of one place compare equal and
+ * "/x/../proc" is "/proc". Owned by the caller. */
 static char *path_clean(const char *path)
 {
-        char *clean = dup_string(path), *to = clean;
-        for (const char *from = path; *from; from++)
-                if (*from != '/' || (from[1] != '/' && (from[1] != '\0' || to == clean)))
-                        *to++ = *from;
-        *to = '\0';
+        char *clean = NEW_ARRAY(char, strlen(path) + 2);
+        size_t n = 0;
+        while (*(path += strspn(path, "/"))) {
+                size_t len_bytes = strcspn(path, "/");
+                if (len_bytes == 2 && path[0] == '.' && path[1] == '.') {
+                        while (n && clean[--n] != '/')
+                                ;
+                } else if (len_bytes != 1 || path[0] != '.') {
+                        clean[n++] = '/';
+                        memcpy(clean + n, path, len_bytes);
+                        n += len_bytes;
+                }
+                path += len_bytes;
+        }
+        if (n == 0)
+                clean[n++] = '/';
+        clean[n] = '\0';
         return clean;
 }
 
@@ -66,12 +80,56 @@ static bool is_volume(const Cri__Mount *mount)
         return mount->image && *mount->image->image;
 }
 
+static struct error *check_source(const Cri__Mount *mount, size_t i)
+{
+        struct stat st;
+        if (stat(mount->host_path, &st) < 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i,
+                                 mount->host_path, strerror(errno));
+        return NULL;
+}
+
+/* What is below /proc must stay procfs, or the masks there mean nothing (CVE-2019-19921). The exceptions are what lxcfs
+ * gives; and the host's own /proc may stand at /proc. */
+static struct error *check_target(const Cri__Mount *mount, size_t i)
+{
+        static const char *const harmless[] = { "cpuinfo",
+                                                "diskstats",
+                                                "meminfo",
+                                                "stat",
+                                                "swaps",
+                                                "uptime",
+                                                "loadavg",
+                                                "slabinfo",
+                                                "net/dev",
+                                                "sys/kernel/ns_last_pid",
+                                                "sys/crypto/fips_enabled" };
+        _cleanup_(freep) char *target = path_clean(mount->container_path);
+        struct statfs fs;
+        if (strcmp(target, "/") == 0)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu].container_path: the root cannot be mounted over", i);
+        if (strcmp(target, "/proc") == 0 &&
+            (statfs(mount->host_path, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu]: only a procfs can be mounted at /proc", i);
+        if (strncmp(target, "/proc/", 6) != 0)
+                return NULL;
+        for (size_t j = 0; j < LENGTH(harmless); j++)
+                if (strcmp(target + 6, harmless[j]) == 0)
+                        return NULL;
+        return error_new(ERROR_INVALID_ARGUMENT,
+                         "config.mounts[%zu].container_path: \"%s\" lies inside /proc", i,
+                         mount->container_path);
+}
+
 static struct error *check_mount(const Cri__Mount *mount, size_t i)
 {
         if (*mount->container_path != '/')
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "config.mounts[%zu].container_path: \"%s\" is not absolute", i,
                                  mount->container_path);
+        TRY(check_target(mount, i));
         if (mount->n_uidmappings || mount->n_gidmappings)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu]: id-mapped mounts are not supported by skiff yet", i);
@@ -95,10 +153,6 @@ static struct error *check_mount(const Cri__Mount *mount, size_t i)
                 return error_new(
                         ERROR_INVALID_ARGUMENT,
                         "config.mounts[%zu].recursive_read_only: wants readonly and private propagation", i);
-        struct stat st;
-        if (stat(mount->host_path, &st) < 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i,
-                                 mount->host_path, strerror(errno));
         return NULL;
 }
 
@@ -166,8 +220,12 @@ static void add_pod_files(struct spec_source *s)
 
 struct error *spec_add_mounts(struct spec_source *s)
 {
-        for (size_t i = 0; i < s->config->n_mounts; i++)
+        /* What is built again after a restart is for an exec: a source that has gone since is none of its business. */
+        for (size_t i = 0; i < s->config->n_mounts; i++) {
                 TRY(check_mount(s->config->mounts[i], i));
+                if (s->container->state == CONTAINER_MAKING && !is_volume(s->config->mounts[i]))
+                        TRY(check_source(s->config->mounts[i], i));
+        }
         add_kernel_mounts(s);
         add_pod_files(s);
         size_t n_standard = s->spec->n_mounts;

@@ -31,7 +31,7 @@ static void append_copies(char ***to, size_t *n, char *const *from, size_t n_fro
 static struct error *add_argv(struct spec_source *s)
 {
         const Cri__ContainerConfig *config = s->config;
-        const struct image_config *image = &s->image->config;
+        const struct image_config *image = s->image;
         char ***argv = &s->spec->process.argv;
         size_t n = 0;
         if (config->n_command)
@@ -77,7 +77,7 @@ static struct error *add_env(struct spec_source *s, const struct user *user)
         char ***env = &s->spec->process.env;
         size_t n = 0;
         *env = NEW_ARRAY(char *, 1);
-        for (char *const *e = s->image->config.env; *e; e++)
+        for (char *const *e = s->image->env; *e; e++)
                 if (strchr(*e, '='))
                         env_set(env, &n, dup_string(*e));
         for (size_t i = 0; i < s->config->n_envs; i++) {
@@ -118,7 +118,7 @@ static struct error *user_text(const struct spec_source *s, char **out)
                                  (long long) security->run_as_group->value);
         char *user = name                    ? dup_string(name)
                      : security->run_as_user ? format_string("%lld", (long long) security->run_as_user->value)
-                                             : dup_string(s->image->config.user);
+                                             : dup_string(s->image->user);
         if (!user)
                 user = dup_string("");
         if (security->run_as_group) {
@@ -175,7 +175,7 @@ static struct error *add_user(struct spec_source *s, struct user *user)
         _cleanup_(freep) char *text = NULL;
         struct process_spec *p = &s->spec->process;
         TRY(user_text(s, &text));
-        TRY_WRAP(rootfs_lower(s->node->config.images, s->container->id, &view_fd), "look into the image");
+        TRY(rootfs_view_below(s->node->config.images, s->container->id, &view_fd));
         TRY(user_resolve(view_fd, text, user));
         p->uid = user->uid;
         p->gid = user->gid;
@@ -189,7 +189,7 @@ struct error *spec_add_process(struct spec_source *s)
         _cleanup_(user_done) struct user user = { 0 };
         struct process_spec *p = &s->spec->process;
         const Cri__LinuxContainerResources *resources = spec_resources_of(s->container);
-        const char *of_image = s->image->config.working_dir;
+        const char *of_image = s->image->working_dir;
         TRY(add_argv(s));
         TRY(add_user(s, &user));
         TRY(add_env(s, &user));

@@ -82,6 +82,7 @@ struct container {
         struct sandbox *pod; /* a reference */
         Cri__ContainerConfig *config;
         char *image_id, *image_ref;   /* the config's digest; the name it was asked by, as CRI echoes it */
+        char *image_config;           /* its config as JSON: the image may be removed while we run */
         char *cgroup_path, *log_path; /* absolute, or NULL: no log */
         int64_t created_ns;
 

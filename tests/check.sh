@@ -8,11 +8,11 @@ say() { printf '%s\n' "$*"; }
 
 sources() { git ls-files '*.c' '*.h' '*.cc'; }
 if [ "${1:-}" = --all ]; then
-        changed=$(sources | grep -E '\.c$')
+        changed=$(sources | grep -E '\.c$' | grep -vE '^tests/(fuzz|bench)/')
 else
         base=$(git merge-base HEAD origin/main 2>/dev/null || git rev-parse -q --verify HEAD~1 || true)
         changed=$({ [ -n "$base" ] && git diff --name-only --diff-filter=d "$base"; git diff --name-only --diff-filter=d HEAD; } |
-                grep -E '\.c$' | sort -u | head -n 40)
+                grep -E '\.c$' | grep -vE '^tests/(fuzz|bench)/' | sort -u | head -n 40)
 fi
 
 unformatted=$(sources | xargs clang-format --dry-run 2>&1 | grep -c 'clang-format-violations')

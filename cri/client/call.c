@@ -31,3 +31,14 @@ struct error *admin_call(struct context *context, const char *method, const void
                 e = error_wrap(e, "%s has no skiff.admin.v1.Admin: is it a skiffd?", context->endpoint);
         return e;
 }
+
+struct error *admin_stream(struct context *context, const char *method, const void *request,
+                           const struct client_taker *taker)
+{
+        if (!context->client)
+                TRY(client_open(context->endpoint, &context->client));
+        TRY_WRAP(client_stream(context->client, &admin__admin__descriptor, method, request,
+                               context->interrupted, taker),
+                 "%s", method);
+        return NULL;
+}

@@ -148,24 +148,11 @@ static gpr_timespec deadline_of(int64_t timeout_ms)
                               : gpr_inf_future(GPR_CLOCK_REALTIME);
 }
 
-static struct error *run_batch(struct client *client, grpc_call *call, const ProtobufCMessage *request,
-                               const volatile sig_atomic_t *interrupted, struct received *received)
+/* Starts what the ops say and waits until it is done. */
+static struct error *batch(struct client *client, grpc_call *call, const grpc_op *ops, size_t n,
+                           const volatile sig_atomic_t *interrupted)
 {
-        grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(request));
-        (void) protobuf_c_message_pack(request, GRPC_SLICE_START_PTR(slice));
-        grpc_byte_buffer *sent = grpc_raw_byte_buffer_create(&slice, 1);
-        grpc_slice_unref(slice);
-        grpc_op ops[] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },  { .op = GRPC_OP_SEND_MESSAGE },
-                          { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT }, { .op = GRPC_OP_RECV_INITIAL_METADATA },
-                          { .op = GRPC_OP_RECV_MESSAGE },           { .op = GRPC_OP_RECV_STATUS_ON_CLIENT } };
-        ops[1].data.send_message.send_message = sent;
-        ops[3].data.recv_initial_metadata.recv_initial_metadata = &received->initial;
-        ops[4].data.recv_message.recv_message = &received->message;
-        ops[5].data.recv_status_on_client.trailing_metadata = &received->trailing;
-        ops[5].data.recv_status_on_client.status = &received->status;
-        ops[5].data.recv_status_on_client.status_details = &received->details;
-        grpc_call_error refused = grpc_call_start_batch(call, ops, LENGTH(ops), call, NULL);
-        grpc_byte_buffer_destroy(sent);
+        grpc_call_error refused = grpc_call_start_batch(call, ops, n, call, NULL);
         if (refused != GRPC_CALL_OK)
                 return error_new(ERROR_INTERNAL, "grpc: %s", grpc_call_error_to_string(refused));
         for (bool cancelled = false;;) {
@@ -180,14 +167,63 @@ static struct error *run_batch(struct client *client, grpc_call *call, const Pro
         }
 }
 
+static grpc_byte_buffer *pack(const ProtobufCMessage *request)
+{
+        grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(request));
+        (void) protobuf_c_message_pack(request, GRPC_SLICE_START_PTR(slice));
+        grpc_byte_buffer *packed = grpc_raw_byte_buffer_create(&slice, 1);
+        grpc_slice_unref(slice);
+        return packed;
+}
+
+static grpc_op status_op(struct received *received)
+{
+        grpc_op op = { 0 };
+        op.op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+        op.data.recv_status_on_client.trailing_metadata = &received->trailing;
+        op.data.recv_status_on_client.status = &received->status;
+        op.data.recv_status_on_client.status_details = &received->details;
+        return op;
+}
+
+static grpc_op message_op(struct received *received)
+{
+        grpc_op op = { 0 };
+        op.op = GRPC_OP_RECV_MESSAGE;
+        op.data.recv_message.recv_message = &received->message;
+        return op;
+}
+
+static struct error *run_batch(struct client *client, grpc_call *call, const ProtobufCMessage *request,
+                               const volatile sig_atomic_t *interrupted, struct received *received)
+{
+        grpc_byte_buffer *sent = pack(request);
+        grpc_op ops[] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },
+                          { .op = GRPC_OP_SEND_MESSAGE },
+                          { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT },
+                          { .op = GRPC_OP_RECV_INITIAL_METADATA },
+                          message_op(received),
+                          status_op(received) };
+        ops[1].data.send_message.send_message = sent;
+        ops[3].data.recv_initial_metadata.recv_initial_metadata = &received->initial;
+        struct error *e = batch(client, call, ops, LENGTH(ops), interrupted);
+        grpc_byte_buffer_destroy(sent);
+        return e;
+}
+
+static struct error *status_error(const struct received *received)
+{
+        if (received->status == GRPC_STATUS_OK)
+                return NULL;
+        _cleanup_(freep) char *text =
+                dup_bytes(GRPC_SLICE_START_PTR(received->details), GRPC_SLICE_LENGTH(received->details));
+        return error_new(code_of(received->status), "%s", *text ? text : "no reason given");
+}
+
 static struct error *read_answer(const struct received *received, const ProtobufCMessageDescriptor *output,
                                  ProtobufCMessage **answer)
 {
-        if (received->status != GRPC_STATUS_OK) {
-                _cleanup_(freep) char *text = dup_bytes(GRPC_SLICE_START_PTR(received->details),
-                                                        GRPC_SLICE_LENGTH(received->details));
-                return error_new(code_of(received->status), "%s", *text ? text : "no reason given");
-        }
+        TRY(status_error(received));
         grpc_byte_buffer_reader reader;
         if (!received->message || !grpc_byte_buffer_reader_init(&reader, received->message))
                 return error_new(ERROR_INTERNAL, "no answer");
@@ -199,27 +235,104 @@ static struct error *read_answer(const struct received *received, const Protobuf
         return *answer ? NULL : error_new(ERROR_INTERNAL, "the answer is no %s", output->name);
 }
 
-struct error *client_call(struct client *client, const ProtobufCServiceDescriptor *service,
-                          const char *method, const ProtobufCMessage *request, int64_t timeout_ms,
-                          const volatile sig_atomic_t *interrupted, ProtobufCMessage **answer)
+/* A call of the method and what it receives. */
+struct running {
+        grpc_call *call;
+        struct received received;
+        const ProtobufCMessageDescriptor *output;
+};
+
+static struct error *running_init(struct client *client, const ProtobufCServiceDescriptor *service,
+                                  const char *method, int64_t timeout_ms, struct running *out)
 {
         const ProtobufCMethodDescriptor *found =
                 protobuf_c_service_descriptor_get_method_by_name(service, method);
         if (!found)
                 return error_new(ERROR_INTERNAL, "%s has no method %s", service->name, method);
         _cleanup_(freep) char *path = format_string("/%s/%s", service->name, method);
-        struct received received = { .details = grpc_empty_slice() };
-        grpc_metadata_array_init(&received.initial);
-        grpc_metadata_array_init(&received.trailing);
+        *out = (struct running){ .received = { .details = grpc_empty_slice() }, .output = found->output };
+        grpc_metadata_array_init(&out->received.initial);
+        grpc_metadata_array_init(&out->received.trailing);
         grpc_slice path_slice = grpc_slice_from_copied_string(path);
-        grpc_call *call =
-                grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->queue,
-                                         path_slice, NULL, deadline_of(timeout_ms), NULL);
+        out->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->queue,
+                                             path_slice, NULL, deadline_of(timeout_ms), NULL);
         grpc_slice_unref(path_slice);
-        struct error *e = run_batch(client, call, request, interrupted, &received);
+        return NULL;
+}
+
+static void running_done(struct running *running)
+{
+        received_done(&running->received);
+        grpc_call_unref(running->call);
+}
+
+struct error *client_call(struct client *client, const ProtobufCServiceDescriptor *service,
+                          const char *method, const ProtobufCMessage *request, int64_t timeout_ms,
+                          const volatile sig_atomic_t *interrupted, ProtobufCMessage **answer)
+{
+        struct running running;
+        TRY(running_init(client, service, method, timeout_ms, &running));
+        struct error *e = run_batch(client, running.call, request, interrupted, &running.received);
         if (!e)
-                e = read_answer(&received, found->output, answer);
-        received_done(&received);
-        grpc_call_unref(call);
+                e = read_answer(&running.received, running.output, answer);
+        running_done(&running);
+        return e;
+}
+
+static struct error *send_request(struct client *client, struct running *running,
+                                  const ProtobufCMessage *request, const volatile sig_atomic_t *interrupted)
+{
+        grpc_byte_buffer *sent = pack(request);
+        grpc_op ops[] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },
+                          { .op = GRPC_OP_SEND_MESSAGE },
+                          { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT },
+                          { .op = GRPC_OP_RECV_INITIAL_METADATA } };
+        ops[3].data.recv_initial_metadata.recv_initial_metadata = &running->received.initial;
+        ops[1].data.send_message.send_message = sent;
+        struct error *e = batch(client, running->call, ops, LENGTH(ops), interrupted);
+        grpc_byte_buffer_destroy(sent);
+        return e;
+}
+
+/* *more is false at the stream's end. */
+static struct error *take_message(struct client *client, struct running *running,
+                                  const volatile sig_atomic_t *interrupted, const struct client_taker *taker,
+                                  bool *more)
+{
+        struct received *received = &running->received;
+        _cleanup_(client_answer_freep) ProtobufCMessage *message = NULL;
+        grpc_op op = message_op(received);
+        TRY(batch(client, running->call, &op, 1, interrupted));
+        *more = received->message != NULL;
+        if (!*more)
+                return NULL;
+        received->status = GRPC_STATUS_OK; /* it comes last */
+        TRY(read_answer(received, running->output, &message));
+        grpc_byte_buffer_destroy(received->message);
+        received->message = NULL;
+        taker->take(taker->context, message);
+        return NULL;
+}
+
+static struct error *run_stream(struct client *client, struct running *running,
+                                const ProtobufCMessage *request, const volatile sig_atomic_t *interrupted,
+                                const struct client_taker *taker)
+{
+        TRY(send_request(client, running, request, interrupted));
+        for (bool more = true; more;)
+                TRY(take_message(client, running, interrupted, taker, &more));
+        grpc_op op = status_op(&running->received);
+        TRY(batch(client, running->call, &op, 1, interrupted));
+        return status_error(&running->received);
+}
+
+struct error *client_stream(struct client *client, const ProtobufCServiceDescriptor *service,
+                            const char *method, const ProtobufCMessage *request,
+                            const volatile sig_atomic_t *interrupted, const struct client_taker *taker)
+{
+        struct running running;
+        TRY(running_init(client, service, method, 0, &running));
+        struct error *e = run_stream(client, &running, request, interrupted, taker);
+        running_done(&running);
         return e;
 }

@@ -22,5 +22,17 @@ MUST_CHECK struct error *client_call(struct client *client, const ProtobufCServi
                                      const char *method, const ProtobufCMessage *request, int64_t timeout_ms,
                                      const volatile sig_atomic_t *interrupted, ProtobufCMessage **answer);
 
+/* Takes the messages of a stream, each valid during the call. */
+struct client_taker {
+        void (*take)(void *context, const ProtobufCMessage *message);
+        void *context;
+};
+
+/* As client_call without a timeout, for a method that answers with a stream: each message goes to the taker. */
+MUST_CHECK struct error *client_stream(struct client *client, const ProtobufCServiceDescriptor *service,
+                                       const char *method, const ProtobufCMessage *request,
+                                       const volatile sig_atomic_t *interrupted,
+                                       const struct client_taker *taker);
+
 /* For _cleanup_: frees the message that the pointer points to. */
 void client_answer_freep(void *answer);

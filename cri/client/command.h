@@ -41,6 +41,10 @@ MUST_CHECK struct error *image_call(struct context *context, const char *method,
 MUST_CHECK struct error *admin_call(struct context *context, const char *method, const void *request,
                                     int64_t timeout_ms, void *answer);
 
+/* Of a method that streams, without a timeout: each message goes to the taker. */
+MUST_CHECK struct error *admin_stream(struct context *context, const char *method, const void *request,
+                                      const struct client_taker *taker);
+
 /* --- what an id, a prefix of one, or a name stands for --- */
 enum object_kind { OBJECT_POD = 1, OBJECT_CONTAINER = 2, OBJECT_IMAGE = 4 };
 struct object {
@@ -65,13 +69,18 @@ struct error *logs_command(struct context *context, int argc, char **argv); /* c
 struct error *exec_command(struct context *context, int argc, char **argv);
 struct error *stop_command(struct context *context, int argc, char **argv);
 struct error *rm_command(struct context *context, int argc, char **argv);
-struct error *pull_command(struct context *context, int argc, char **argv); /* image_commands.c */
+struct error *pull_command(struct context *context, int argc, char **argv);  /* pull_command.c */
+struct error *prune_command(struct context *context, int argc, char **argv); /* image_commands.c */
+struct error *export_command(struct context *context, int argc, char **argv);
 struct error *import_command(struct context *context, int argc, char **argv);
 struct error *rmi_command(struct context *context, int argc, char **argv);
 struct error *inspect_command(struct context *context, int argc, char **argv); /* status_commands.c */
 struct error *version_command(struct context *context, int argc, char **argv);
 struct error *info_command(struct context *context, int argc, char **argv);
 struct error *check_command(struct context *context, int argc, char **argv);
+
+/* `images --tree`: each image with its layers, sizes and who shares them (image_tree.c). */
+MUST_CHECK struct error *print_image_tree(struct context *context);
 
 /* Stops a pod, removes it, and removes the log directory that `run` made for it. Idempotent. */
 MUST_CHECK struct error *pod_remove(struct context *context, const char *pod_id);

@@ -2,19 +2,24 @@
 #include "cri/client/command.h"
 #include "cri/client/print.h"
 #include <getopt.h>
+#include <stdio.h>
 #include <string.h>
 
-/* Reads [-a] [--json]; nothing else may follow. */
-static struct error *list_flags(struct context *context, int argc, char **argv, const char *shorts, bool *all)
+/* Reads [-a] [-q] [--json]; nothing else may follow. */
+static struct error *list_flags(struct context *context, int argc, char **argv, const char *shorts, bool *all,
+                                bool *quiet)
 {
         static const struct option flags[] = { { "json", no_argument, NULL, 'j' },
                                                { "all", no_argument, NULL, 'a' },
+                                               { "quiet", no_argument, NULL, 'q' },
                                                { 0 } };
         for (int flag; (flag = getopt_long(argc, argv, shorts, flags, NULL)) != -1;) {
                 if (flag == 'j')
                         context->json = true;
                 else if (flag == 'a')
                         *all = true;
+                else if (flag == 'q')
+                        *quiet = true;
                 else
                         return USAGE_ERROR("unknown flag %s", argv[optind - 1]);
         }
@@ -31,13 +36,17 @@ static void add_texts(struct table *table, const char *const *texts, size_t n)
 
 struct error *pods_command(struct context *context, int argc, char **argv)
 {
-        bool all = true;
-        TRY(list_flags(context, argc, argv, "+", &all));
+        bool all = true, quiet = false;
+        TRY(list_flags(context, argc, argv, "+q", &all, &quiet));
         Cri__ListPodSandboxRequest request = CRI__LIST_POD_SANDBOX_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ListPodSandboxResponse *answer = NULL;
         TRY(runtime_call(context, "ListPodSandbox", &request, CALL_TIMEOUT_MS, &answer));
         if (context->json)
                 return print_list_json((void *const *) answer->items, answer->n_items);
+        for (size_t i = 0; quiet && i < answer->n_items; i++)
+                (void) puts(answer->items[i]->id);
+        if (quiet)
+                return NULL;
         static const char *const heading[] = { "POD", "CREATED", "STATE", "NAME", "NAMESPACE", "ATTEMPT" };
         _cleanup_(table_done) struct table table;
         table_init(&table, LENGTH(heading));
@@ -73,8 +82,8 @@ static const char *image_name(const Cri__Container *container)
 
 struct error *ps_command(struct context *context, int argc, char **argv)
 {
-        bool all = false;
-        TRY(list_flags(context, argc, argv, "+a", &all));
+        bool all = false, quiet = false;
+        TRY(list_flags(context, argc, argv, "+aq", &all, &quiet));
         Cri__ContainerStateValue running = CRI__CONTAINER_STATE_VALUE__INIT;
         Cri__ContainerFilter filter = CRI__CONTAINER_FILTER__INIT;
         Cri__ListContainersRequest request = CRI__LIST_CONTAINERS_REQUEST__INIT;
@@ -85,6 +94,10 @@ struct error *ps_command(struct context *context, int argc, char **argv)
         TRY(runtime_call(context, "ListContainers", &request, CALL_TIMEOUT_MS, &answer));
         if (context->json)
                 return print_list_json((void *const *) answer->containers, answer->n_containers);
+        for (size_t i = 0; quiet && i < answer->n_containers; i++)
+                (void) puts(answer->containers[i]->id);
+        if (quiet)
+                return NULL;
         static const char *const heading[] = { "CONTAINER", "CREATED", "STATE", "NAME",
                                                "ATTEMPT",   "POD",     "IMAGE" };
         _cleanup_(table_done) struct table table;
@@ -115,13 +128,19 @@ static void add_image(struct table *table, const Cri__Image *image, const char *
 
 struct error *images_command(struct context *context, int argc, char **argv)
 {
-        bool all = true;
-        TRY(list_flags(context, argc, argv, "+", &all));
+        bool all = true, quiet = false;
+        if (argc == 2 && strcmp(argv[1], "--tree") == 0)
+                return print_image_tree(context);
+        TRY(list_flags(context, argc, argv, "+q", &all, &quiet));
         Cri__ListImagesRequest request = CRI__LIST_IMAGES_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ListImagesResponse *answer = NULL;
         TRY(image_call(context, "ListImages", &request, CALL_TIMEOUT_MS, &answer));
         if (context->json)
                 return print_list_json((void *const *) answer->images, answer->n_images);
+        for (size_t i = 0; quiet && i < answer->n_images; i++)
+                (void) puts(answer->images[i]->id);
+        if (quiet)
+                return NULL;
         static const char *const heading[] = { "IMAGE", "ID", "SIZE", "" };
         _cleanup_(table_done) struct table table;
         table_init(&table, LENGTH(heading));

@@ -75,6 +75,43 @@ char *print_size(uint64_t size_bytes)
         return format_string(unit ? "%.1f %s" : "%.0f %s", size, units[unit]);
 }
 
+static void new_line(size_t depth)
+{
+        (void) printf("\n%*s", (int) (2 * depth), "");
+}
+
+/* The length of the string at text, both quotes included. */
+static size_t string_bytes(const char *text)
+{
+        size_t n = 1;
+        while (text[n] && text[n] != '"')
+                n += text[n] == '\\' && text[n + 1] ? 2 : 1;
+        return text[n] ? n + 1 : n;
+}
+
+void print_json_indented(const char *json)
+{
+        size_t depth = 0;
+        for (const char *at = json; *at;) {
+                size_t n = *at == '"' ? string_bytes(at) : 1;
+                bool opens = *at == '{' || *at == '[', closes = *at == '}' || *at == ']';
+                bool is_empty = opens && (at[1] == '}' || at[1] == ']');
+                if (is_empty)
+                        n = 2;
+                if (closes)
+                        new_line(--depth);
+                (void) fwrite(at, 1, n, stdout);
+                if (opens && !is_empty)
+                        new_line(++depth);
+                else if (*at == ',')
+                        new_line(depth);
+                else if (*at == ':')
+                        (void) putchar(' ');
+                at += n;
+        }
+        (void) putchar('\n');
+}
+
 static struct error *print_line(const struct buf *text)
 {
         if (printf("%s\n", text->bytes ? text->bytes : "") < 0)

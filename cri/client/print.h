@@ -19,6 +19,9 @@ char *print_id(const char *id);        /* its first 13 characters, without "sha2
 char *print_age(int64_t wall_ns);      /* "5 minutes", from then to now; "-" for 0 */
 char *print_size(uint64_t size_bytes); /* "12.3 MB" */
 
+/* Valid JSON, a member a line, for people to read; still valid JSON. */
+void print_json_indented(const char *json);
+
 /* A message, or a list of them, as one line of JSON on stdout. */
 MUST_CHECK struct error *print_message_json(const ProtobufCMessage *message);
 MUST_CHECK struct error *print_list_json(void *const *messages, size_t n);

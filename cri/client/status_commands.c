@@ -1,5 +1,4 @@
 /* version, info, inspect. */
-#include "base/json.h"
 #include "cri/client/command.h"
 #include "cri/client/message_json.h"
 #include "cri/client/print.h"
@@ -101,36 +100,14 @@ static struct error *inspect_image(struct context *context, const struct object 
         return message_json(&answer->base, out);
 }
 
-/* What only skiffd knows (its record, the times of steps) as one more member, "skiffd", of the object in out. Another
- * runtime has no such service, and an older skiffd may not know the object: the rest stands without it. */
-static struct error *inspect_more(struct context *context, const struct object *object, struct buf *out)
-{
-        Admin__InspectRequest request = ADMIN__INSPECT_REQUEST__INIT;
-        _cleanup_(client_answer_freep) Admin__InspectResponse *answer = NULL;
-        _cleanup_(json_freep) struct json *tree = NULL;
-        request.id = object->id;
-        struct error *e = admin_call(context, "Inspect", &request, CALL_TIMEOUT_MS, &answer);
-        if (!e)
-                e = json_parse(answer->json, strlen(answer->json), &tree);
-        if (e) {
-                error_ignore(e);
-                return NULL;
-        }
-        out->len_bytes--; /* the closing brace */
-        TRY(buf_append_text(out, out->len_bytes > 1 ? ",\"skiffd\":" : "\"skiffd\":"));
-        TRY(json_write(tree, out));
-        return buf_append_text(out, "}");
-}
-
 static struct error *inspect_one(struct context *context, const char *text, struct buf *out)
 {
         _cleanup_(object_done) struct object object = { 0 };
         TRY(object_find(context, OBJECT_POD | OBJECT_CONTAINER | OBJECT_IMAGE, text, &object));
         if (object.kind == OBJECT_IMAGE)
                 return inspect_image(context, &object, out);
-        TRY(object.kind == OBJECT_POD ? inspect_pod(context, &object, out)
-                                      : inspect_container(context, &object, out));
-        return inspect_more(context, &object, out);
+        return object.kind == OBJECT_POD ? inspect_pod(context, &object, out)
+                                         : inspect_container(context, &object, out);
 }
 
 struct error *inspect_command(struct context *context, int argc, char **argv)
@@ -142,7 +119,7 @@ struct error *inspect_command(struct context *context, int argc, char **argv)
                 _cleanup_(buf_done) struct buf text;
                 buf_init(&text, JSON_MAX_BYTES);
                 TRY(inspect_one(context, argv[i], &text));
-                (void) printf("%s\n", text.bytes);
+                print_json_indented(text.bytes);
         }
         return NULL;
 }

@@ -267,16 +267,17 @@ static struct error *give_entry(struct reader *reader, const struct entry *entry
         return content_give(reader, limit_bytes, taker);
 }
 
-static struct error *archive_fetch(struct source *face, enum pull_type type, const char *name,
-                                   uint64_t limit_bytes, const struct taker *taker, char **media_type)
+static struct error *archive_fetch(struct source *face, const struct source_request *request,
+                                   const struct taker *taker, char **media_type)
 {
         struct archive_source *source = (struct archive_source *) face;
         struct entry *entry = NULL;
         struct reader *reader = NULL;
-        if (type != PULL_READ_FILE && type != PULL_STREAM_FILE)
+        if (request->type != PULL_READ_FILE && request->type != PULL_STREAM_FILE)
                 return error_new(ERROR_INTERNAL, "an archive has only files");
-        TRY(entry_find(source, name, &entry));
+        TRY(entry_find(source, request->name, &entry));
         TRY(reader_take(source, entry->number, &reader));
+        uint64_t limit_bytes = request->type == PULL_READ_FILE ? request->size_bytes : 0;
         struct error *e = give_entry(reader, entry, limit_bytes, taker);
         if (e)
                 reader_free(reader);

@@ -104,7 +104,9 @@ static struct error *token_fetch(const struct credentials *credentials, const ch
         const struct taker taker = { take_into, answer };
         _cleanup_(freep) char *url = dup_string(realm), *basic = NULL, *form = NULL;
         _cleanup_(fetch_done) struct fetch fetch = { .ca_pem = like->ca_pem,
-                                                     .skip_verify = like->skip_verify,
+                                                     .skip_verify = like->skip_verify &&
+                                                                    fetch_same_origin(realm, like->url),
+                                                     .stall_s = like->stall_s,
                                                      .taker = &taker,
                                                      .limit_bytes = TOKEN_LIMIT_BYTES };
         if (*credentials->identity_token) {
@@ -120,7 +122,15 @@ static struct error *token_fetch(const struct credentials *credentials, const ch
         }
         fetch.url = url;
         fetch.authorization = basic;
-        return fetch_run(&fetch);
+        struct error *e = fetch_run(&fetch);
+        /* Our words for a registry's answers would mislead: here it is the token server that knows them not. */
+        if (e && (fetch.status == 401 || fetch.status == 403 || (fetch.status == 400 && form))) {
+                error_free(e);
+                e = error_new(ERROR_UNAUTHENTICATED, "the credentials are refused (HTTP %ld)", fetch.status);
+        } else if (e && fetch.status == 404) {
+                e = error_as(e, ERROR_UNAUTHENTICATED); /* no image is missing */
+        }
+        return e;
 }
 
 static struct error *bearer_answer(const struct credentials *credentials, const char *challenge,

@@ -10,16 +10,26 @@ struct fetch {
         const char *accept;        /* NULL: anything */
         const char *authorization; /* the header's value, or NULL; never sent on to another host */
         const char *post;          /* a form to POST instead, or NULL */
-        const char *ca_pem;        /* NULL: the system's */
-        bool skip_verify;
-        uint64_t limit_bytes; /* 0: none */
+        const char *headers; /* more headers, "Name: value\n" each, or NULL; not for other hosts either */
+        const char *ca_pem;  /* NULL or "": the system's */
+        const char *cert_pem, *key_pem; /* the client's, "" for none; shown to this host alone */
+        bool skip_verify;               /* of this host's certificate */
+        unsigned stall_s;               /* so long without a byte and it is given up; 0: 30 */
+        unsigned tries;                 /* at most; 0: 4 */
+        uint64_t limit_bytes;           /* 0: none */
+        uint64_t size_bytes;            /* what must come in all, where it is known; 0: not */
+        uint64_t given_bytes;           /* what the taker has had already: told too */
         const struct taker *taker;
         /* told; the strings are the caller's to free (fetch_done) */
-        long status; /* of the last answer */
+        bool connected; /* somebody answered */
+        long status;    /* of the last answer */
         char *media_type, *challenge;
 };
 
 /* 200 and 206 are NULL. Errors: NOT_FOUND (404), UNAUTHENTICATED (401), PERMISSION_DENIED (403), UNAVAILABLE (what a later
- * try may cure), RESOURCE_EXHAUSTED (past the limit); the taker's. */
+ * try may cure), RESOURCE_EXHAUSTED (past the limit), DATA_LOSS (another size than size_bytes); the taker's. */
 MUST_CHECK struct error *fetch_run(struct fetch *fetch);
 void fetch_done(struct fetch *fetch);
+
+/* Whether both URLs have the same scheme, host and port. */
+bool fetch_same_origin(const char *a, const char *b);

@@ -1,5 +1,6 @@
 /* skiff-pull - fetches for skiffd what it asks for, without privilege: from an archive or a registry. See
  * images/pull_protocol.h. Nothing that comes from outside is parsed before the privileges are gone. */
+#include "base/clock.h"
 #include "images/puller/source.h"
 #include <fcntl.h>
 #include <grp.h>
@@ -11,7 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-enum { STACK_BYTES = 512 << 10 };
+enum { STACK_BYTES = 512 << 10, PROGRESS_NS = 100 * 1000 * 1000 };
 
 static const struct wait for_ever = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
 
@@ -31,7 +32,21 @@ static struct error *drop_privileges(uid_t uid)
 struct request {
         struct source *source;
         struct pull_received *received; /* owns the reply socket and the pipe */
+        uint64_t given_bytes;
+        int64_t told_ns;
 };
+
+/* A message that nobody has read yet is one too many already: never waits. */
+static void tell_progress(struct request *request, size_t more_bytes)
+{
+        static const struct wait no_time = { .deadline_ns = 0, .cancel_fd = -1 };
+        request->given_bytes += more_bytes;
+        if (request->received->message.code != 1 || clock_monotonic_ns() < request->told_ns + PROGRESS_NS)
+                return;
+        request->told_ns = clock_monotonic_ns();
+        const struct pull_message message = { .type = PULL_PROGRESS, .size_bytes = request->given_bytes };
+        error_ignore(pull_send(request->received->fds[0], &message, NULL, NULL, 0, NULL, 0, &no_time));
+}
 
 static struct error *send_data(void *context, const void *bytes, size_t len_bytes)
 {
@@ -49,8 +64,9 @@ static struct error *send_data(void *context, const void *bytes, size_t len_byte
 
 static struct error *write_pipe(void *context, const void *bytes, size_t len_bytes)
 {
-        const struct request *request = context;
+        struct request *request = context;
         const char *from = bytes;
+        tell_progress(request, len_bytes);
         while (len_bytes) {
                 ssize_t n = write(request->received->fds[1], from, len_bytes);
                 if (n < 0 && errno == EINTR)
@@ -88,9 +104,9 @@ static struct error *serve(struct request *request, char **media_type)
         struct taker taker = { is_stream ? write_pipe : send_data, request };
         if (type < PULL_READ_FILE || type > PULL_STREAM_BLOB || received->message.n_texts != 1)
                 return error_new(ERROR_INTERNAL, "an unknown request");
+        const struct source_request ask = { type, received->texts[0], received->message.size_bytes };
         // cppcheck-suppress returnDanglingLifetime
-        return request->source->ops->fetch(request->source, type, received->texts[0],
-                                           received->message.size_bytes, &taker, media_type);
+        return request->source->ops->fetch(request->source, &ask, &taker, media_type);
 }
 
 static void *request_run(void *argument)
@@ -112,7 +128,7 @@ static struct error *request_start(struct source *source, struct pull_received *
         pthread_t thread;
         pthread_attr_t attributes;
         struct request *request = NEW(struct request);
-        *request = (struct request){ source, received };
+        *request = (struct request){ .source = source, .received = received };
         (void) pthread_attr_init(&attributes);
         (void) pthread_attr_setstacksize(&attributes, STACK_BYTES);
         (void) pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
@@ -131,13 +147,13 @@ static struct error *source_open(struct pull_received *first, struct source **ou
         if (first->message.type == PULL_START_ARCHIVE && first->fds[0] >= 0)
                 return archive_source_open(TAKE_FD(first->fds[0]), out);
         if (first->message.type == PULL_START_REGISTRY && first->message.n_texts == PULL_TEXTS_REGISTRY)
-                return registry_source_open(first->texts, out);
+                return registry_source_open(first->texts, first->message.code, out);
         return error_new(ERROR_INTERNAL, "no start message");
 }
 
 /* Every request of a source that could not be opened is answered with the reason. */
-static struct error *failed_fetch(struct source *source, enum pull_type type, const char *name,
-                                  uint64_t limit_bytes, const struct taker *taker, char **media_type);
+static struct error *failed_fetch(struct source *source, const struct source_request *request,
+                                  const struct taker *taker, char **media_type);
 
 struct failed_source {
         struct source face; /* first */
@@ -147,11 +163,11 @@ struct failed_source {
 
 static const struct source_ops failed_ops = { .fetch = failed_fetch };
 
-static struct error *failed_fetch(struct source *source, enum pull_type type, const char *name,
-                                  uint64_t limit_bytes, const struct taker *taker, char **media_type)
+static struct error *failed_fetch(struct source *source, const struct source_request *request,
+                                  const struct taker *taker, char **media_type)
 {
         const struct failed_source *failed = (const struct failed_source *) source;
-        (void) type, (void) name, (void) limit_bytes, (void) taker, (void) media_type;
+        (void) request, (void) taker, (void) media_type;
         return error_new(failed->code, "%s", failed->message);
 }
 
@@ -182,9 +198,9 @@ static struct error *run(uid_t uid)
                 TRY(pull_receive(PULL_FD_SOCKET, received, &for_ever));
                 if (received->len_bytes == 0)
                         return NULL;
-                if (received->message.type == PULL_ENDPOINT && received->message.n_texts == 2) {
-                        e = registry_source_endpoint(source, received->texts[0], received->message.code,
-                                                     received->texts[1]);
+                if (received->message.type == PULL_ENDPOINT &&
+                    received->message.n_texts == PULL_TEXTS_ENDPOINT) {
+                        e = registry_source_endpoint(source, received->texts, received->message.code);
                         if (e)
                                 source = source_failed(e);
                         continue;

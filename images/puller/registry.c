@@ -1,8 +1,11 @@
 /* The registry source: manifests and blobs of one repository from its endpoints, in their order.
  * Source: OCI distribution-spec. */
+#include "base/buf.h"
 #include "images/puller/auth.h"
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <strings.h>
 
@@ -15,7 +18,8 @@ struct endpoint {
         char *base; /* "https://host/v2", no slash at the end */
         bool can_resolve, can_pull, skip_verify;
         bool gets_credentials; /* it is the registry itself: a mirror must not learn its password */
-        char *ca_pem;
+        char *ca_pem, *cert_pem, *key_pem, *headers;
+        atomic_bool is_down; /* nobody answers there: not asked again in this pull while others serve */
         pthread_mutex_t lock;
         char *authorization; /* what the last challenge was answered with, or NULL */
 };
@@ -25,10 +29,10 @@ struct registry_source {
         char *path;
         char *texts[PULL_TEXTS_REGISTRY];
         struct credentials credentials;
-        const char *host; /* of the registry, with its port: who may have the credentials */
         struct endpoint endpoints[PULL_ENDPOINTS_MAX];
         size_t n;
         bool is_default; /* the one endpoint was not configured */
+        unsigned stall_s;
 };
 
 static bool is_loopback(const char *domain)
@@ -64,6 +68,7 @@ static struct error *run_authorized(struct registry_source *source, struct endpo
                 return e;
         char *answer = NULL;
         error_free(e); /* the answer to the challenge tells, or the second try */
+        e = NULL;
         static const struct credentials none = { "", "", "", "", "" };
         const struct credentials *credentials = endpoint->gets_credentials ? &source->credentials : &none;
         TRY(auth_answer(credentials, fetch->challenge, fetch, &answer));
@@ -74,35 +79,41 @@ static struct error *run_authorized(struct registry_source *source, struct endpo
         return fetch_run(fetch);
 }
 
-static struct error *fetch_from(struct registry_source *source, struct endpoint *endpoint, bool is_manifest,
-                                const char *name, uint64_t limit_bytes, const struct taker *taker,
-                                char **media_type)
+/* What is asked for, over all endpoints: the next goes on where one broke off. */
+struct wanted {
+        bool is_manifest;
+        const char *name;
+        uint64_t limit_bytes, size_bytes, given_bytes;
+        const struct taker *taker;
+};
+
+static struct error *fetch_from(struct registry_source *source, struct endpoint *endpoint,
+                                struct wanted *wanted, unsigned tries, char **media_type)
 {
         _cleanup_(freep) char *url = format_string("%s/%s/%s/%s", endpoint->base, source->path,
-                                                   is_manifest ? "manifests" : "blobs", name);
+                                                   wanted->is_manifest ? "manifests" : "blobs", wanted->name);
         _cleanup_(fetch_done) struct fetch fetch = { .url = url,
-                                                     .accept = is_manifest ? manifest_types : NULL,
+                                                     .accept = wanted->is_manifest ? manifest_types : NULL,
                                                      .ca_pem = endpoint->ca_pem,
+                                                     .cert_pem = endpoint->cert_pem,
+                                                     .key_pem = endpoint->key_pem,
+                                                     .headers = endpoint->headers,
                                                      .skip_verify = endpoint->skip_verify,
-                                                     .limit_bytes = limit_bytes,
-                                                     .taker = taker };
-        TRY_WRAP(run_authorized(source, endpoint, &fetch), "%s", url);
+                                                     .stall_s = source->stall_s,
+                                                     .tries = tries,
+                                                     .limit_bytes = wanted->limit_bytes,
+                                                     .size_bytes = wanted->size_bytes,
+                                                     .given_bytes = wanted->given_bytes,
+                                                     .taker = wanted->taker };
+        struct error *e = run_authorized(source, endpoint, &fetch);
+        wanted->given_bytes = fetch.given_bytes;
+        if (e && !fetch.connected)
+                atomic_store(&endpoint->is_down, true);
+        if (e)
+                return error_wrap(e, "%s", url);
         if (media_type)
                 *media_type = TAKE(fetch.media_type);
         return NULL;
-}
-
-/* Counts what went through, so that nothing is given twice when the next endpoint is tried. */
-struct counted {
-        const struct taker *to;
-        uint64_t bytes;
-};
-
-static struct error *take_counted(void *context, const void *bytes, size_t len_bytes)
-{
-        struct counted *counted = context;
-        counted->bytes += len_bytes;
-        return counted->to->take(counted->to->context, bytes, len_bytes);
 }
 
 static bool is_tag(const char *name)
@@ -110,23 +121,40 @@ static bool is_tag(const char *name)
         return strncmp(name, "sha256:", 7) != 0;
 }
 
-static struct error *registry_fetch(struct source *face, enum pull_type type, const char *name,
-                                    uint64_t limit_bytes, const struct taker *taker, char **media_type)
+static bool serves(const struct endpoint *endpoint, const struct wanted *wanted)
+{
+        return wanted->is_manifest && is_tag(wanted->name) ? endpoint->can_resolve : endpoint->can_pull;
+}
+
+/* Whether another endpoint can have what this one has not: of a manifest the next one would begin anew. */
+static bool may_go_on(const struct error *e, const struct wanted *wanted)
+{
+        if (wanted->given_bytes == 0)
+                return true;
+        return !wanted->is_manifest && error_code_of(e) == ERROR_UNAVAILABLE;
+}
+
+static struct error *registry_fetch(struct source *face, const struct source_request *request,
+                                    const struct taker *taker, char **media_type)
 {
         struct registry_source *source = (struct registry_source *) face;
-        struct counted counted = { taker, 0 };
-        const struct taker counting = { take_counted, &counted };
-        bool is_manifest = type == PULL_READ_MANIFEST;
+        enum pull_type type = request->type;
+        struct wanted wanted = { .is_manifest = type == PULL_READ_MANIFEST,
+                                 .name = request->name,
+                                 .limit_bytes = type == PULL_STREAM_BLOB ? 0 : request->size_bytes,
+                                 .size_bytes = type == PULL_STREAM_BLOB ? request->size_bytes : 0,
+                                 .taker = taker };
         struct error *last = NULL;
-        if (!is_manifest && type != PULL_READ_BLOB && type != PULL_STREAM_BLOB)
+        if (!wanted.is_manifest && type != PULL_READ_BLOB && type != PULL_STREAM_BLOB)
                 return error_new(ERROR_INTERNAL, "a registry has only manifests and blobs");
         for (size_t i = 0; i < source->n; i++) {
                 struct endpoint *endpoint = &source->endpoints[i];
-                if (is_manifest && is_tag(name) ? !endpoint->can_resolve : !endpoint->can_pull)
+                bool is_last = i + 1 == source->n;
+                if (!serves(endpoint, &wanted) || (!is_last && atomic_load(&endpoint->is_down)))
                         continue;
                 error_free(last); /* the last endpoint tells: it is the registry itself */
-                last = fetch_from(source, endpoint, is_manifest, name, limit_bytes, &counting, media_type);
-                if (!last || counted.bytes)
+                last = fetch_from(source, endpoint, &wanted, is_last ? 0 : 1, media_type);
+                if (!last || !may_go_on(last, &wanted))
                         return last;
         }
         return last ? last : error_new(ERROR_UNAVAILABLE, "no endpoint serves this");
@@ -134,18 +162,26 @@ static struct error *registry_fetch(struct source *face, enum pull_type type, co
 
 static const struct source_ops registry_ops = { .fetch = registry_fetch };
 
-/* Whether the URL's host and port are host. */
-static bool is_host_of(const char *url, const char *host)
+/* Debian's bundle: an operator's CA is trusted beside it, for a registry may send us elsewhere for its blobs. */
+static char *ca_beside_system(const char *ca_pem)
 {
-        const char *from = strstr(url, "://");
-        from = from ? from + 3 : url;
-        size_t n = strcspn(from, "/?#");
-        return n == strlen(host) && strncasecmp(from, host, n) == 0;
+        if (!*ca_pem)
+                return dup_string("");
+        struct buf all;
+        buf_init(&all, 8 << 20);
+        _cleanup_(closep) int fd = open("/etc/ssl/certs/ca-certificates.crt", O_RDONLY | O_CLOEXEC);
+        struct error *e = buf_append_text(&all, ca_pem);
+        if (!e && fd >= 0)
+                e = buf_read_all(&all, fd);
+        error_ignore(e); /* then the operator's alone */
+        return buf_take_text(&all);
 }
 
-static void endpoint_put(struct registry_source *source, const char *url, unsigned flags, const char *ca_pem)
+static void endpoint_put(struct registry_source *source, const char *const texts[PULL_TEXTS_ENDPOINT],
+                         unsigned flags)
 {
         struct endpoint *endpoint = &source->endpoints[source->n++];
+        const char *url = texts[PULL_TEXT_URL];
         size_t n = strlen(url);
         while (n && url[n - 1] == '/')
                 n--;
@@ -154,37 +190,47 @@ static void endpoint_put(struct registry_source *source, const char *url, unsign
                                        .can_resolve = flags & PULL_ENDPOINT_RESOLVE,
                                        .can_pull = flags & PULL_ENDPOINT_PULL,
                                        .skip_verify = flags & PULL_ENDPOINT_SKIP_VERIFY,
-                                       .gets_credentials = is_host_of(url, source->host),
-                                       .ca_pem = dup_string(ca_pem) };
+                                       .gets_credentials = flags & PULL_ENDPOINT_CREDENTIALS,
+                                       .ca_pem = ca_beside_system(texts[PULL_TEXT_CA]),
+                                       .cert_pem = dup_string(texts[PULL_TEXT_CERT]),
+                                       .key_pem = dup_string(texts[PULL_TEXT_KEY]),
+                                       .headers = dup_string(texts[PULL_TEXT_HEADERS]) };
         (void) pthread_mutex_init(&endpoint->lock, NULL);
 }
 
-struct error *registry_source_endpoint(struct source *face, const char *url, unsigned flags,
-                                       const char *ca_pem)
+struct error *registry_source_endpoint(struct source *face, const char *const texts[PULL_TEXTS_ENDPOINT],
+                                       unsigned flags)
 {
         struct registry_source *source = (struct registry_source *) face;
+        const char *url = texts[PULL_TEXT_URL];
         if (face->ops != &registry_ops)
                 return error_new(ERROR_INTERNAL, "an endpoint without a registry");
         if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "endpoint %s: neither http nor https", url);
         if (source->is_default) {
                 free(source->endpoints[0].base);
+                free(source->endpoints[0].ca_pem);
+                free(source->endpoints[0].cert_pem);
+                free(source->endpoints[0].key_pem);
+                free(source->endpoints[0].headers);
                 source->n = 0;
                 source->is_default = false;
         }
         if (source->n == PULL_ENDPOINTS_MAX)
                 return error_new(ERROR_INVALID_ARGUMENT, "more than %d endpoints", PULL_ENDPOINTS_MAX);
-        endpoint_put(source, url, flags, ca_pem);
+        endpoint_put(source, texts, flags);
         return NULL;
 }
 
 /* The process lives for this one source: it is never freed. */
-struct error *registry_source_open(const char *const texts[PULL_TEXTS_REGISTRY], struct source **out)
+struct error *registry_source_open(const char *const texts[PULL_TEXTS_REGISTRY], unsigned stall_s,
+                                   struct source **out)
 {
         if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return error_new(ERROR_INTERNAL, "curl does not start");
         struct registry_source *source = NEW(struct registry_source);
         source->face.ops = &registry_ops;
+        source->stall_s = stall_s;
         for (size_t i = 0; i < PULL_TEXTS_REGISTRY; i++)
                 source->texts[i] = dup_string(texts[i]);
         source->path = source->texts[PULL_TEXT_PATH];
@@ -196,10 +242,11 @@ struct error *registry_source_open(const char *const texts[PULL_TEXTS_REGISTRY],
                 .registry_token = source->texts[PULL_TEXT_REGISTRY_TOKEN],
         };
         const char *domain = source->texts[PULL_TEXT_DOMAIN];
-        source->host = strcmp(domain, "docker.io") == 0 ? "registry-1.docker.io" : domain;
-        _cleanup_(freep) char *url =
-                format_string("%s://%s", is_loopback(domain) ? "http" : "https", source->host);
-        endpoint_put(source, url, PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL, "");
+        const char *host = strcmp(domain, "docker.io") == 0 ? "registry-1.docker.io" : domain;
+        _cleanup_(freep) char *url = format_string("%s://%s", is_loopback(domain) ? "http" : "https", host);
+        const char *const endpoint[PULL_TEXTS_ENDPOINT] = { url, "", "", "", "" };
+        endpoint_put(source, endpoint,
+                     PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL | PULL_ENDPOINT_CREDENTIALS);
         source->is_default = true;
         *out = &source->face;
         return NULL;

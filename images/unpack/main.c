@@ -61,6 +61,10 @@ static struct error *unpack(const struct unpack_job *job, struct inflate **infla
         struct error *stream = inflate_finish(*inflate, &result);
         if (!stream && job->has_blob)
                 stream = check_digest("the blob", &job->blob, &result.in);
+        if (!stream && job->has_blob && result.in_bytes != job->blob_bytes)
+                stream =
+                        error_new(ERROR_DATA_LOSS, "the blob has %llu bytes, not %llu",
+                                  (unsigned long long) result.in_bytes, (unsigned long long) job->blob_bytes);
         if (!stream)
                 stream = check_digest("the layer's tar", &job->diff, &result.out);
         if (stream) {

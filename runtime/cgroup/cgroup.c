@@ -301,6 +301,8 @@ static struct error *path_check(const char *path, const char **out)
 static struct error *level_make(struct cgroups *c, const char *path, bool *made)
 {
         *made = true;
+        if (c->driver->announce)
+                c->driver->announce(c, path);
         for (size_t i = 0; i < c->n; i++) {
                 if (mkdirat(c->hierarchies[i].fd, path, 0755) == 0)
                         continue;
@@ -331,11 +333,13 @@ struct error *cgroup_make(struct cgroups *c, const char *path, const struct cgro
         const char *below;
         struct error *e = NULL;
         TRY(path_check(path, &below));
-        /* kubelet may remove an empty parent at the very moment: then once more from the top. */
-        for (int i = 0; i < MAKE_TRIES; i++) {
+        /* Its parents are nearly always there: kubelet's, or ours from the pod before. kubelet may remove an empty parent at
+         * the very moment: then once more from the top. v2 has one hierarchy, whose levels hand controllers down. */
+        for (int i = cgroups_is_v2(c) ? 1 : 0; i <= MAKE_TRIES; i++) {
+                bool made;
                 error_free(e);
                 (void) pthread_mutex_lock(&c->lock);
-                e = levels_make(c, below);
+                e = i == 0 ? level_make(c, below, &made) : levels_make(c, below);
                 (void) pthread_mutex_unlock(&c->lock);
                 if (!e || error_errnum_of(e) != ENOENT)
                         break;

@@ -23,6 +23,7 @@ struct cgroups {
 };
 
 struct cgroup_driver {
+        void (*announce)(struct cgroups *c, const char *path); /* before a level is made; may be NULL */
         struct error *(*prepare)(struct cgroups *c,
                                  const char *path); /* after mkdir of path, a parent or the leaf */
         struct error *(*limits)(struct cgroups *c, const char *path, const struct cgroup_limits *limits);

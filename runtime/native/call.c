@@ -69,7 +69,7 @@ void call_report(struct call_answer *answer, struct child_report *out)
 
 struct error *call_finish(int fd, const struct wait *wait)
 {
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         struct child_report report;
         TRY(call_receive(fd, &answer, wait));
         uint32_t type = answer.type;

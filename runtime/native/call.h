@@ -5,6 +5,7 @@
 
 struct runtime {
         int binary_fd; /* a detached, read-only mount of skiff-pod's binary */
+        int mounts_fd; /* a mount namespace with what a skiff-pod needs, to be copied by each; -1: it makes its own */
         char *binary_path;
         struct cgroups *cgroups; /* borrowed */
 };

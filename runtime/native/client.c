@@ -3,6 +3,7 @@
 #include "base/process.h"
 #include "base/socket.h"
 #include "runtime/native/call.h"
+#include <fcntl.h>
 #include <linux/mount.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,11 +15,49 @@
 #include <sys/wait.h>
 
 #define STOP_ASK_MS 2000
+#define MOUNTS_MS 10000
+
+#ifndef SKIFF_POD_IS_STATIC
+#define SKIFF_POD_IS_STATIC 0
+#endif
+
+/* The mount namespace that each skiff-pod gets a copy of. A copy of the host's would cost it time for every mount of the
+ * host, and one wait for RCU to let them go. A skiff-pod makes it, once, and is ended. */
+static struct error *mounts_make(struct runtime *runtime)
+{
+        static const char *const argv[] = { "skiff-pod", "root", NULL };
+        struct process_start start = process_start_init(runtime->binary_path, argv);
+        struct process process = { .pid_fd = -1 };
+        struct wait wait = wait_of_ms(MOUNTS_MS);
+        _cleanup_(closep) int ours = -1, its = -1;
+        int ends[2];
+        char path[32], done;
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+                return error_errno(errno, "socketpair");
+        ours = ends[0];
+        its = ends[1];
+        const int fds[] = { -1, -1, -1, its };
+        memcpy(start.fds, fds, sizeof(fds));
+        start.n_fds = LENGTH(fds);
+        start.exec_fd = runtime->binary_fd;
+        start.clone_flags = CLONE_NEWNS;
+        TRY(process_spawn(&start, &process));
+        closep(&its);
+        struct error *e = wait_fd(&wait, ours, POLLIN, "make the root of skiff-pod");
+        if (!e && read(ours, &done, 1) != 1)
+                e = error_new(ERROR_INTERNAL, "make the root of skiff-pod: it ended");
+        (void) snprintf(path, sizeof(path), "/proc/%d/ns/mnt",
+                        process.pid); /* our child, not reaped: its own pid */
+        if (!e && (runtime->mounts_fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+                e = error_errno(errno, "open the mount namespace of skiff-pod");
+        process_kill(&process);
+        return e;
+}
 
 struct error *runtime_open(const struct runtime_config *config, struct runtime **out)
 {
         _cleanup_(runtime_freep) struct runtime *runtime = NEW(struct runtime);
-        runtime->binary_fd = -1;
+        runtime->binary_fd = runtime->mounts_fd = -1;
         runtime->cgroups = config->cgroups;
         runtime->binary_path = format_string("%s/skiff-pod", config->program_dir);
         /* Detached and read-only: a container that gets hold of /proc/PID/exe can never write it (CVE-2019-5736), and
@@ -26,6 +65,8 @@ struct error *runtime_open(const struct runtime_config *config, struct runtime *
         TRY(mount_clone(AT_FDCWD, runtime->binary_path, false, &runtime->binary_fd));
         TRY(mount_attributes(runtime->binary_fd, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0,
                              MS_PRIVATE, false));
+        if (SKIFF_POD_IS_STATIC) /* else its loader and libraries are the host's */
+                TRY(mounts_make(runtime));
         *out = TAKE(runtime);
         return NULL;
 }
@@ -35,6 +76,7 @@ void runtime_free(struct runtime *runtime)
         if (!runtime)
                 return;
         closep(&runtime->binary_fd);
+        closep(&runtime->mounts_fd);
         free(runtime->binary_path);
         free(runtime);
 }
@@ -114,9 +156,11 @@ static uint32_t flags_of(const struct pod_spec *spec)
 static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_spec *spec, int first_fd,
                                       const struct cgroup_entry *entry, struct process *out)
 {
-        static const char *const argv[] = { "skiff-pod", NULL };
+        static const char *const argv[] = { "skiff-pod", NULL }, *const rooted[] = { "skiff-pod", "rooted",
+                                                                                     NULL };
+        bool is_rooted = pod->runtime->mounts_fd >= 0;
         _cleanup_(closep) int listen_fd = -1, exits_fd = -1;
-        struct process_start start = process_start_init(pod->runtime->binary_path, argv);
+        struct process_start start = process_start_init(pod->runtime->binary_path, is_rooted ? rooted : argv);
         TRY(socket_listen(spec->dir_fd, "sock", SOCK_SEQPACKET, &listen_fd));
         exits_fd =
                 openat(spec->dir_fd, "exits", O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -129,7 +173,9 @@ static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_
         start.fds[2] = STDERR_FILENO; /* what a sanitizer has to say */
 #endif
         start.exec_fd = pod->runtime->binary_fd;
-        start.clone_flags = CLONE_NEWNS | (spec->host_pid ? 0U : (unsigned) CLONE_NEWPID);
+        start.mount_namespace_fd = pod->runtime->mounts_fd;
+        start.clone_flags =
+                (is_rooted ? 0U : (unsigned) CLONE_NEWNS) | (spec->host_pid ? 0U : (unsigned) CLONE_NEWPID);
         if (entry->is_v2_directory) {
                 start.cgroup_fd = entry->fds[0];
         } else {
@@ -178,7 +224,7 @@ static struct error *start_error(struct call_answer *answer, const struct pod_sp
 
 static struct error *start_talk(struct runtime_pod *pod, const struct pod_spec *spec, const struct wait *wait)
 {
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         TRY(start_send(spec, pod->event_fd, wait));
         TRY(call_receive(pod->event_fd, &answer, wait));
         struct error *e =
@@ -228,7 +274,7 @@ struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wai
 static struct error *attach_talk(struct runtime_pod *pod, int fd, const struct wait *wait, bool *attached)
 {
         struct wire_writer w;
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
         wire_put_u32(&w, MESSAGE_ATTACH);
         wire_put_u32(&w, PROTOCOL_VERSION);
@@ -306,6 +352,7 @@ struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait)
         TRY(pidfd_end(pod->infra_fd, wait, "end of the pod's infra process"));
         pod_reap(pod);
         pod->infra_alive = false;
+        closep(&pod->netns_fd); /* the namespace itself goes now, not when the pod is freed */
         return NULL;
 }
 
@@ -385,7 +432,7 @@ static struct error *event_read(struct runtime_pod *pod, struct call_answer *ans
 struct error *runtime_pod_next_event(struct runtime_pod *pod, struct runtime_event *out, bool *got)
 {
         struct pollfd ready = { .fd = pod->event_fd, .events = POLLIN };
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         struct wait now = wait_of_ms(1);
         *got = false;
         if (pod->lost || poll(&ready, 1, 0) <= 0)

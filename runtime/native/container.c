@@ -297,7 +297,7 @@ static struct error *start_commit(int fd, const struct wait *wait)
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
                                   pid_t *pid, int64_t *started_wall_ns, bool *ending)
 {
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         struct child_report report;
         struct error *e = NULL;
         TRY(call_receive(fd, &answer, wait));

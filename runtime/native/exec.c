@@ -92,7 +92,7 @@ static struct error *collect(struct exec_run *run, int *fd, struct buf *into)
 
 static struct error *answer_read(struct exec_run *run, const struct wait *wait)
 {
-        struct call_answer answer;
+        struct call_answer answer = { 0 };
         TRY(call_receive(run->call_fd, &answer, wait));
         uint32_t type = answer.type;
         if (type == MESSAGE_EXEC_EXIT)

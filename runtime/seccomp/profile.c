@@ -1,5 +1,6 @@
 #include "runtime/seccomp/profile.h"
 #include "runtime/capabilities.h"
+#include "runtime/seccomp/compact.h"
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -307,7 +308,8 @@ struct error *profile_compile(const struct json *profile, uint64_t capabilities,
         if (!e)
                 e = export_bpf(&c, &program);
         if (!e)
-                e = buf_append(out, program.bytes, program.len_bytes);
+                e = bpf_compact((const struct sock_filter *) (void *) program.bytes,
+                                program.len_bytes / sizeof(struct sock_filter), out);
         buf_done(&program);
         return e;
 }

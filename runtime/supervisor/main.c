@@ -29,7 +29,8 @@ const char *__asan_default_options(void)
 }
 #endif
 
-/* Our root: a tmpfs of a few entries. The host's mounts, which our namespace began with, are let go. */
+/* Our root: a tmpfs of a few entries, read-only since all pods' supervisors may share it. The host's mounts, which our
+ * namespace began with, are let go. */
 static struct error *root_make(void)
 {
         const char *const options[] = { "mode", "755", "size", "64k", "nr_inodes", "16", NULL };
@@ -46,7 +47,18 @@ static struct error *root_make(void)
         if (fchdir(root_fd) < 0 || sys_pivot_root(".", ".") < 0 || sys_umount(".", SYS_UMOUNT_DETACH) < 0 ||
             chdir("/") < 0)
                 return error_errno(errno, "change root");
-        return NULL;
+        return mount_attributes(root_fd, MOUNT_ATTR_RDONLY, 0, 0, false);
+}
+
+/* The root alone, for skiffd to take our mount namespace from: it ends us. */
+_Noreturn static void root_lend(void)
+{
+        struct error *e = root_make();
+        if (!e && write(FD_LISTENER, "", 1) == 1)
+                for (;;)
+                        (void) pause();
+        error_free(e);
+        _exit(1);
 }
 
 static struct error *shm_make(const struct pod *pod, uint64_t size_bytes, int host_fd)
@@ -116,13 +128,14 @@ static struct error *descriptors_check(void)
         return NULL;
 }
 
-static struct error *pod_open(struct pod *pod)
+static struct error *pod_open(struct pod *pod, bool is_rooted)
 {
         *pod = (struct pod){ .listener = { .fd = FD_LISTENER, .ready = listener_ready },
                              .exits_fd = FD_EXITS,
                              .infra = { .exit.fd = -1, .netns_fd = -1 } };
         TRY(descriptors_check());
-        TRY(root_make());
+        if (!is_rooted)
+                TRY(root_make());
         TRY(mount_new("proc", NULL, NO_EXEC | MOUNT_ATTR_NODEV, &pod->proc_fd));
         pod->self_fd = sys_pidfd_open(getpid());
         if (pod->self_fd < 0)
@@ -132,7 +145,7 @@ static struct error *pod_open(struct pod *pod)
         return connection_open(pod, FD_FIRST, true);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
         static struct pod pod;
         uintptr_t heap_start = ((uintptr_t) syscall(__NR_brk, 0) + 4095) & ~(uintptr_t) 4095;
@@ -140,7 +153,9 @@ int main(void)
         (void) umask(0);
         (void) signal(SIGPIPE, SIG_IGN);
         (void) prctl(PR_SET_DUMPABLE, 0);
-        struct error *e = pod_open(&pod);
+        if (argc > 1 && strcmp(argv[1], "root") == 0)
+                root_lend();
+        struct error *e = pod_open(&pod, argc > 1 && strcmp(argv[1], "rooted") == 0);
         pod.heap_start = heap_start;
         while (!e)
                 e = loop_once(&pod.loop);

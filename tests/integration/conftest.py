@@ -6,6 +6,8 @@ import subprocess
 import pytest
 
 import harness
+import pull_harness
+import registry
 
 # gRPC's own library is not instrumented, and helpers are started by vfork.
 os.environ.setdefault("TSAN_OPTIONS", "ignore_noninstrumented_modules=1 die_after_fork=0")
@@ -43,3 +45,43 @@ def skiff(bare, archive):
     text = bare.log_text()
     assert "ERROR: AddressSanitizer" not in text and "ERROR: LeakSanitizer" not in text, text
     assert "runtime error:" not in text and "WARNING: ThreadSanitizer" not in text, text
+
+
+@pytest.fixture(scope="module")
+def shared_daemon(tmp_path_factory):
+    daemon = harness.Skiff(tmp_path_factory.mktemp("pulls"))
+    daemon.arguments = ["--pull-stall-seconds", "1"]
+    daemon.start()
+    yield daemon
+    daemon.stop()
+    text = daemon.log_text()
+    assert "ERROR: AddressSanitizer" not in text and "runtime error:" not in text, text
+    assert "secret" not in text and "c2VjcmV0" not in text, text
+    harness.remove_tree(daemon.directory)
+
+
+@pytest.fixture
+def node(shared_daemon):
+    """A daemon to pull with, of the whole module; its store is empty before and after."""
+    made = pull_harness.Node(shared_daemon)
+    yield made
+    made.no_hosts()
+    made.remove_all()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    return registry.Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def debian(tmp_path_factory):
+    """Debian's registry, over plain http."""
+    with registry.DockerRegistry(tmp_path_factory.mktemp("docker")) as made:
+        yield made
+
+
+@pytest.fixture
+def fake():
+    with registry.Registry() as made:
+        yield made

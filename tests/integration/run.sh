@@ -6,10 +6,11 @@ cd "$(dirname "$0")/../.."
 export SKIFF_BUILD=${SKIFF_BUILD:-$PWD/build/debug}
 exec unshare --net --mount --propagation private bash -c '
         ip link set lo up
-        mkdir -p /run/netns /var/lib/cni
+        mkdir -p /run/netns /var/lib/cni /var/log/pods
         mount -t tmpfs -o mode=755 netns /run/netns
         mount --make-shared /run/netns
         mount -t tmpfs -o mode=755 cni /var/lib/cni
+        mount -t tmpfs -o mode=755 logs /var/log/pods
         # Fast and without noise from the disk; gone with this mount namespace.
         work=$(mktemp -d /tmp/skiff-integration.XXXXXX)
         mount -t tmpfs -o mode=755,size=6g work "$work"

@@ -123,10 +123,16 @@ def test_stop_and_rm(skiff, detached):
     assert skiff.cli("pods", "--json").stdout == "[]\n"
 
 
+def test_quiet_lists_are_ids_alone(skiff, detached):
+    assert skiff.cli("pods", "-q").stdout.strip() == detached
+    assert skiff.cli("ps", "-q").stdout.strip() == json.loads(skiff.cli("ps", "--json").stdout)[0]["id"]
+    assert skiff.cli("images", "-q").stdout.startswith("sha256:")
+
+
 def test_inspect(skiff, detached):
     pod = json.loads(skiff.cli("inspect", "web").stdout)
     assert pod["status"]["id"] == detached and pod["status"]["state"] == "SANDBOX_READY"
-    assert isinstance(pod["skiffd"], dict)
+    assert set(pod["info"]["info"]["runStepsNs"]) >= {"cgroup", "supervisor", "ready"}
     container = json.loads(skiff.cli("ps", "--json").stdout)[0]["id"]
     assert json.loads(skiff.cli("inspect", container[:10]).stdout)["status"]["id"] == container
     image = json.loads(skiff.cli("inspect", "busybox").stdout)

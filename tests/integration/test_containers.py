@@ -279,6 +279,9 @@ def test_what_cannot_be_done_twice(skiff, pod):
             grpc.StatusCode.UNIMPLEMENTED,
             "mount_options",
         ),
+        ({"mounts": [{"container_path": "/x/../proc/self", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "/proc"),
+        ({"mounts": [{"container_path": "/proc", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "procfs"),
+        ({"mounts": [{"container_path": "//", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "root"),
         ({"CDI_devices": [{"name": "a/b=c"}]}, grpc.StatusCode.UNIMPLEMENTED, "CDI"),
     ],
 )

@@ -125,3 +125,26 @@ def test_after_a_reboot_old_pods_are_not_ready_and_can_be_removed(skiff):
     assert skiff.status(created).state in (0, 2)
     harness.wait_for(lambda: skiff.census()["leases"] == before["leases"], "the lease to be given back")
     skiff.remove_pod(pod)
+
+
+def test_what_a_container_was_made_from_may_go_while_it_runs(skiff, tmp_path, archive):
+    """Its image removed, its volume's source gone: after a restart an exec and a graceful stop still work."""
+    source = tmp_path / "volume"
+    source.mkdir()
+    pod = skiff.run_pod(name="orphaned", host_network=True)
+    script = "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"
+    container = skiff.run(
+        pod, ["sh", "-c", script], mounts=[{"container_path": "/v", "host_path": str(source)}],
+        envs=[{"key": "A", "value": b"kept"}],
+    )  # fmt: skip
+    harness.wait_for(lambda: "up" in skiff.text(container), "the trap")
+    skiff.cri.RemoveImage(image={"image": harness.IMAGE})
+    source.rmdir()
+    assert not skiff.cri.ListImages().images
+    skiff.restart()
+    assert skiff.exec(container, ["sh", "-c", "echo $A"]).stdout == b"kept\n"
+    skiff.cri.StopContainer(container_id=container, timeout=20)
+    assert skiff.status(container).exit_code == 7
+    skiff.remove_pod(pod)
+    harness.wait_for(lambda: not list((skiff.root / "layers").glob("*")), "the unused layer to be collected")
+    skiff.import_image(archive)

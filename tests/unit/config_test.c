@@ -138,6 +138,7 @@ static void the_example_file_has_every_key_at_its_default(void **state)
         assert_string_equal(shown.log_level, standard.log_level);
         assert_null(shown.pinned_images[0]);
         assert_int_equal(shown.pull_uid, standard.pull_uid);
+        assert_int_equal(shown.pull_stall_seconds, standard.pull_stall_seconds);
         assert_int_equal(shown.max_container_log_line_size, standard.max_container_log_line_size);
 }
 

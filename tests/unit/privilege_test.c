@@ -61,8 +61,10 @@ static void skiff_pull_is_nobody(void **state)
         const struct wait wait = wait_of_ms(10000);
         const struct image_auth auth = { .username = "user", .password = "skiff-secret" };
         const struct hosts hosts = { NULL, 0 };
-        assert_ok(puller_start_registry(PROGRAM_DIR "/skiff-pull", 64321, "127.0.0.1:1", "a", &auth, &hosts,
-                                        &wait, &puller));
+        const struct puller_config config = { .path = PROGRAM_DIR "/skiff-pull",
+                                              .uid = 64321,
+                                              .holder_fd = -1 };
+        assert_ok(puller_start_registry(&config, "127.0.0.1:1", "a", &auth, &hosts, &wait, &puller));
         pid_t pid = wait_for_status("skiff-pull", "NoNewPrivs:\t1\n");
         assert_true(has_status(pid, "\nUid:\t64321\t64321\t64321\t64321\n"));
         assert_true(has_status(pid, "\nGid:\t64321\t64321\t64321\t64321\n"));
@@ -88,7 +90,7 @@ static void skiff_unpack_is_locked_into_the_layer(void **dir)
         assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
         _cleanup_(closep) int read_fd = fds[0], write_fd = fds[1]; /* open: skiff-unpack waits for more */
         (void) write_fd;
-        assert_ok(unpacker_start(PROGRAM_DIR "/skiff-unpack", layer_fd, read_fd, &job, &wait, &unpacker));
+        assert_ok(unpacker_start(PROGRAM_DIR "/skiff-unpack", -1, layer_fd, read_fd, &job, &wait, &unpacker));
         pid_t pid = wait_for_status("skiff-unpack", IS_SANITIZED ? "NoNewPrivs:\t1\n" : "\nSeccomp:\t2\n");
         const unsigned long long kept = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER |
                                         1ull << CAP_FSETID | 1ull << CAP_MKNOD | 1ull << CAP_SETFCAP;

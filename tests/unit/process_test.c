@@ -96,6 +96,32 @@ static void the_child_has_just_the_descriptors_named(void **state)
         (void) close(leaked);
 }
 
-UNIT_MAIN(TEST(input_output_and_exit_code_pass_through), TEST(a_deadline_kills_it_and_its_children),
+static void the_child_gets_a_mount_namespace_of_its_own(void **state)
+{
+        (void) state;
+        const char *argv[] = { "sh", "-c", "readlink /proc/self/ns/mnt", NULL };
+        const char *env[] = { "PATH=/usr/bin:/bin", NULL };
+        struct process_start start = process_start_init("/bin/sh", argv);
+        _cleanup_(closep) int ours = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        _cleanup_(buf_done) struct buf out, err;
+        struct wait wait = wait_of_ms(10000);
+        char path[64] = "";
+        int status = -1;
+        buf_init(&out, 4096);
+        buf_init(&err, 4096);
+        start.env = env;
+        start.mount_namespace_fd = ours;
+        assert_ok(process_run(&start, "", 0, &out, &err, &wait, &status)); /* wants CAP_SYS_ADMIN */
+        assert_int_equal(status, 0);
+        assert_true(readlink("/proc/self/ns/mnt", path, sizeof(path) - 1) > 0);
+        assert_non_null(strstr(out.bytes, "mnt:["));
+        assert_int_not_equal(strncmp(out.bytes, path, strlen(path)), 0);
+        start.mount_namespace_fd = STDERR_FILENO; /* no namespace */
+        assert_fails(ERROR_INTERNAL, "enter the mount namespace",
+                     process_run(&start, "", 0, &out, &err, &wait, &status));
+}
+
+UNIT_MAIN(TEST(the_child_gets_a_mount_namespace_of_its_own), TEST(input_output_and_exit_code_pass_through),
+          TEST(a_deadline_kills_it_and_its_children),
           TEST(a_grandchild_that_holds_the_pipes_does_not_hold_us), TEST(output_past_the_limit_is_an_error),
           TEST(a_program_that_is_not_there_is_named), TEST(the_child_has_just_the_descriptors_named))

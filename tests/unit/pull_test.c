@@ -188,7 +188,7 @@ static struct error *pull(struct images *images, const char *reference, const st
 {
         const struct wait wait = wait_of_ms(60000);
         _cleanup_(freep) char *ignored = NULL;
-        return images_pull(images, reference, auth, &wait, id ? id : &ignored);
+        return images_pull(images, reference, auth, NULL, &wait, id ? id : &ignored);
 }
 
 static void an_image_is_pulled_by_tag_digest_and_index(void **dir)

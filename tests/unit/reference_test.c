@@ -58,7 +58,7 @@ static void what_is_no_name_is_refused(void **state)
                 "../a",
                 "a/../b",
                 HEX,
-                "x.io/" HEX HEX HEX HEX HEX HEX,
+                "x.io/" HEX HEX HEX HEX HEX HEX, /* NOLINT(bugprone-suspicious-missing-comma) */
                 "a:b:c",
                 "\xff",
                 "a@sha256:" HEX "0",

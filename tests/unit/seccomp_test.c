@@ -1,10 +1,15 @@
 /* Programs are loaded for real, in a child each. */
 #include "runtime/capabilities.h"
 #include "runtime/seccomp.h"
+#include "runtime/seccomp/compact.h"
 #include "tests/unit/unit.h"
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <seccomp.h>
+#include <stdbool.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -128,5 +133,137 @@ static void what_is_wrong_is_named(void **state)
         assert_null(program);
 }
 
-UNIT_MAIN(TEST(the_default_profile_allows_and_refuses), TEST(a_profile_of_ones_own_is_compiled),
+/* What the kernel would answer: a classic BPF machine with the instructions that libseccomp uses. */
+static uint32_t answer(const struct sock_filter *program, size_t n, const struct seccomp_data *data)
+{
+        uint32_t a = 0;
+        for (size_t pc = 0; pc < n; pc++) {
+                const struct sock_filter *at = &program[pc];
+                bool met;
+                switch (at->code) {
+                case BPF_LD | BPF_W | BPF_ABS:
+                        memcpy(&a, (const char *) data + at->k, sizeof(a));
+                        continue;
+                case BPF_ALU | BPF_AND | BPF_K:
+                        a &= at->k;
+                        continue;
+                case BPF_RET | BPF_K:
+                        return at->k;
+                case BPF_JMP | BPF_JA:
+                        pc += at->k;
+                        continue;
+                case BPF_JMP | BPF_JEQ | BPF_K:
+                        met = a == at->k;
+                        break;
+                case BPF_JMP | BPF_JGT | BPF_K:
+                        met = a > at->k;
+                        break;
+                case BPF_JMP | BPF_JGE | BPF_K:
+                        met = a >= at->k;
+                        break;
+                default:
+                        fail_msg("instruction %zu: code %#x", pc, at->code);
+                        return 0;
+                }
+                pc += met ? at->jt : at->jf;
+        }
+        fail_msg("ran off the end");
+        return 0;
+}
+
+/* A program by libseccomp: three architectures, calls in patches, calls that depend on arguments in several ways. */
+static void export_filter(uint32_t otherwise, bool tree, struct buf *out)
+{
+        scmp_filter_ctx filter = seccomp_init(otherwise);
+        assert_non_null(filter);
+        if (tree)
+                assert_int_equal(seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2), 0);
+        assert_int_equal(seccomp_arch_add(filter, SCMP_ARCH_X86), 0);
+        assert_int_equal(seccomp_arch_add(filter, SCMP_ARCH_X32), 0);
+        for (int number = 0; number < 400; number++)
+                if (number % 7 != 3 && number % 11 != 5 && number != 41 && number != 56 && number != 135)
+                        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
+        (void) seccomp_rule_add(filter, SCMP_ACT_ERRNO(38), 435, 0);
+        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 41, 1, SCMP_A0(SCMP_CMP_NE, 40));
+        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 56, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, 0x7e020000, 0));
+        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 135, 1, SCMP_A0(SCMP_CMP_EQ, 0xffffffff));
+        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 135, 1, SCMP_A0(SCMP_CMP_EQ, 8));
+        int fd = memfd_create("filter", MFD_CLOEXEC);
+        assert_int_equal(seccomp_export_bpf(filter, fd), 0);
+        assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+        buf_init(out, 1 << 20);
+        assert_ok(buf_read_all(out, fd));
+        (void) close(fd);
+        seccomp_release(filter);
+}
+
+static void assert_same(const struct buf *before, const struct buf *after)
+{
+        static const uint32_t arches[] = { AUDIT_ARCH_X86_64, AUDIT_ARCH_I386, AUDIT_ARCH_AARCH64, 0,
+                                           UINT32_MAX };
+        static const uint32_t bases[] = { 0, 0x3fffff00, 0x40000000, 0x7fffff00, 0x80000000, 0xfffffe00 };
+        static const uint64_t arguments[] = {
+                0, 8, 40, 0xffffffff, 0x10000000, 0x7e020000, 1ULL << 32 | 40, UINT64_MAX
+        };
+        const struct sock_filter *old = (const void *) before->bytes, *new = (const void *) after->bytes;
+        size_t n_old = before->len_bytes / sizeof(*old), n_new = after->len_bytes / sizeof(*new);
+        for (size_t i = 0; i < LENGTH(arches); i++)
+                for (size_t j = 0; j < LENGTH(bases); j++)
+                        for (uint32_t number = 0; number < 512; number++)
+                                for (size_t k = 0; k < LENGTH(arguments); k++) {
+                                        struct seccomp_data data = { .nr = (int) (bases[j] + number),
+                                                                     .arch = arches[i],
+                                                                     .args = { arguments[k], arguments[k] } };
+                                        if (answer(old, n_old, &data) != answer(new, n_new, &data))
+                                                fail_msg("arch %#x, call %#x, argument %#llx", data.arch,
+                                                         data.nr, (unsigned long long) arguments[k]);
+                                }
+}
+
+static void a_compact_program_answers_as_the_long_one(void **state)
+{
+        (void) state;
+        static const uint32_t otherwise[] = { SCMP_ACT_ERRNO(1), SCMP_ACT_KILL_PROCESS };
+        for (size_t i = 0; i < 2 * LENGTH(otherwise); i++) {
+                struct buf before, after;
+                export_filter(otherwise[i / 2], i % 2 == 0, &before);
+                buf_init(&after, 1 << 20);
+                assert_ok(bpf_compact((const void *) before.bytes,
+                                      before.len_bytes / sizeof(struct sock_filter), &after));
+                assert_true(after.len_bytes <
+                            before.len_bytes * 3 / 4); /* hardly a range of two calls in it */
+                assert_same(&before, &after);
+                buf_done(&before);
+                buf_done(&after);
+        }
+}
+
+/* What it does not know, it leaves: a jump on bits, a jump out of the program, nothing at all. */
+static void what_cannot_be_shortened_stays(void **state)
+{
+        (void) state;
+        const struct sock_filter bits[] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+                                            BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 1, 0, 1),
+                                            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+                                            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL) };
+        const struct sock_filter out_of[] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+                                              BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 9),
+                                              BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+        const struct {
+                const struct sock_filter *program;
+                size_t n;
+        } cases[] = { { bits, LENGTH(bits) }, { out_of, LENGTH(out_of) }, { bits, 0 } };
+        for (size_t i = 0; i < LENGTH(cases); i++) {
+                struct buf after;
+                buf_init(&after, 4096);
+                assert_ok(bpf_compact(cases[i].program, cases[i].n, &after));
+                assert_int_equal(after.len_bytes, cases[i].n * sizeof(struct sock_filter));
+                if (cases[i].n)
+                        assert_memory_equal(after.bytes, cases[i].program, after.len_bytes);
+                buf_done(&after);
+        }
+}
+
+UNIT_MAIN(TEST(a_compact_program_answers_as_the_long_one), TEST(what_cannot_be_shortened_stays),
+          TEST(the_default_profile_allows_and_refuses), TEST(a_profile_of_ones_own_is_compiled),
           TEST(what_is_wrong_is_named))

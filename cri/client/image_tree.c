@@ -1,0 +1,55 @@
+#include "cri/client/command.h"
+#include "cri/client/print.h"
+#include <string.h>
+
+static const Admin__Layer *find_layer(const Admin__ListLayersResponse *answer, const char *diff_id)
+{
+        for (size_t i = 0; i < answer->n_layers; i++)
+                if (strcmp(answer->layers[i]->diff_id, diff_id) == 0)
+                        return answer->layers[i];
+        return NULL;
+}
+
+static const char *name_of(const Cri__ListImagesResponse *images, const char *id)
+{
+        for (size_t i = 0; i < images->n_images; i++) {
+                const Cri__Image *image = images->images[i];
+                if (strcmp(image->id, id) == 0 && image->n_repo_tags + image->n_repo_digests > 0)
+                        return image->n_repo_tags ? image->repo_tags[0] : image->repo_digests[0];
+        }
+        return "<none>";
+}
+
+static void print_layer(const Admin__Layer *layer, const char *diff_id, bool is_last)
+{
+        _cleanup_(freep) char *id = print_id(diff_id), *size = print_size(layer ? layer->bytes : 0);
+        (void) printf("%s %s  %s", is_last ? "`-" : "|-", id, size);
+        if (layer && layer->images > 1)
+                (void) printf("  shared by %u", layer->images);
+        (void) printf("\n");
+}
+
+struct error *print_image_tree(struct context *context)
+{
+        Admin__ListLayersRequest request = ADMIN__LIST_LAYERS_REQUEST__INIT;
+        Cri__ListImagesRequest images_request = CRI__LIST_IMAGES_REQUEST__INIT;
+        _cleanup_(client_answer_freep) Admin__ListLayersResponse *answer = NULL;
+        _cleanup_(client_answer_freep) Cri__ListImagesResponse *images = NULL;
+        TRY(admin_call(context, "ListLayers", &request, CALL_TIMEOUT_MS, &answer));
+        TRY(image_call(context, "ListImages", &images_request, CALL_TIMEOUT_MS, &images));
+        for (size_t i = 0; i < answer->n_images; i++) {
+                const Admin__ImageLayers *image = answer->images[i];
+                _cleanup_(freep) char *id = print_id(image->image_id);
+                (void) printf("%s %s\n", name_of(images, image->image_id), id);
+                for (size_t j = 0; j < image->n_diff_ids; j++)
+                        print_layer(find_layer(answer, image->diff_ids[j]), image->diff_ids[j],
+                                    j + 1 == image->n_diff_ids);
+        }
+        for (size_t i = 0; i < answer->n_layers; i++)
+                if (answer->layers[i]->images == 0) {
+                        if (i == 0 || answer->layers[i - 1]->images)
+                                (void) printf("of no image, kept for containers or pulls\n");
+                        print_layer(answer->layers[i], answer->layers[i]->diff_id, true);
+                }
+        return NULL;
+}

@@ -1,0 +1,17 @@
+/* layer_tar.h - a layer's directory as a tar again: the same bytes each time for the same directory.
+ *
+ * Sorted by name, ustar with pax records for what that has no room for. Whiteouts and opaque marks are .wh. files again,
+ * links are links to the first name. Source: POSIX pax, OCI image-spec layer.md.
+ * Threads: one at a time. */
+#pragma once
+#include "base/digest.h"
+#include "base/wait.h"
+#include <stdint.h>
+
+/* Writes dir_fd's tree at fd's position. *digest: of the tar; *bytes: its length. */
+MUST_CHECK struct error *layer_tar_write(int dir_fd, int fd, const struct wait *wait, struct digest *digest,
+                                         uint64_t *bytes);
+
+/* Fills a tar header for a plain file, its checksum too. */
+enum { TAR_BLOCK_BYTES = 512 };
+void layer_tar_file_header(char block[TAR_BLOCK_BYTES], const char *name, uint64_t size_bytes);

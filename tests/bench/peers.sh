@@ -1,0 +1,155 @@
+#!/bin/bash
+# peers.sh [--skiff-only | --versus-build DIR] [cri-bench's arguments]: skiffd beside Debian's containerd + runc, each on
+# directories, a socket and cgroups of its own, in a network and mount namespace of their own, measured by cri-bench in one
+# run. Without arguments: -n 100 --floor --cpu. As root; `apt-get install containerd runc musl-tools` first. --skiff-only
+# leaves the peer out; --versus-build measures against the skiffd of another build directory, for before and after.
+#
+#   SKIFF_BUILD   the build to measure (build/release)
+#   BENCH_DIR     where roots and logs go (a new directory in /tmp): on a disk, or it is a RAM disk's figure; state: a tmpfs
+#   BENCH_SHELL   a command that is run in place of cri-bench, with $SKIFF, $PEER (sockets) and $SKIFF_PID set
+set -eu
+cd "$(dirname "$0")/../.."
+export SKIFF_BUILD=${SKIFF_BUILD:-$PWD/build/release}
+if [ "${BENCH_INSIDE:-}" != yes ]; then
+        BENCH_INSIDE=yes exec unshare --net --mount --propagation private "$0" "$@"
+fi
+peer=yes
+versus=''
+case ${1:-} in
+--skiff-only) peer=no && shift ;;
+--versus-build) peer=no versus=$2 && shift 2 ;;
+esac
+[ $# -gt 0 ] || set -- -n 100 --floor --cpu
+
+made=no
+if [ -z "${BENCH_DIR:-}" ]; then BENCH_DIR=$(mktemp -d /tmp/skiff-bench.XXXXXX) && made=yes; fi
+cgroup=/skiff-bench-$$
+skiffd='' containerd=''
+
+end() { # end PID: SIGTERM, and wait
+        if [ -n "$1" ] && kill "$1" 2>/dev/null; then wait "$1" || :; fi
+}
+cleanup() {
+        end "$skiffd"
+        end "$containerd"
+        umount -R -l "$BENCH_DIR/run" 2>/dev/null || :
+        for side in a b; do
+                for path in /sys/fs/cgroup/*"$cgroup/$side/pods" /sys/fs/cgroup/*"$cgroup/$side/daemon" \
+                        /sys/fs/cgroup/*"$cgroup/$side"; do
+                        rmdir "$path" 2>/dev/null || :
+                done
+        done
+        for path in /sys/fs/cgroup/*"$cgroup" /sys/fs/cgroup/*/skiff-bench-floor /sys/fs/cgroup/*/skiff-bench; do
+                rmdir "$path" 2>/dev/null || :
+        done
+        [ "$made" = no ] || rm -rf "$BENCH_DIR"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# Everything that a runtime does is charged to one cgroup: its daemon and helpers sit in a/daemon or b/daemon, its pods in
+# a/pods or b/pods.
+enter() { # enter SIDE: the shell that calls it
+        mkdir -p "/sys/fs/cgroup/cpuacct$cgroup/$1/daemon"
+        echo 0 >"/sys/fs/cgroup/cpuacct$cgroup/$1/daemon/tasks"
+}
+
+wait_for() { # wait_for SOCKET
+        for _ in $(seq 100); do
+                [ ! -S "$1" ] || return 0
+                sleep 0.1
+        done
+        echo "nobody listens at $1" >&2
+        return 1
+}
+
+ip link set lo up
+mkdir -p /run/netns /var/lib/cni "$BENCH_DIR"/net.d
+mount -t tmpfs -o mode=755 netns /run/netns
+mount --make-shared /run/netns
+mount -t tmpfs -o mode=755 cni /var/lib/cni
+# State is on a tmpfs, as /run is; roots are on the disk.
+mkdir -p "$BENCH_DIR/run"
+mount -t tmpfs -o mode=755 run "$BENCH_DIR/run"
+cat >"$BENCH_DIR/net.d/10-bench.conflist" <<'CNI'
+{ "cniVersion": "1.0.0", "name": "bench", "plugins": [
+  { "type": "bridge", "bridge": "bench0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
+    "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.212.0.0/20" }]], "routes": [{ "dst": "0.0.0.0/0" }] } },
+  { "type": "portmap", "capabilities": { "portMappings": true } } ] }
+CNI
+deploy/busybox-image.sh "$BENCH_DIR/busybox.tar"
+
+# --- skiffd ---
+: >"$BENCH_DIR/skiff.toml"
+start_skiffd() { # start_skiffd SIDE BUILD NAME: with the image; $! is its pid
+        local socket=unix://$BENCH_DIR/$3.sock
+        (
+                enter "$1"
+                exec "$2/bin/skiffd" --root "$BENCH_DIR/$3-root" --state "$BENCH_DIR/run/$3" --listen "$socket" \
+                        --cni-conf-dir "$BENCH_DIR/net.d" --cni-bin-dir /usr/lib/cni --config "$BENCH_DIR/skiff.toml" \
+                        --registry-config-dir "${BENCH_CERTS:-$BENCH_DIR/certs.d}" >"$BENCH_DIR/$3.log" 2>&1
+        ) &
+        wait_for "$BENCH_DIR/$3.sock"
+        "$2/bin/skiff" --endpoint "$socket" import "$BENCH_DIR/busybox.tar" >/dev/null
+}
+start_skiffd a "$SKIFF_BUILD" skiff
+skiffd=$!
+SKIFF=unix://$BENCH_DIR/skiff.sock
+arguments=(--endpoint "$SKIFF" --cgroup "$cgroup/a")
+if [ -n "$versus" ]; then
+        start_skiffd b "$versus" versus
+        containerd=$!
+        PEER=unix://$BENCH_DIR/versus.sock
+        arguments+=(--versus "$PEER" --versus-cgroup "$cgroup/b")
+fi
+
+# --- containerd ---
+pause_image() { # pause_image FILE: a docker archive with a static program that only waits
+        local work=$BENCH_DIR/pause
+        mkdir -p "$work/root"
+        printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$work/pause.c"
+        musl-gcc -static -Os -o "$work/root/pause" "$work/pause.c"
+        tar -C "$work/root" -cf "$work/layer.tar" pause
+        printf '{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/pause"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+                "$(sha256sum "$work/layer.tar" | cut -d' ' -f1)" >"$work/config.json"
+        printf '[{"Config":"config.json","RepoTags":["localhost/pause:bench"],"Layers":["layer.tar"]}]' >"$work/manifest.json"
+        tar -C "$work" -cf "$1" config.json layer.tar manifest.json
+}
+
+if [ $peer = yes ]; then
+        PEER=unix://$BENCH_DIR/containerd.sock
+        mkdir -p "$BENCH_DIR/containerd"
+        cat >"$BENCH_DIR/containerd.toml" <<TOML
+version = 2
+root = "$BENCH_DIR/containerd/root"
+state = "$BENCH_DIR/run/containerd"
+[grpc]
+address = "$BENCH_DIR/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "localhost/pause:bench"
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = "$BENCH_DIR/net.d"
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "${BENCH_CERTS:-$BENCH_DIR/certs.d}"
+TOML
+        (
+                enter b
+                exec containerd --config "$BENCH_DIR/containerd.toml" >"$BENCH_DIR/containerd.log" 2>&1
+        ) &
+        containerd=$!
+        wait_for "$BENCH_DIR/containerd.sock"
+        pause_image "$BENCH_DIR/pause.tar"
+        for archive in pause busybox; do
+                ctr --address "$BENCH_DIR/containerd.sock" --namespace k8s.io images import "$BENCH_DIR/$archive.tar" >/dev/null
+        done
+        arguments+=(--versus "$PEER" --versus-cgroup "$cgroup/b")
+fi
+
+if [ -n "${BENCH_SHELL:-}" ]; then
+        SKIFF_PID=$(cat "$BENCH_DIR/run/skiff/skiffd.pid") SKIFF=$SKIFF PEER=${PEER:-} BENCH_DIR=$BENCH_DIR \
+                bash -c "$BENCH_SHELL"
+else
+        "$SKIFF_BUILD/bin/cri-bench" "${arguments[@]}" "$@"
+fi
