@@ -6,14 +6,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* The child runs on memory that is the parent's too: a sanitizer must not take its frames for the parent's. */
 #define IN_CHILD __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
 
-#define CHILD_STACK_BYTES (64 * 1024)
 #define FIRST_PARKED_FD 1000
 
 /* What the child was doing when it failed; it shares our memory (CLONE_VM), so it just writes here. */
@@ -143,14 +141,16 @@ struct clone_call {
 };
 
 /* clone3 as vfork: the child borrows this very frame while we are suspended, so there must be no return between the
- * system call and the child's exit, hence the call in place (a wrapper's return address would be overwritten). */
-__attribute__((noinline)) IN_CHILD static pid_t clone_into_cgroup(struct child *child, uint64_t flags,
-                                                                  int *pid_fd)
+ * system call and the child's exit, hence the call in place (a wrapper's return address would be overwritten; and TSan's
+ * clone(3) would note in the child, in memory that is ours too, that this thread is to be ignored from now on). */
+__attribute__((noinline)) IN_CHILD static pid_t clone_as_vfork(struct child *child, int *pid_fd)
 {
-        struct clone_call call = { .flags = flags | CLONE_PIDFD | CLONE_INTO_CGROUP | CLONE_VFORK | CLONE_VM,
+        uint64_t flags = child->start->clone_flags | CLONE_PIDFD | CLONE_VFORK | CLONE_VM;
+        bool has_cgroup = child->start->cgroup_fd >= 0;
+        struct clone_call call = { .flags = flags | (has_cgroup ? CLONE_INTO_CGROUP : 0),
                                    .pidfd = (uint64_t) (uintptr_t) pid_fd,
                                    .exit_signal = SIGCHLD,
-                                   .cgroup = (uint64_t) child->start->cgroup_fd };
+                                   .cgroup = has_cgroup ? (uint64_t) child->start->cgroup_fd : 0 };
         long result;
 #if defined(__x86_64__)
         __asm__ volatile("syscall"
@@ -175,22 +175,8 @@ __attribute__((noinline)) IN_CHILD static pid_t clone_into_cgroup(struct child *
 
 static struct error *spawn(struct child *child, struct process *out)
 {
-        uint64_t flags = child->start->clone_flags;
         int pid_fd = -1;
-        pid_t pid;
-        if (child->start->cgroup_fd >= 0) {
-                pid = clone_into_cgroup(child, flags, &pid_fd);
-        } else {
-                char *stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-                if (stack == MAP_FAILED)
-                        return error_errno(errno, "start %s: stack", child->start->path);
-                pid = clone(child_main, stack + CHILD_STACK_BYTES,
-                            (int) (flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD), child, &pid_fd);
-                int saved = errno;
-                (void) munmap(stack, CHILD_STACK_BYTES);
-                errno = saved;
-        }
+        pid_t pid = clone_as_vfork(child, &pid_fd);
         if (pid < 0)
                 return error_errno(errno, "start %s: clone", child->start->path);
         *out = (struct process){ .pid = pid, .pid_fd = pid_fd };

@@ -2,10 +2,12 @@
  * and plugins look. Source: iproute2's ip-netns(8); mount(2), network_namespaces(7). */
 #include "base/file.h"
 #include "cni/cni.h"
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define NETNS_DIR "/run/netns"
 
@@ -93,4 +95,10 @@ struct error *netns_unpin(const char *name)
         TRY(check_name(name));
         _cleanup_(freep) char *path = format_string("%s/%s", NETNS_DIR, name);
         return unpin_path(path);
+}
+
+bool netns_is_at(const char *path)
+{
+        struct statfs fs;
+        return statfs(path, &fs) == 0 && (unsigned long) fs.f_type == NSFS_MAGIC;
 }

@@ -150,6 +150,14 @@ MUST_CHECK struct error *rootfs_mount(struct images *images, const char *contain
 MUST_CHECK struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd);
 MUST_CHECK struct error *rootfs_view_below(struct images *images, const char *container_id, int *out_fd);
 
+/* Holds another image's layers for as long as the container's rootfs exists, that of an image volume: it can be mounted
+ * after its image was removed. Idempotent. Errors: NOT_FOUND if the image is gone. */
+MUST_CHECK struct error *rootfs_hold(struct images *images, const char *container_id, const char *image_id);
+
+/* The layers of an image that rootfs_hold was told of, read-only and detached. */
+MUST_CHECK struct error *rootfs_held_view(struct images *images, const char *container_id,
+                                          const char *image_id, int *out_fd);
+
 /* Removes it: renamed to the trash at once, emptied in the background. Succeeds where there is none, and on a full
  * disk. */
 MUST_CHECK struct error *rootfs_remove(struct images *images, const char *container_id);

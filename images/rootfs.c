@@ -10,41 +10,22 @@
 #include "images/strings.h"
 #include "images/walk.h"
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
-/* uthash's macros convert signs */
-#pragma GCC diagnostic ignored "-Wsign-conversion"
-#include <uthash.h>
 
 enum { LAYERS_FILE_LIMIT = 64 << 10 };
-
-struct rootfs {
-        char *id; /* the key */
-        struct layer **layers;
-        size_t n;
-        bool is_broken;         /* a layer is not there: it can only be removed */
-        uint64_t bytes, inodes; /* as last sampled */
-        UT_hash_handle hh;
-};
-
-struct rootfs_table {
-        int fd;              /* ROOT/rootfs */
-        int mount_points_fd; /* ROOT/mount-points */
-        struct rootfs *table;
-        pthread_mutex_t lock;
-};
 
 static void rootfs_free(struct images *images, struct rootfs *rootfs)
 {
         for (size_t i = 0; i < rootfs->n; i++)
                 layers_unpin(images->layers, rootfs->layers[i]);
+        held_free(images, rootfs);
         free(rootfs->layers);
         free(rootfs->id);
         free(rootfs);
 }
 
-static struct rootfs *rootfs_find(struct rootfs_table *table, const char *id)
+struct rootfs *rootfs_find(struct rootfs_table *table, const char *id)
 {
         struct rootfs *rootfs = NULL;
         HASH_FIND_STR(table->table, id, rootfs);
@@ -84,6 +65,7 @@ static struct error *load_one(struct images *images, struct rootfs_table *table,
         struct rootfs *rootfs = NEW(struct rootfs);
         rootfs->id = dup_string(id);
         pin_listed(images, text, rootfs);
+        held_load(images, table, rootfs);
         rootfs_add(table, rootfs);
         return NULL;
 }
@@ -203,20 +185,19 @@ static struct error *make_files(struct images *images, const struct rootfs *root
         return write_layers(rootfs, dir_fd);
 }
 
-/* Of equal layers the topmost counts: all that a lower one shows, it shows. overlayfs refuses one twice. */
-static void drop_repeated(struct images *images, struct rootfs *rootfs)
+void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n)
 {
         size_t kept = 0;
-        for (size_t i = 0; i < rootfs->n; i++) {
+        for (size_t i = 0; i < *n; i++) {
                 bool again = false;
-                for (size_t j = i + 1; j < rootfs->n; j++)
-                        again |= rootfs->layers[i] == rootfs->layers[j];
+                for (size_t j = i + 1; j < *n; j++)
+                        again |= layers[i] == layers[j];
                 if (again)
-                        layers_unpin(images->layers, rootfs->layers[i]);
+                        layers_unpin(images->layers, layers[i]);
                 else
-                        rootfs->layers[kept++] = rootfs->layers[i];
+                        layers[kept++] = layers[i];
         }
-        rootfs->n = kept;
+        *n = kept;
 }
 
 static bool has(struct rootfs_table *table, const char *id)
@@ -237,7 +218,7 @@ struct error *rootfs_make(struct images *images, const char *container_id, const
         rootfs->id = dup_string(container_id);
         struct error *e = catalog_pin_layers(images->catalog, image_id, &rootfs->layers, &rootfs->n);
         if (!e) {
-                drop_repeated(images, rootfs);
+                layers_drop_repeated(images, rootfs->layers, &rootfs->n);
                 e = make_files(images, rootfs);
         }
         if (e) {
@@ -300,7 +281,7 @@ struct error *rootfs_mount(struct images *images, const char *container_id, int 
         return NULL;
 }
 
-static struct error *mount_view(struct images *images, struct layer *const *layers, size_t n, int *out_fd)
+struct error *layers_view(struct images *images, struct layer *const *layers, size_t n, int *out_fd)
 {
         _cleanup_(freep) int *lowers = NEW_ARRAY(int, n);
         size_t n_lowers = 0;
@@ -314,8 +295,8 @@ struct error *rootfs_view(struct images *images, const char *image_id, int *out_
 {
         struct rootfs pinned = { .id = NULL };
         TRY(catalog_pin_layers(images->catalog, image_id, &pinned.layers, &pinned.n));
-        drop_repeated(images, &pinned);
-        struct error *e = mount_view(images, pinned.layers, pinned.n, out_fd);
+        layers_drop_repeated(images, pinned.layers, &pinned.n);
+        struct error *e = layers_view(images, pinned.layers, pinned.n, out_fd);
         for (size_t i = 0; i < pinned.n; i++) /* the mount itself holds the directories */
                 layers_unpin(images->layers, pinned.layers[i]);
         free(pinned.layers);
@@ -331,7 +312,7 @@ struct error *rootfs_view_below(struct images *images, const char *container_id,
         if (!rootfs || rootfs->is_broken)
                 return error_new(ERROR_INTERNAL, "rootfs of %s: %s", container_id,
                                  rootfs ? "a layer of its image is gone" : "there is none");
-        TRY_WRAP(mount_view(images, rootfs->layers, rootfs->n, out_fd), "view of the rootfs of %s",
+        TRY_WRAP(layers_view(images, rootfs->layers, rootfs->n, out_fd), "view of the rootfs of %s",
                  container_id);
         return NULL;
 }

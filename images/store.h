@@ -5,7 +5,11 @@
 #include "images/layers.h"
 #include "images/puller.h"
 #include "images/trash.h"
+#include <pthread.h>
 #include <stdatomic.h>
+/* uthash's macros convert signs */
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#include <uthash.h>
 
 struct rootfs_table;
 
@@ -27,3 +31,34 @@ MUST_CHECK struct error *rootfs_table_open(struct images *images, struct rootfs_
 void rootfs_table_free(struct images *images, struct rootfs_table *table);
 void rootfs_table_usage(struct rootfs_table *table, uint64_t *bytes, uint64_t *inodes); /* as last sampled */
 void rootfs_table_sample(struct rootfs_table *table); /* walks them all; for the background thread */
+
+/* A container's rootfs and what it holds, for rootfs.c and rootfs_held.c. */
+struct rootfs {
+        char *id; /* the key */
+        struct layer **layers;
+        size_t n;
+        struct held { /* an image volume: its layers */
+                char *image_id;
+                struct layer **layers;
+                size_t n;
+                struct held *next;
+        } * held;
+        bool is_broken;         /* a layer is not there: it can only be removed */
+        uint64_t bytes, inodes; /* as last sampled; locked */
+        UT_hash_handle hh;
+};
+struct rootfs_table {
+        int fd;              /* ROOT/rootfs */
+        int mount_points_fd; /* ROOT/mount-points */
+        struct rootfs *table;
+        pthread_mutex_t lock;
+};
+struct rootfs *rootfs_find(struct rootfs_table *table, const char *id); /* with the lock held; NULL: none */
+/* Of equal layers the topmost counts: all that a lower one shows, it shows. overlayfs refuses one twice. */
+void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n);
+/* A read-only, detached mount of layers, base first. */
+MUST_CHECK struct error *layers_view(struct images *images, struct layer *const *layers, size_t n,
+                                     int *out_fd);
+/* Reads ROOT/rootfs/ID/held at the start; what cannot be pinned any more is left out. */
+void held_load(struct images *images, struct rootfs_table *table, struct rootfs *rootfs);
+void held_free(struct images *images, struct rootfs *rootfs);

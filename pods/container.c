@@ -7,6 +7,7 @@
 #include "pods/records.h"
 #include "pods/spec.h"
 #include "pods/table.h"
+#include "pods/volumes.h"
 #include <string.h>
 
 #define EXIT_CODE_NOT_STARTED 128
@@ -52,7 +53,8 @@ static struct error *make_rootfs(void *object, const struct wait *wait)
 {
         struct container *c = object;
         (void) wait;
-        return rootfs_make(c->pod->node->config.images, c->id, c->image_id);
+        TRY(rootfs_make(c->pod->node->config.images, c->id, c->image_id));
+        return volumes_hold(c);
 }
 
 struct error *container_drop_rootfs(void *object, const struct wait *wait)
@@ -249,6 +251,7 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
         c->created_ns = clock_wall_ns();
         TRY(container_derive(node, c));
         TRY(resolve_image(c));
+        TRY(volumes_resolve(c));
         TRY(operation_begin(&c->operation, &node->lock, OPERATION_MAKE, wait, &joined, &result));
         struct error *e = add_to_pod(c, wait);
         if (!e)
@@ -264,6 +267,7 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
 struct start {
         struct container *c;
         int log_fd, rootfs_fd;
+        int *mount_fds; /* of image volumes, or NULL */
 };
 
 static struct error *open_log(void *object, const struct wait *wait)
@@ -277,7 +281,8 @@ static struct error *mount_rootfs(void *object, const struct wait *wait)
 {
         struct start *start = object;
         (void) wait;
-        return rootfs_mount(start->c->pod->node->config.images, start->c->id, &start->rootfs_fd);
+        TRY(rootfs_mount(start->c->pod->node->config.images, start->c->id, &start->rootfs_fd));
+        return volumes_open(start->c, &start->mount_fds);
 }
 
 static struct error *start_process(void *object, const struct wait *wait)
@@ -285,6 +290,7 @@ static struct error *start_process(void *object, const struct wait *wait)
         struct start *start = object;
         struct container *c = start->c;
         const struct runtime_start how = { .rootfs_fd = start->rootfs_fd,
+                                           .mount_fds = start->mount_fds,
                                            .log_fd = start->log_fd,
                                            .log_line_max_bytes = c->pod->node->config.log_line_max_bytes };
         pid_t pid = 0;
@@ -393,6 +399,7 @@ static struct error *start_held(struct container *c, const struct wait *caller)
         operation_wait_done(&wait);
         closep(&start.log_fd);
         closep(&start.rootfs_fd);
+        volumes_close(c, start.mount_fds);
         lock(c);
         c->start_times = times;
         unlock(c);

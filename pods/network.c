@@ -137,9 +137,8 @@ struct error *network_del(void *object, const struct wait *wait)
         if (pod->host_network || !pod->conflist)
                 return NULL;
         attachment_init(&attachment, pod);
-        if (access(attachment.path, F_OK) < 0)
-                attachment.cni.netns_path =
-                        ""; /* gone, after a reboot: the lease is given back all the same */
+        if (!netns_is_at(attachment.path))      /* after a reboot, or a kill during unpin */
+                attachment.cni.netns_path = ""; /* the lease is given back all the same */
         TRY_WRAP(cni_del(pod->node->config.cni, &attachment.cni, wait), "network");
         return NULL;
 }

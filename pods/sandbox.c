@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #define STOP_TIMEOUT_MS 120000
+#define SUPERVISOR_END_MS 500
 #define SHM_SIZE_BYTES (64U << 20)
 
 /* --- what follows from the record --- */
@@ -149,6 +150,21 @@ static struct error *start_supervisor(void *object, const struct wait *wait)
         return NULL;
 }
 
+/* A supervisor ends when the last process of its pid namespace has. What it was about to kill when it was killed itself
+ * may be frozen (v1), and then neither ends: cgroup_kill thaws. */
+static struct error *end_supervisor(struct sandbox *pod, struct runtime_pod *runtime, const struct wait *wait)
+{
+        struct wait first = wait_within(wait, SUPERVISOR_END_MS);
+        struct error *e = runtime_pod_stop(runtime, &first);
+        if (!e || error_code_of(e) != ERROR_DEADLINE_EXCEEDED)
+                return e;
+        error_ignore(e); /* the second try tells */
+        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
+        for (struct container **c = list; *c; c++)
+                TRY(cgroup_kill(pod->node->config.cgroups, (*c)->cgroup_path));
+        return runtime_pod_stop(runtime, wait);
+}
+
 /* A supervisor that we have no connection to (after a restart) is found again to be ended. What a dead one left running,
  * in a pod with the host's pid namespace, is in the pod's cgroup. */
 static struct error *stop_supervisor(void *object, const struct wait *wait)
@@ -164,7 +180,9 @@ static struct error *stop_supervisor(void *object, const struct wait *wait)
         }
         struct runtime_pod *runtime = pod->runtime ? pod->runtime : found;
         if (runtime)
-                TRY_WRAP(runtime_pod_stop(runtime, wait), "stop the supervisor");
+                TRY_WRAP(end_supervisor(pod, runtime, wait), "stop the supervisor");
+        if (runtime && !pod->host_pid) /* its pid namespace has ended, with all that was in it */
+                return NULL;
         return cgroup_kill(pod->node->config.cgroups, pod->cgroup_path);
 }
 

@@ -75,6 +75,11 @@ static void add_kernel_mounts(struct spec_source *s)
         }
 }
 
+static bool is_volume(const Cri__Mount *mount)
+{
+        return mount->image && *mount->image->image;
+}
+
 static struct error *check_source(const Cri__Mount *mount, size_t i)
 {
         struct stat st;
@@ -125,15 +130,17 @@ static struct error *check_mount(const Cri__Mount *mount, size_t i)
                                  "config.mounts[%zu].container_path: \"%s\" is not absolute", i,
                                  mount->container_path);
         TRY(check_target(mount, i));
-        if (mount->image && *mount->image->image)
-                return error_new(ERROR_UNIMPLEMENTED,
-                                 "config.mounts[%zu].image: image volumes are not supported by skiff yet", i);
         if (mount->n_uidmappings || mount->n_gidmappings)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu]: id-mapped mounts are not supported by skiff yet", i);
         if (mount->n_mount_options)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu].mount_options: not supported by skiff yet", i);
+        if (is_volume(mount)) /* checked when its image was found */
+                return NULL;
+        if (*mount->image_sub_path)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.mounts[%zu].image_sub_path: there is no image", i);
         if (*mount->host_path != '/')
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "config.mounts[%zu].host_path: \"%s\" is not absolute", i, mount->host_path);
@@ -158,8 +165,14 @@ static void add_asked(struct spec_source *s, const Cri__Mount *mount)
         };
         _cleanup_(freep) char *target = path_clean(mount->container_path);
         struct container_mount *m = mount_add(s->spec, MOUNT_BIND, target);
-        m->host_path = dup_string(mount->host_path);
         m->readonly = mount->readonly;
+        if (is_volume(mount)) {
+                m->image_id = dup_string(mount->image->image_ref);
+                m->data = dup_string(mount->image_sub_path);
+                m->nosuid = m->nodev = true;
+                return;
+        }
+        m->host_path = dup_string(mount->host_path);
         m->recursive_readonly = mount->recursive_read_only;
         m->propagation = propagations[mount->propagation];
 }
@@ -210,7 +223,7 @@ struct error *spec_add_mounts(struct spec_source *s)
         /* What is built again after a restart is for an exec: a source that has gone since is none of its business. */
         for (size_t i = 0; i < s->config->n_mounts; i++) {
                 TRY(check_mount(s->config->mounts[i], i));
-                if (s->container->state == CONTAINER_MAKING)
+                if (s->container->state == CONTAINER_MAKING && !is_volume(s->config->mounts[i]))
                         TRY(check_source(s->config->mounts[i], i));
         }
         add_kernel_mounts(s);

@@ -39,6 +39,7 @@ void container_spec_free(struct container_spec *spec)
         for (size_t i = 0; i < spec->n_mounts; i++) {
                 free(spec->mounts[i].target);
                 free(spec->mounts[i].host_path);
+                free(spec->mounts[i].image_id);
                 free(spec->mounts[i].data);
                 closep(&spec->mounts[i].source_fd);
         }

@@ -18,7 +18,7 @@ struct capability_sets {
 };
 
 enum mount_kind {
-        MOUNT_BIND, /* a host file or directory: source_fd */
+        MOUNT_BIND, /* a host file or directory, or a mount that comes with the start: struct runtime_start */
         MOUNT_PROC, /* procfs of the container's pid namespace */
         MOUNT_SYSFS, /* sysfs of the pod's network namespace (a bind of the host's when the pod uses the host's) */
         MOUNT_TMPFS,  /* data: "mode=755,size=65536k" */
@@ -34,7 +34,8 @@ struct container_mount {
         enum mount_kind kind;
         char *target;    /* in the container */
         char *host_path; /* MOUNT_BIND: opened by the handler, at start */
-        char *data;      /* MOUNT_TMPFS: mount options */
+        char *image_id; /* MOUNT_BIND without a host_path: what pods mounts for it; no matter to the handler */
+        char *data;     /* MOUNT_TMPFS: mount options; MOUNT_BIND of a mount: what of it to show, NULL: all */
         bool readonly, recursive_readonly, nosuid, nodev, noexec;
         enum mount_propagation propagation;
         int source_fd; /* MOUNT_BIND: a detached mount instead of host_path; -1: none */

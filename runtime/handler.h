@@ -111,8 +111,10 @@ size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_c
 MUST_CHECK struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n);
 
 struct runtime_start {
-        int rootfs_fd;               /* detached mount, borrowed */
-        int log_fd;                  /* the open log file (O_APPEND), borrowed; -1: output is thrown away */
+        int rootfs_fd;        /* detached mount, borrowed */
+        const int *mount_fds; /* detached mounts for the spec's mounts without a host_path, by the same index,
+                                      * borrowed; -1: none. NULL: none at all */
+        int log_fd;           /* the open log file (O_APPEND), borrowed; -1: output is thrown away */
         uint64_t log_line_max_bytes; /* longer lines are cut into partial ones; 16384 as the peers do */
 };
 

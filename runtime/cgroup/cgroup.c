@@ -13,6 +13,7 @@
 #define DEPTH_MAX 16
 #define RETRY_FIRST_MS 1
 #define RETRY_MOST_MS 50
+#define SELF_EMPTY_MS 100
 #define MAKE_TRIES 3
 
 /* --- finding what is mounted --- */
@@ -540,6 +541,15 @@ struct error *cgroup_remove(struct cgroups *c, const char *path, const struct wa
 {
         const char *below;
         TRY(path_check(path, &below));
+        /* The last processes go by themselves in a moment; what does not, left frozen by a killer that was killed, say, is
+         * killed here: a cgroup that is removed has no owner any more. */
+        struct wait moment = wait_within(wait, SELF_EMPTY_MS);
+        struct error *slow = level_remove(&c->hierarchies[0], below, &moment);
+        if (slow && (error_code_of(slow) != ERROR_DEADLINE_EXCEEDED || wait_left_ms(wait) == 0))
+                return slow;
+        if (slow)
+                TRY(cgroup_kill(c, path));
+        error_free(slow);
         for (size_t i = 0; i < c->n; i++)
                 TRY(level_remove(&c->hierarchies[i], below, wait));
         (void) pthread_mutex_lock(&c->lock);

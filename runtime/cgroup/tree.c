@@ -8,7 +8,9 @@
 
 #define DEPTH_MAX 16
 #define FREEZE_TRIES 20
-#define FREEZE_NAP_NS 500000
+#define NAP_NS 500000
+#define PASSES 3
+#define GONE_TRIES 4
 
 int tree_make(int parent_fd, const char *name, bool is_v2, int *dir_fd, int *tasks_fd)
 {
@@ -72,6 +74,12 @@ static void signal_below(int dir_fd, int signal, int depth)
         }
 }
 
+static void nap(void)
+{
+        struct timespec rest = { .tv_nsec = NAP_NS };
+        (void) nanosleep(&rest, NULL);
+}
+
 /* Stops all of it, so that nothing forks while we read the list. Frozen processes get their SIGKILL on the thaw. What
  * does not freeze in time (a process in an uninterruptible wait) is killed all the same. */
 static void freeze(int dir_fd)
@@ -83,9 +91,38 @@ static void freeze(int dir_fd)
                 _cleanup_(closep) int fd = openat(dir_fd, "freezer.state", O_RDONLY | O_CLOEXEC);
                 if (fd < 0 || read(fd, state, sizeof(state) - 1) <= 0 || strncmp(state, "FROZEN", 6) == 0)
                         return;
-                struct timespec nap = { .tv_nsec = FREEZE_NAP_NS }; /* the v1 freezer has no event */
-                (void) nanosleep(&nap, NULL);
+                nap(); /* the v1 freezer has no event */
         }
+}
+
+/* Whether the cgroup itself or one below holds a process, dying ones too. */
+static bool is_populated(int dir_fd)
+{
+        struct stat st;
+        char byte;
+        _cleanup_(closep) int fd = openat(dir_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && read(fd, &byte, 1) > 0)
+                return true;
+        /* More links than "." and ".." means cgroups below: an exec's. They are taken for populated. */
+        return fstat(dir_fd, &st) == 0 && st.st_nlink > 2;
+}
+
+/* On v1 processes are killed pass by pass, which is enough but against what forks faster than we read; only that is
+ * frozen first. For a frozen process does not die: who is killed between FROZEN and THAWED leaves it, and with it its pid
+ * namespace's init, for ever (seen: a pod whose supervisor never ended). So what an earlier one left is thawed here too. */
+static void kill_v1(int dir_fd)
+{
+        (void) put(dir_fd, "freezer.state", "THAWED");
+        for (int i = 0; i < PASSES; i++)
+                signal_below(dir_fd, SIGKILL, 0);
+        for (int i = 0; i < GONE_TRIES; i++) {
+                if (!is_populated(dir_fd))
+                        return;
+                nap();
+        }
+        freeze(dir_fd);
+        signal_below(dir_fd, SIGKILL, 0);
+        (void) put(dir_fd, "freezer.state", "THAWED");
 }
 
 void tree_signal(int dir_fd, bool is_v2, int signal)
@@ -98,7 +135,5 @@ void tree_signal(int dir_fd, bool is_v2, int signal)
         }
         if (is_v2 && put(dir_fd, "cgroup.kill", "1") == 0)
                 return;
-        freeze(dir_fd);
-        signal_below(dir_fd, SIGKILL, 0);
-        (void) put(dir_fd, "freezer.state", "THAWED");
+        kill_v1(dir_fd);
 }

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/mount.h"
 #include "runtime/native/call.h"
 #include <fcntl.h>
@@ -5,6 +6,9 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
+
+#define ENDING_MAX_NS INT64_C(10000000000)
+#define ENDING_LOOK_MS 5
 
 /* The descriptors that go with a spec, in the order of its indexes. */
 struct parcel {
@@ -92,13 +96,16 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
         return mount_clone(fd, "", true, out_fd);
 }
 
-static struct error *bind_add(struct parcel *p, const struct container_mount *m)
+/* mount_fd: for a mount without a host_path. */
+static struct error *bind_add(struct parcel *p, const struct container_mount *m, int mount_fd)
 {
         _cleanup_(closep) int fd = -1;
         uint32_t index = 0;
-        if (m->source_fd >= 0 && !m->host_path) {
-                TRY(source_prepare(m->source_fd, m));
-                TRY(parcel_lend(p, m->source_fd, &index));
+        if (!m->host_path) {
+                if (mount_fd < 0)
+                        mount_fd = m->source_fd;
+                TRY(source_prepare(mount_fd, m));
+                TRY(parcel_lend(p, mount_fd, &index));
         } else {
                 TRY(source_open(m, &fd));
                 TRY(source_prepare(fd, m));
@@ -164,13 +171,14 @@ static struct error *cgroup_add(struct parcel *p, struct cgroups *cgroups, const
         return NULL;
 }
 
-static struct error *mounts_add(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec)
+static struct error *mounts_add(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec,
+                                const struct runtime_start *start)
 {
         for (size_t i = 0; i < spec->n_mounts; i++) {
                 const struct container_mount *m = &spec->mounts[i];
                 if (m->kind == MOUNT_BIND) {
-                        TRY_WRAP(bind_add(p, m), "mount %s at %s", m->host_path ? m->host_path : "a source",
-                                 m->target);
+                        TRY_WRAP(bind_add(p, m, start->mount_fds ? start->mount_fds[i] : -1),
+                                 "mount %s at %s", m->host_path ? m->host_path : "a source", m->target);
                 } else if (m->kind == MOUNT_CGROUP) {
                         TRY_WRAP(cgroup_add(p, cgroups, spec, m), "mount cgroups at %s", m->target);
                 } else {
@@ -239,7 +247,7 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
         if (start->log_fd >= 0)
                 TRY(parcel_lend(p, start->log_fd, &m->log));
         TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
-        TRY(mounts_add(p, cgroups, spec));
+        TRY(mounts_add(p, cgroups, spec, start));
         m->spec.mounts = p->mounts;
         m->spec.n_mounts = p->n_mounts;
         if (spec->seccomp)
@@ -285,8 +293,9 @@ static struct error *start_commit(int fd, const struct wait *wait)
         return call_send(fd, &w, NULL, 0, wait);
 }
 
+/* *ending: one of that id is there still. */
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
-                                  pid_t *pid, int64_t *started_wall_ns)
+                                  pid_t *pid, int64_t *started_wall_ns, bool *ending)
 {
         struct call_answer answer = { 0 };
         struct child_report report;
@@ -300,10 +309,31 @@ static struct error *start_answer(int fd, const struct container_message *m, con
                 e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
         } else {
                 call_report(&answer, &report);
+                *ending = report.stage == STAGE_RUNNING_ALREADY;
                 e = stage_error(&report, &m->spec, &m->spec.process);
         }
         call_answer_done(&answer);
         return e;
+}
+
+/* A skiffd that was killed during a start has left a process that the supervisor is ending; the next start, of the skiffd
+ * that came after it, may be faster than that end. Nothing tells of it. */
+static struct error *start_patiently(struct runtime_pod *pod, const struct parcel *p,
+                                     const struct container_message *m, const struct wait *wait, pid_t *pid,
+                                     int64_t *started_wall_ns)
+{
+        int64_t until_ns = clock_monotonic_ns() + ENDING_MAX_NS;
+        for (;;) {
+                _cleanup_(closep) int fd = -1;
+                bool ending = false;
+                TRY(call_open(pod, wait, &fd));
+                TRY(start_send(fd, p, m, wait));
+                struct error *e = start_answer(fd, m, wait, pid, started_wall_ns, &ending);
+                if (!ending || clock_monotonic_ns() > until_ns)
+                        return e;
+                error_free(e);
+                TRY(wait_delay(wait, ENDING_LOOK_MS, "wait for an earlier start's end"));
+        }
 }
 
 struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
@@ -311,14 +341,11 @@ struct error *runtime_container_start(struct runtime_pod *pod, const struct cont
                                       int64_t *started_wall_ns)
 {
         _cleanup_(parcel_done) struct parcel parcel = { .n = 0 };
-        _cleanup_(closep) int fd = -1;
         struct container_message message;
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
-        TRY(call_open(pod, wait, &fd));
         TRY(parcel_fill(&parcel, pod->runtime->cgroups, spec, start, &message));
-        TRY(start_send(fd, &parcel, &message, wait));
-        return start_answer(fd, &message, wait, pid, started_wall_ns);
+        return start_patiently(pod, &parcel, &message, wait, pid, started_wall_ns);
 }
 
 /* --- what is asked of one that runs --- */

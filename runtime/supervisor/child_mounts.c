@@ -143,6 +143,31 @@ static void attach(const struct child *child, size_t i, int mount_fd)
         (void) close(mount_fd);
 }
 
+/* What lies at m->data in the detached mount, as a mount of its own. Only what is in our own namespace can be cloned in
+ * part before kernel 6.15, so the whole is attached for a moment, on top of the root, where nothing looks for it. */
+static int part_of(const struct child *child, size_t i, int whole_fd)
+{
+        const struct container_mount *m = &child->message->spec.mounts[i];
+        int root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root_fd < 0 || sys_attach(whole_fd, root_fd) < 0)
+                child_fail(child, STAGE_MOUNT, i);
+        int part_fd = sys_openat2(whole_fd, m->data, O_PATH, IN_ROOT);
+        int clone_fd = part_fd < 0 ? -1 : sys_open_tree(part_fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
+        if (clone_fd < 0 || fchdir(whole_fd) < 0 || sys_umount(".", SYS_UMOUNT_DETACH) < 0 || chdir("/") < 0)
+                child_fail(child, STAGE_MOUNT, i);
+        (void) close(part_fd);
+        (void) close(root_fd);
+        (void) close(whole_fd);
+        return clone_fd;
+}
+
+static int bind_source(const struct child *child, size_t i)
+{
+        const struct container_mount *m = &child->message->spec.mounts[i];
+        int fd = child->fds[m->source_fd];
+        return m->data && *m->data ? part_of(child, i, fd) : fd;
+}
+
 static void make_link(const struct child *child, size_t i)
 {
         const struct container_mount *m = &child->message->spec.mounts[i];
@@ -170,7 +195,7 @@ static void mount_one(const struct child *child, size_t i, const struct taken *t
         uint64_t attributes = attributes_of(m);
         switch ((unsigned) m->kind) {
         case MOUNT_BIND: /* its attributes were set by who opened it */
-                attach(child, i, child->fds[m->source_fd]);
+                attach(child, i, bind_source(child, i));
                 break;
         case MOUNT_PROC:
                 attach(child, i, new_filesystem("proc", "", attributes));

@@ -132,7 +132,9 @@ static void snapshot_send(struct connection *c)
         if (snapshot.has_netns)
                 fds[n_fds++] = pod->infra.netns_fd;
         for (struct container *i = pod->containers; i && running; i = i->next) {
-                if (!i->running || i->ended || snapshot.n_running == PROTOCOL_RUNNING_MAX)
+                /* One that no skiffd has taken yet may end with the connection that started it. */
+                if (!i->running || i->ended || i->starter || i->cancelled ||
+                    snapshot.n_running == PROTOCOL_RUNNING_MAX)
                         continue;
                 struct runtime_container *r = &running[snapshot.n_running++];
                 memcpy(r->id, i->id, sizeof(r->id));

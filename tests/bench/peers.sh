@@ -1,10 +1,11 @@
 #!/bin/bash
-# peers.sh [--skiff-only] [cri-bench's arguments]: skiffd beside Debian's containerd + runc, each on directories, a socket and
-# cgroups of its own, in a network and mount namespace of their own, measured by cri-bench in one run. Without arguments:
-# -n 100 --floor --cpu. As root; `apt-get install containerd runc musl-tools` first (or --skiff-only).
+# peers.sh [--skiff-only | --versus-build DIR] [cri-bench's arguments]: skiffd beside Debian's containerd + runc, each on
+# directories, a socket and cgroups of its own, in a network and mount namespace of their own, measured by cri-bench in one
+# run. Without arguments: -n 100 --floor --cpu. As root; `apt-get install containerd runc musl-tools` first. --skiff-only
+# leaves the peer out; --versus-build measures against the skiffd of another build directory, for before and after.
 #
 #   SKIFF_BUILD   the build to measure (build/release)
-#   BENCH_DIR     where roots, state and logs go (a new directory in /tmp); on a disk, or all of it is a RAM disk's figure
+#   BENCH_DIR     where roots and logs go (a new directory in /tmp): on a disk, or it is a RAM disk's figure; state: a tmpfs
 #   BENCH_SHELL   a command that is run in place of cri-bench, with $SKIFF, $PEER (sockets) and $SKIFF_PID set
 set -eu
 cd "$(dirname "$0")/../.."
@@ -13,7 +14,11 @@ if [ "${BENCH_INSIDE:-}" != yes ]; then
         BENCH_INSIDE=yes exec unshare --net --mount --propagation private "$0" "$@"
 fi
 peer=yes
-if [ "${1:-}" = --skiff-only ]; then peer=no && shift; fi
+versus=''
+case ${1:-} in
+--skiff-only) peer=no && shift ;;
+--versus-build) peer=no versus=$2 && shift 2 ;;
+esac
 [ $# -gt 0 ] || set -- -n 100 --floor --cpu
 
 made=no
@@ -75,18 +80,28 @@ CNI
 deploy/busybox-image.sh "$BENCH_DIR/busybox.tar"
 
 # --- skiffd ---
-SKIFF=unix://$BENCH_DIR/skiff.sock
 : >"$BENCH_DIR/skiff.toml"
-(
-        enter a
-        exec "$SKIFF_BUILD/bin/skiffd" --root "$BENCH_DIR/skiff-root" --state "$BENCH_DIR/run/skiff" --listen "$SKIFF" \
-                --cni-conf-dir "$BENCH_DIR/net.d" --cni-bin-dir /usr/lib/cni --config "$BENCH_DIR/skiff.toml" \
-                --registry-config-dir "${BENCH_CERTS:-$BENCH_DIR/certs.d}" >"$BENCH_DIR/skiffd.log" 2>&1
-) &
+start_skiffd() { # start_skiffd SIDE BUILD NAME: with the image; $! is its pid
+        local socket=unix://$BENCH_DIR/$3.sock
+        (
+                enter "$1"
+                exec "$2/bin/skiffd" --root "$BENCH_DIR/$3-root" --state "$BENCH_DIR/run/$3" --listen "$socket" \
+                        --cni-conf-dir "$BENCH_DIR/net.d" --cni-bin-dir /usr/lib/cni --config "$BENCH_DIR/skiff.toml" \
+                        --registry-config-dir "${BENCH_CERTS:-$BENCH_DIR/certs.d}" >"$BENCH_DIR/$3.log" 2>&1
+        ) &
+        wait_for "$BENCH_DIR/$3.sock"
+        "$2/bin/skiff" --endpoint "$socket" import "$BENCH_DIR/busybox.tar" >/dev/null
+}
+start_skiffd a "$SKIFF_BUILD" skiff
 skiffd=$!
-wait_for "$BENCH_DIR/skiff.sock"
-"$SKIFF_BUILD/bin/skiff" --endpoint "$SKIFF" import "$BENCH_DIR/busybox.tar" >/dev/null
+SKIFF=unix://$BENCH_DIR/skiff.sock
 arguments=(--endpoint "$SKIFF" --cgroup "$cgroup/a")
+if [ -n "$versus" ]; then
+        start_skiffd b "$versus" versus
+        containerd=$!
+        PEER=unix://$BENCH_DIR/versus.sock
+        arguments+=(--versus "$PEER" --versus-cgroup "$cgroup/b")
+fi
 
 # --- containerd ---
 pause_image() { # pause_image FILE: a docker archive with a static program that only waits

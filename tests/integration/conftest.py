@@ -1,5 +1,6 @@
 """Fixtures: `skiff` is a started daemon with busybox imported, and a census before and after; `archive` the image."""
 
+import os
 import subprocess
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 import harness
 import pull_harness
 import registry
+
+# gRPC's own library is not instrumented, and helpers are started by vfork.
+os.environ.setdefault("TSAN_OPTIONS", "ignore_noninstrumented_modules=1 die_after_fork=0")
 
 
 @pytest.fixture(scope="session")

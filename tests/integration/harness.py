@@ -145,8 +145,6 @@ class Skiff:
         environment = dict(os.environ, SKIFF_FAULT_FILE=str(self.fault_file))
         environment.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
-        # gRPC's own library is not instrumented, and helpers are started by vfork.
-        environment.setdefault("TSAN_OPTIONS", "ignore_noninstrumented_modules=1 die_after_fork=0")
         (self.directory / "none.toml").touch()
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(self.command(), env=environment, stdout=output, stderr=output)

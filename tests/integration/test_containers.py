@@ -275,9 +275,9 @@ def test_what_cannot_be_done_twice(skiff, pod):
         ({"log_path": "../escape"}, grpc.StatusCode.INVALID_ARGUMENT, "log_path"),
         ({"mounts": [{"container_path": "x", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "mounts[0]"),
         (
-            {"mounts": [{"container_path": "/x", "image": {"image": "y"}}]},
+            {"mounts": [{"container_path": "/x", "host_path": "/tmp", "mount_options": ["sync"]}]},
             grpc.StatusCode.UNIMPLEMENTED,
-            "image volumes",
+            "mount_options",
         ),
         ({"mounts": [{"container_path": "/x/../proc/self", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "/proc"),
         ({"mounts": [{"container_path": "/proc", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "procfs"),
