@@ -82,7 +82,7 @@ MUST_CHECK struct error *cni_result_parse(const char *json, struct cni_result *o
 
 /* Binds netns_fd at /run/netns/NAME (the directory is made a shared mount as iproute2 does where needed). Idempotent. */
 MUST_CHECK struct error *netns_pin(int netns_fd, const char *name);
-MUST_CHECK struct error *netns_unpin(const char *name);   /* succeeds where there is none */
+MUST_CHECK struct error *netns_unpin(const char *name); /* succeeds where there is none */
 /* Whether a namespace is at path. A kill between the two halves of pin or unpin leaves a plain file there, at which plugins
  * stumble. */
 bool netns_is_at(const char *path);

@@ -50,7 +50,7 @@ static void pin_line(struct images *images, struct rootfs *rootfs, char *line)
         struct held *held = held_find(rootfs, line);
         if (!held)
                 held = held_add(rootfs, line);
-        held->layers = grow_array(held->layers, held->n + 1, sizeof(*held->layers));
+        held->layers = grow_array(held->layers, held->n + 1, sizeof(struct layer *));
         struct error *e = layers_pin(images->layers, diff_id, &held->layers[held->n]);
         if (e)
                 rootfs->is_broken = true;

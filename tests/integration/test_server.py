@@ -18,7 +18,7 @@ import cri_client
 
 BUILD = pathlib.Path(os.environ.get("SKIFF_BUILD", cri_client.ROOT / "build/debug"))
 PROGRAM = BUILD / "bin/server_program"
-SLOW = 3 if any(name in str(BUILD) for name in ("asan", "tsan")) else 1  # sanitizers
+SLOW = float(os.environ.get("SKIFF_SLOW", 3 if any(name in str(BUILD) for name in ("asan", "tsan")) else 1))
 
 
 class Server:
