@@ -184,10 +184,10 @@ static void export_filter(uint32_t otherwise, bool tree, struct buf *out)
                 if (number % 7 != 3 && number % 11 != 5 && number != 41 && number != 56 && number != 135)
                         (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
         (void) seccomp_rule_add(filter, SCMP_ACT_ERRNO(38), 435, 0);
-        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 41, 1, SCMP_A0(SCMP_CMP_NE, 40));
+        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 41, 1, SCMP_A0(SCMP_CMP_NE, 40, 0));
         (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 56, 1, SCMP_A0(SCMP_CMP_MASKED_EQ, 0x7e020000, 0));
-        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 135, 1, SCMP_A0(SCMP_CMP_EQ, 0xffffffff));
-        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 135, 1, SCMP_A0(SCMP_CMP_EQ, 8));
+        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 135, 1, SCMP_A0(SCMP_CMP_EQ, 0xffffffff, 0));
+        (void) seccomp_rule_add(filter, SCMP_ACT_ALLOW, 135, 1, SCMP_A0(SCMP_CMP_EQ, 8, 0));
         int fd = memfd_create("filter", MFD_CLOEXEC);
         assert_int_equal(seccomp_export_bpf(filter, fd), 0);
         assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
