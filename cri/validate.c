@@ -66,6 +66,10 @@ struct error *validate_pod_config(const Cri__PodSandboxConfig *config)
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "config.log_directory: \"%s\" is not an absolute path",
                                  config->log_directory);
+        if (strstr(config->log_directory, "/../") || strpbrk(config->log_directory, "\r\n"))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "config.log_directory: \"%.200s\" is not a clean path",
+                                 config->log_directory);
         for (size_t i = 0; i < config->n_port_mappings; i++)
                 TRY(validate_port(config->port_mappings[i], i));
         if (config->linux && config->linux->security_context)

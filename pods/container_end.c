@@ -12,7 +12,9 @@
 #include <sys/eventfd.h>
 
 #define END_TIMEOUT_MS 120000
-#define KILLED_TIMEOUT_MS 30000 /* from SIGKILL to the exit: longer is a process stuck in the kernel */
+#define KILLED_SOON_MS 1000     /* from SIGKILL to the exit, as a rule */
+#define KILLED_TIMEOUT_MS 15000 /* and at most: longer is a process stuck in the kernel */
+#define SUPERVISOR_ANSWERS_MS 5000
 
 static void poke(int fd)
 {
@@ -154,7 +156,13 @@ static struct error *signal_it(void *object, const struct wait *wait)
         (void) pthread_mutex_unlock(&c->pod->node->lock);
         if (!stop->running || !graceful)
                 return NULL;
-        TRY(runtime_container_signal(c->pod->runtime, c->id, stop_signal_of(c), wait));
+        struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS);
+        struct error *silent = runtime_container_signal(c->pod->runtime, c->id, stop_signal_of(c), &asked);
+        if (silent && error_code_of(silent) == ERROR_DEADLINE_EXCEEDED) {
+                error_ignore(silent); /* it cannot be asked to end: kill_all has other ways */
+                return NULL;
+        }
+        TRY(silent);
         bool ended = false;
         TRY(wait_grace(c, &ended));
         stop->running = !ended;
@@ -167,15 +175,25 @@ static struct error *kill_all(void *object, const struct wait *wait)
 {
         struct stop *stop = object;
         struct container *c = stop->c;
-        struct wait killed = wait_within(wait, KILLED_TIMEOUT_MS);
+        struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS),
+                    killed = wait_within(wait, KILLED_TIMEOUT_MS);
         if (!stop->running)
                 return NULL;
-        struct error *e = runtime_container_signal(c->pod->runtime, c->id, SIGKILL, &killed);
-        if (e && c->pod->lost) {
-                error_ignore(e); /* there is no supervisor to ask: containers_lost follows */
-                e = NULL;
+        struct error *e = runtime_container_signal(c->pod->runtime, c->id, SIGKILL, &asked);
+        if (!e) {
+                struct wait soon = wait_within(&killed, KILLED_SOON_MS);
+                e = wait_fd(&soon, c->exited_fd, POLLIN, "wait for a killed container");
+                if (!e)
+                        return NULL;
         }
-        TRY(e);
+        (void) pthread_mutex_lock(&c->pod->node->lock);
+        bool lost = c->pod->lost; /* there is no supervisor to ask: containers_lost follows */
+        (void) pthread_mutex_unlock(&c->pod->node->lock);
+        if (!lost && error_code_of(e) != ERROR_DEADLINE_EXCEEDED)
+                return e;
+        error_ignore(e);
+        /* The supervisor does not answer, or what it killed is frozen: from outside, then, which thaws. */
+        TRY(cgroup_kill(c->pod->node->config.cgroups, c->cgroup_path));
         return wait_fd(&killed, c->exited_fd, POLLIN, "wait for a killed container");
 }
 

@@ -149,7 +149,7 @@ static void retry(struct node *node)
         HASH_ITER(by_id, node->pods, pod, next)
         {
                 bool idle = pod->operation.kind == OPERATION_NONE;
-                bool due = (pod->state == POD_MAKING && pod->name_released) ||
+                bool due = pod->state == POD_MAKING ||
                            (pod->lost && (pod->state == POD_READY || pod->state == POD_STOPPING));
                 if (idle && due && n < LENGTH(list))
                         list[n++] = sandbox_ref(pod);

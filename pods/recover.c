@@ -19,13 +19,24 @@
 
 /* --- records to tables --- */
 
+/* What was half made has no claim to its name: it may have been made again since, and that one must not be dropped. Nor may
+ * any other for its name's sake: a pod that runs is never disowned. */
 static void load_pod(void *context, struct sandbox *pod)
 {
         struct node *node = context;
+        if (pod->state == POD_MAKING) {
+                free(pod->name);
+                pod->name = format_string("making/%s", pod->id);
+        }
         struct error *e = sandbox_derive(node, pod);
-        if (!e)
-                e = table_add_pod(node, pod);
         log_error(LOG_LEVEL_ERROR, e, "load a pod's record", "pod", pod->id);
+        e = table_add_pod(node, pod);
+        if (e) {
+                log_error(LOG_LEVEL_ERROR, e, "two records have one name", "pod", pod->id);
+                free(pod->name);
+                pod->name = format_string("twin/%s", pod->id);
+                log_error(LOG_LEVEL_ERROR, table_add_pod(node, pod), "load a pod's record", "pod", pod->id);
+        }
         sandbox_unref(pod);
 }
 
@@ -33,6 +44,10 @@ static void load_container(void *context, struct container *c, const char *pod_i
 {
         struct node *node = context;
         c->pod = table_find_pod(node, pod_id);
+        if (c->state == CONTAINER_MAKING) { /* as above */
+                free(c->name);
+                c->name = format_string("making/%s", c->id);
+        }
         struct error *e = c->pod ? container_derive(node, c)
                                  : error_new(ERROR_DATA_LOSS, "its pod %s has no record", pod_id);
         if (!e)

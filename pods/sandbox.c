@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "cni/cni.h"
 #include "pods/container.h"
 #include "pods/message.h"
@@ -12,6 +13,7 @@
 #include "pods/spec.h"
 #include "pods/table.h"
 #include "runtime/cgroup/cgroup.h"
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -31,10 +33,17 @@ static struct error *check_cgroup_parent(const char *parent)
                                  "skiff does"
                                  " not have yet; set cgroupDriver: cgroupfs in kubelet's configuration",
                                  parent);
-        if (*parent != '/' || strstr(parent, "/../") || strstr(parent, "//") ||
-            (len_bytes >= 3 && strcmp(parent + len_bytes - 3, "/..") == 0))
+        for (const char *part = parent; *parent == '/' && *part; part += strcspn(part, "/")) {
+                part++;
+                size_t part_bytes = strcspn(part, "/");
+                if ((part_bytes == 0 && len_bytes > 1) || part_bytes > NAME_MAX ||
+                    (part_bytes == 1 && *part == '.') || (part_bytes == 2 && strncmp(part, "..", 2) == 0))
+                        len_bytes = 0;
+        }
+        if (*parent != '/' || len_bytes == 0 || len_bytes > PATH_MAX - 256 || strpbrk(parent, "\r\n\t"))
                 return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.cgroup_parent: \"%s\" is not a clean absolute path", parent);
+                                 "config.linux.cgroup_parent: \"%.200s\" is not a clean absolute path",
+                                 parent);
         return NULL;
 }
 
@@ -367,8 +376,16 @@ static struct error *stop_containers(void *object, const struct wait *wait)
         struct sandbox *pod = object;
         (void) wait;
         _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
-        for (struct container **c = list; *c; c++)
-                TRY_WRAP(container_stop(*c, 0), "stop container %s", (*c)->id);
+        for (struct container **c = list; *c; c++) {
+                struct error *e = container_stop(*c, 0);
+                /* A supervisor that does not answer is ended below, and everything of the pod with it. */
+                if (e && error_code_of(e) == ERROR_DEADLINE_EXCEEDED) {
+                        log_error(LOG_LEVEL_WARN, e, "a container ends with its pod's supervisor",
+                                  "container", (*c)->id);
+                        continue;
+                }
+                TRY_WRAP(e, "stop container %s", (*c)->id);
+        }
         return NULL;
 }
 

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "pods/spec.h"
 #include "runtime/capabilities.h"
+#include <limits.h>
 #include <string.h>
 #include <strings.h>
 
@@ -9,6 +10,7 @@
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 #define LOCALHOST_PROFILE_LIMIT_BYTES (1 << 20)
+#define ENVS_MAX 20000 /* the kernel takes 2 MiB of them */
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static size_t count(char *const *strings)
@@ -80,6 +82,8 @@ static struct error *add_env(struct spec_source *s, const struct user *user)
         for (char *const *e = s->image->env; *e; e++)
                 if (strchr(*e, '='))
                         env_set(env, &n, dup_string(*e));
+        if (s->config->n_envs > ENVS_MAX)
+                return error_new(ERROR_INVALID_ARGUMENT, "config.envs: more than %d variables", ENVS_MAX);
         for (size_t i = 0; i < s->config->n_envs; i++) {
                 const Cri__KeyValue *kv = s->config->envs[i];
                 if (memchr(kv->value.data, '\0', kv->value.len) || !*kv->key || strchr(kv->key, '='))
@@ -130,13 +134,27 @@ static struct error *user_text(const struct spec_source *s, char **out)
         return NULL;
 }
 
+static int by_number(const void *a, const void *b)
+{
+        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
+        return (x > y) - (x < y);
+}
+
 static void add_group(struct process_spec *p, uint32_t gid)
 {
-        for (size_t i = 0; i < p->n_groups; i++)
-                if (p->groups[i] == gid)
-                        return;
         p->groups = grow_array(p->groups, p->n_groups + 1, sizeof(uint32_t));
         p->groups[p->n_groups++] = gid;
+}
+
+/* Sorted, each once. */
+static void tidy_groups(struct process_spec *p)
+{
+        size_t kept = 0;
+        qsort(p->groups, p->n_groups, sizeof(*p->groups), by_number);
+        for (size_t i = 0; i < p->n_groups; i++)
+                if (kept == 0 || p->groups[kept - 1] != p->groups[i])
+                        p->groups[kept++] = p->groups[i];
+        p->n_groups = kept;
 }
 
 /* The groups are set outright, the primary among them. Strict: the image's group file does not count. */
@@ -155,6 +173,10 @@ static struct error *add_groups(struct spec_source *s, const struct user *user)
                                          (long long) gid);
                 add_group(p, (uint32_t) gid);
         }
+        tidy_groups(p);
+        if (p->n_groups > NGROUPS_MAX)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "security_context.supplemental_groups: more than %d groups", NGROUPS_MAX);
         return NULL;
 }
 
@@ -201,6 +223,10 @@ struct error *spec_add_process(struct spec_source *s)
                                  p->cwd);
         p->umask = 0022;
         p->no_new_privs = s->security->no_new_privs;
+        if (resources->oom_score_adj < -1000 || resources->oom_score_adj > 1000)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "resources.oom_score_adj: %lld is not from -1000 to 1000",
+                                 (long long) resources->oom_score_adj);
         p->oom_score_adj = (int) resources->oom_score_adj;
         p->set_oom_score_adj = true;
         return NULL;

@@ -137,6 +137,14 @@ static void attach(const struct child *child, size_t i, int mount_fd)
         int target_fd = child_target_open(m->target, !is_directory(mount_fd), 0755);
         if (target_fd < 0)
                 child_fail(child, STAGE_MOUNT_TARGET, i);
+        /* A link of the image's may lead into /proc, past skiffd's look at the path's text (CVE-2019-16884): what lands
+         * there without being named so would make the masks meaningless. */
+        struct statfs fs;
+        if (strncmp(m->target, "/proc/", 6) != 0 &&
+            (fstatfs(target_fd, &fs) < 0 || (long) fs.f_type == PROC_SUPER_MAGIC)) {
+                errno = EPERM;
+                child_fail(child, STAGE_MOUNT_TARGET, i);
+        }
         if (sys_attach(mount_fd, target_fd) < 0)
                 child_fail(child, STAGE_MOUNT, i);
         (void) close(target_fd);
