@@ -34,14 +34,38 @@ void cni_free(struct cni *cni)
         free(cni);
 }
 
+/* A list whose plugins are not all there can add nothing, nor take away what it added: it is not ready. */
+static struct error *plugins_check(const struct cni *cni, const char *text)
+{
+        _cleanup_(json_freep) struct json *conflist = NULL;
+        TRY(json_parse(text, strlen(text), &conflist));
+        const struct json *plugins = json_get(conflist, "plugins");
+        for (size_t i = 0; i < json_length(plugins); i++) {
+                const char *types[] = { json_text(json_get(json_at(plugins, i), "type"), NULL),
+                                        json_text(json_get(json_get(json_at(plugins, i), "ipam"), "type"),
+                                                  NULL) };
+                for (size_t j = 0; j < LENGTH(types); j++) {
+                        _cleanup_(freep) char *path = NULL;
+                        if (types[j] && *types[j])
+                                TRY_WRAP(plugin_find(cni->bin_dirs, types[j], &path), "plugin %s", types[j]);
+                }
+        }
+        return NULL;
+}
+
 struct error *cni_ready(struct cni *cni)
 {
-        return conf_dir_get(&cni->conf_dir, NULL);
+        _cleanup_(freep) char *conflist = NULL;
+        return cni_current(cni, &conflist);
 }
 
 struct error *cni_current(struct cni *cni, char **out_conflist)
 {
-        return conf_dir_get(&cni->conf_dir, out_conflist);
+        _cleanup_(freep) char *conflist = NULL;
+        TRY(conf_dir_get(&cni->conf_dir, &conflist));
+        TRY(plugins_check(cni, conflist));
+        *out_conflist = TAKE(conflist);
+        return NULL;
 }
 
 /* --- what a plugin is given --- */

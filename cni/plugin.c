@@ -9,22 +9,21 @@
 #define SAID_MAX_BYTES 1024 /* of what a plugin says, in an error's message */
 #define CODE_TRY_AGAIN_LATER 11
 
-/* The plugin's path in the first directory that has it. */
-static struct error *find_plugin(const struct plugin_run *run, char **out)
+struct error *plugin_find(const char *bin_dirs, const char *type, char **out)
 {
-        _cleanup_(freep) char *dirs = dup_string(run->bin_dirs);
+        _cleanup_(freep) char *dirs = dup_string(bin_dirs);
         char *rest = dirs;
         for (char *dir; (dir = strsep(&rest, ":"));) {
                 if (!*dir)
                         continue;
-                _cleanup_(freep) char *path = format_string("%s/%s", dir, run->type);
+                _cleanup_(freep) char *path = format_string("%s/%s", dir, type);
                 struct stat st;
                 if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111)) {
                         *out = TAKE(path);
                         return NULL;
                 }
         }
-        return error_new(ERROR_FAILED_PRECONDITION, "there is no such program in %s", run->bin_dirs);
+        return error_new(ERROR_FAILED_PRECONDITION, "there is no such program in %s", bin_dirs);
 }
 
 static void environment_make(const struct plugin_run *run, char *env[8])
@@ -110,7 +109,7 @@ struct error *plugin_run(const struct plugin_run *run, const struct buf *conf, c
                          struct buf *out)
 {
         _cleanup_(freep) char *path = NULL;
-        TRY_WRAP(find_plugin(run, &path), "plugin %s", run->type);
+        TRY_WRAP(plugin_find(run->bin_dirs, run->type, &path), "plugin %s", run->type);
         TRY_WRAP(run_found(run, path, conf, wait, out), "plugin %s: %s", run->type, run->command);
         return NULL;
 }

@@ -16,6 +16,9 @@ struct plugin_run {
         const struct cni_attachment *attachment;
 };
 
+/* The plugin's path in the first directory that has it; *out is the caller's. Errors: FAILED_PRECONDITION. */
+MUST_CHECK struct error *plugin_find(const char *bin_dirs, const char *type, char **out);
+
 #define PLUGIN_OUTPUT_MAX_BYTES ((size_t) 1 << 20)
 
 /* Runs it with conf on stdin; what it prints goes to out. At the wait's end it is killed with its process group. Errors

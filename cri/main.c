@@ -23,8 +23,10 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sysexits.h>
 
 #define STOP_GRACE_MS 2000
@@ -96,8 +98,25 @@ static void add_rpcs(struct skiffd *d, const struct rpc *rpcs, size_t n)
         d->n_rpcs += n;
 }
 
+/* Binding would take a socket away from whoever answers at it, another skiffd with a root of its own, say. */
+static struct error *check_nobody_listens(const char *listen)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        const char *path = strncmp(listen, "unix://", 7) == 0 ? listen + 7 : listen;
+        if (strlen(path) >= sizeof(address.sun_path))
+                return NULL; /* server_open says so */
+        memcpy(address.sun_path, path, strlen(path) + 1);
+        _cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return error_errno(errno, "make a socket");
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0 || errno == EAGAIN)
+                return error_new(ERROR_FAILED_PRECONDITION, "somebody answers there already");
+        return NULL;
+}
+
 static struct error *open_server(struct skiffd *d)
 {
+        TRY(check_nobody_listens(d->config.listen));
         static const ProtobufCServiceDescriptor *const services[] = { &cri__runtime_service__descriptor,
                                                                       &cri__image_service__descriptor,
                                                                       &admin__admin__descriptor, NULL };

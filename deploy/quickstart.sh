@@ -20,7 +20,10 @@ echo 'all packages are installed'
 
 say '2. Build'
 cmake --preset release >/dev/null
-cmake --build --preset release --target programs 2>&1 | tail -n 20 | tail -n 1
+echo 'about a minute the first time ...'
+cmake --build --preset release --target programs >/tmp/skiff-build.log 2>&1 || { tail -n 40 /tmp/skiff-build.log; exit 1; }
+tail -n 1 /tmp/skiff-build.log
+rm -f /tmp/skiff-build.log
 
 say '3. Start skiffd, on its own directories'
 rm -rf "$demo"

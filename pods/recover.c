@@ -311,11 +311,30 @@ static struct error *remove_pod_directory(struct sweep *sweep, const char *name)
         return file_remove_tree(fd, name);
 }
 
+/* Makes that failed and could not be undone: nobody sees them, and they are tried again. */
+static void sweep_unfinished(struct sweep *sweep)
+{
+        struct sandbox *pod = NULL, *next = NULL;
+        (void) pthread_mutex_lock(&sweep->node->lock);
+        HASH_ITER(by_id, sweep->node->pods, pod, next)
+        {
+                if (pod->state == POD_MAKING && pod->operation.kind == OPERATION_NONE)
+                        sweep_note(
+                                sweep,
+                                format_string(
+                                        "pod %s failed to start and cannot be undone yet: see skiffd's log",
+                                        pod->id));
+        }
+        (void) pthread_mutex_unlock(&sweep->node->lock);
+}
+
 struct error *recover_sweep(struct node *node, bool remove, char ***out)
 {
         struct sweep sweep = { .node = node, .remove = remove };
         _cleanup_(freep) char *pods = format_string("%s/pods", node->state);
         struct error *e = sweep_rootfs(&sweep);
+        if (!remove)
+                sweep_unfinished(&sweep);
         if (!e)
                 e = sweep_directory(&sweep, pods, "", "directory", remove_pod_directory);
         if (e || !out) {

@@ -309,7 +309,7 @@ static struct error *start_answer(int fd, const struct container_message *m, con
                 e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
         } else {
                 call_report(&answer, &report);
-                *ending = report.stage == STAGE_RUNNING_ALREADY;
+                *ending = report.stage == STAGE_ENDING;
                 e = stage_error(&report, &m->spec, &m->spec.process);
         }
         call_answer_done(&answer);

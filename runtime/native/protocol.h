@@ -97,7 +97,8 @@ enum stage {
         STAGE_SHM,
         STAGE_PIPE,
         STAGE_MEMORY,
-        STAGE_LAST = STAGE_MEMORY,
+        STAGE_ENDING, /* one of that id is there still, and about to end: to be tried again */
+        STAGE_LAST = STAGE_ENDING,
 };
 
 /* As the child writes it into its report pipe. */

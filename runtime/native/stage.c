@@ -118,6 +118,8 @@ struct error *stage_error(const struct child_report *report, const struct contai
                 return error_new(code, "the container is not running");
         case STAGE_RUNNING_ALREADY:
                 return error_new(code, "the container is running already");
+        case STAGE_ENDING:
+                return error_new(code, "an earlier start of the container has not ended yet");
         case STAGE_NO_INFRA:
                 return error_new(code, "the pod's namespaces are gone: its infra process has ended");
         case STAGE_TOO_MANY:

@@ -320,8 +320,10 @@ void container_start(struct pod *pod, struct connection *connection, const struc
                      int *fds, size_t n_fds, struct child_report *report)
 {
         (void) n_fds; /* the decoder has checked every index */
-        if (container_named(pod, m->spec.id)) {
-                fail(report, STAGE_RUNNING_ALREADY, 0);
+        const struct container *other = container_named(pod, m->spec.id);
+        if (other) { /* with a starter it is not taken yet, and ends if that is gone */
+                bool stays = other->running && !other->ended && !other->cancelled && !other->starter;
+                fail(report, stays ? STAGE_RUNNING_ALREADY : STAGE_ENDING, 0);
                 return;
         }
         if (pod->infra.exit.fd < 0) {

@@ -139,3 +139,14 @@ def test_a_del_that_fails_is_told_and_can_be_tried_again(skiff):
     assert "cannot DEL now" in text
     flag.unlink()
     skiff.remove_pod(pod)
+
+
+def test_a_missing_plugin_makes_the_network_not_ready_and_leaves_nothing(skiff):
+    before = skiff.census()
+    skiff.write_conflist({**harness.CONFLIST, "plugins": [harness.CONFLIST["plugins"][0], {"type": "nosuchplugin"}]})
+    assert not network(skiff).status and "nosuchplugin" in network(skiff).message
+    code, text = harness.code_of(skiff.run_pod, name="missing")
+    assert code == grpc.StatusCode.FAILED_PRECONDITION and "nosuchplugin" in text
+    skiff.assert_nothing_left(before)
+    skiff.write_conflist(harness.CONFLIST)
+    assert network(skiff).status

@@ -148,3 +148,12 @@ def test_what_a_container_was_made_from_may_go_while_it_runs(skiff, tmp_path, ar
     skiff.remove_pod(pod)
     harness.wait_for(lambda: not list((skiff.root / "layers").glob("*")), "the unused layer to be collected")
     skiff.import_image(archive)
+
+
+def test_a_live_socket_is_not_taken_away(skiff, tmp_path):
+    other = harness.Skiff(tmp_path / "other")
+    other.endpoint = skiff.endpoint
+    (other.directory / "none.toml").touch()
+    done = subprocess.run(other.command(), capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 78 and "answers there already" in done.stderr
+    assert skiff.socket.exists() and skiff.cri.Version().runtime_name == "skiff"
