@@ -4,7 +4,8 @@
  * (MECHANICS of durability): DB_NORMAL (WAL, synchronous=NORMAL: a commit survives the process, not a power cut, and
  * costs no fsync) and DB_FULL (commits are on the disk). wal_autocheckpoint is 0; db_checkpoint is called by a
  * background thread. On ENOSPC ("database or disk is full") the WAL is moved into the database and cut off,
- * then the ballast file beside it is freed, and the statement or transaction tried again each time; db_checkpoint makes the ballast again when there is room.
+ * then the ballast file beside it is freed, and the statement or transaction tried again each time; db_checkpoint
+ * makes the ballast again when there is room.
  *
  * Source: sqlite.org/wal.html, /pragma.html. */
 #pragma once

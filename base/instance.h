@@ -11,8 +11,9 @@
 
 struct instance; /* owns the locked descriptor */
 
-/* Claims dir for this process until instance_free. A holder that is dead already is waited for, for up to 5 s. Errors: FAILED_PRECONDITION, with the holder's pid, if
- * another process has it; INTERNAL if dir/lock cannot be opened or written. */
+/* Claims dir for this process until instance_free. A holder that is dead already is waited for, for up to 5 s. Errors:
+ * FAILED_PRECONDITION, with the holder's pid, if another process has it; INTERNAL if dir/lock cannot be opened or
+ * written. */
 MUST_CHECK struct error *instance_claim(const char *dir, struct instance **out);
 
 void instance_free(struct instance *instance); /* gives the claim up; NULL is fine */

@@ -1,7 +1,8 @@
 /* unpack_protocol.h - what skiffd and skiff-unpack say to each other, over a SOCK_SEQPACKET pair.
  *
  * skiffd starts one skiff-unpack a layer with these descriptors: 0 the layer's bytes (a pipe), 3 the socket, 4 a
- * detached mount of the empty directory to fill, 5 what base/holders.h finds it by after skiffd's death. It sends one unpack_job; skiff-unpack answers with an UNPACK_OPAQUE
+ * detached mount of the empty directory to fill, 5 what base/holders.h finds it by after skiffd's death. It sends
+ * one unpack_job; skiff-unpack answers with an UNPACK_OPAQUE
  * for each opaque directory (its descriptor goes with it: the mark needs a capability that skiff-unpack must not have)
  * and one UNPACK_DONE or UNPACK_ERROR, then ends. Both are of one build, so the sizes are the version.
  *

@@ -21,7 +21,8 @@ struct unpacker_idle {
         void *context;
 };
 
-/* idle may be NULL. Marks the opaque directories that it names and waits for its verdict. *at_end: it failed after the stream had ended. Errors:
+/* idle may be NULL. Marks the opaque directories that it names and waits for its verdict. *at_end: it failed after
+ * the stream had ended. Errors:
  * as skiff-unpack has them; INTERNAL when it died. */
 MUST_CHECK struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait,
                                        const struct unpacker_idle *idle, uint64_t *bytes, uint64_t *inodes,
