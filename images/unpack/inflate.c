@@ -210,3 +210,14 @@ struct error *inflate_finish(struct inflate *inflate, struct inflate_result *res
         digest_stream_end(inflate->out_digest, &result->out);
         return NULL;
 }
+
+struct error *inflate_drain(struct inflate *inflate, struct inflate_result *result)
+{
+        while (!inflate->at_end) {
+                inflate->at_bytes = inflate->have_bytes;
+                TRY(fill(inflate));
+        }
+        *result = (struct inflate_result){ .in_bytes = inflate->in_bytes };
+        digest_stream_end(inflate->in_digest, &result->in);
+        return NULL;
+}

@@ -38,3 +38,7 @@ struct inflate_result {
 
 /* Reads both to their ends and gives their digests; nothing may be read afterwards. Errors: as inflate_next. */
 MUST_CHECK struct error *inflate_finish(struct inflate *inflate, struct inflate_result *result);
+
+/* Reads the source to its end without inflating any of it, and gives its length and digest alone: for a stream that
+ * turned out to be broken. Nothing may be read afterwards. Errors: the source's own, and DATA_LOSS when it is too long. */
+MUST_CHECK struct error *inflate_drain(struct inflate *inflate, struct inflate_result *result);

@@ -42,6 +42,31 @@ static struct error *check_digest(const char *what, const struct digest *want, c
         return error_new(ERROR_DATA_LOSS, "%s has digest %s, not %s", what, got_text, want_text);
 }
 
+static struct error *check_blob(const struct unpack_job *job, const struct inflate_result *result)
+{
+        TRY(check_digest("the blob", &job->blob, &result->in));
+        if (result->in_bytes != job->blob_bytes)
+                return error_new(ERROR_DATA_LOSS, "the blob has %llu bytes, not %llu",
+                                 (unsigned long long) result->in_bytes, (unsigned long long) job->blob_bytes);
+        return NULL;
+}
+
+/* What else there is to say about a stream that could not be inflated or whose tar is broken: it is mostly a broken
+ * download, which the digest of all of it says best. */
+static struct error *blame(const struct unpack_job *job, struct inflate *inflate, struct error *broken)
+{
+        struct inflate_result result;
+        if (!job->has_blob)
+                return broken;
+        struct error *e = inflate_drain(inflate, &result);
+        if (!e)
+                e = check_blob(job, &result);
+        if (!e)
+                return broken;
+        error_free(broken);
+        return e;
+}
+
 static struct error *unpack(const struct unpack_job *job, struct inflate **inflate,
                             struct unpack_reply *reply)
 {
@@ -54,24 +79,14 @@ static struct error *unpack(const struct unpack_job *job, struct inflate **infla
                 return error_errno(errno, "open the layer");
         _cleanup_(sink_dir_freep) struct layer_sink *sink = sink_dir_new(root_fd, send_opaque, NULL);
         struct error *e = tar_unpack(*inflate, sink, job->max_entries, &usage);
-        /* A broken tar is mostly a broken download: then the digest says it better. What a layer may not hold is an
-         * error of its own, however much of it has come. */
-        if (e && error_code_of(e) != ERROR_DATA_LOSS)
-                return e;
-        struct error *stream = inflate_finish(*inflate, &result);
-        if (!stream && job->has_blob)
-                stream = check_digest("the blob", &job->blob, &result.in);
-        if (!stream && job->has_blob && result.in_bytes != job->blob_bytes)
-                stream =
-                        error_new(ERROR_DATA_LOSS, "the blob has %llu bytes, not %llu",
-                                  (unsigned long long) result.in_bytes, (unsigned long long) job->blob_bytes);
-        if (!stream)
-                stream = check_digest("the layer's tar", &job->diff, &result.out);
-        if (stream) {
-                error_free(e);
-                return stream;
-        }
-        TRY(e);
+        if (!e)
+                e = inflate_finish(*inflate, &result);
+        /* What a layer may not hold is an error of its own, however much of it has come. */
+        if (e)
+                return error_code_of(e) == ERROR_DATA_LOSS ? blame(job, *inflate, e) : e;
+        if (job->has_blob)
+                TRY(check_blob(job, &result));
+        TRY(check_digest("the layer's tar", &job->diff, &result.out));
         reply->bytes = usage.bytes;
         reply->inodes = usage.inodes;
         return NULL;

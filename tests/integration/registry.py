@@ -172,7 +172,7 @@ class Fault:
     path: str  # a part of the path
     action: str  # cut, status, redirect, stall, wrong, truncate, slow, norange, close
     times: int = 1
-    after: int = 0  # bytes that go out before a cut or stall
+    after: int = 0  # bytes that go out before a cut or stall; of wrong: which byte (from the end if negative)
     status: int = 500
     headers: dict = dataclasses.field(default_factory=dict)
     location: str = ""
@@ -355,7 +355,8 @@ class Registry:
         action = fault.action if fault else ""
         start, asked = 0, handler.headers.get("Range")
         if action == "wrong":
-            body = body[:-20] + bytes([body[-20] ^ 1]) + body[-19:]
+            at = fault.after % len(body)
+            body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
         if action == "truncate":
             body = body[: fault.after]
         if asked and action != "norange":

@@ -147,7 +147,7 @@ def test_malformed_references(node, reference):
 @pytest.mark.parametrize(
     "action, options, texts",
     [
-        ("wrong", {}, ["digest"]),
+        *(("wrong", {"after": at}, ["the blob has digest"]) for at in (0, 3, 10, 300_000, *range(-24, -13), -8, -3)),
         ("truncate", {"after": 100_000}, ["ends after 100000 of"]),
         ("truncate", {"after": 0}, ["ends after 0 of"]),
     ],
