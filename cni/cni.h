@@ -91,7 +91,7 @@ MUST_CHECK struct error *netns_loopback_up(int netns_fd); /* lo up, by libnl-3 i
 /* Counters of an interface since it was made. */
 struct netns_link {
         char name[16];
-        uint64_t rx_bytes, rx_errors, tx_bytes, tx_errors;
+        uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped;
 };
 /* All but lo, by index; *out is an array of *n owned by the caller (free). */
 MUST_CHECK struct error *netns_links(int netns_fd, struct netns_link **out, size_t *n);

@@ -101,9 +101,13 @@ static void links_take(struct nl_object *object, void *context)
         links->list = grow_array(links->list, links->n + 1, sizeof(*links->list));
         struct netns_link *to = &links->list[links->n++];
         *to = (struct netns_link){ .rx_bytes = rtnl_link_get_stat(link, RTNL_LINK_RX_BYTES),
+                                   .rx_packets = rtnl_link_get_stat(link, RTNL_LINK_RX_PACKETS),
                                    .rx_errors = rtnl_link_get_stat(link, RTNL_LINK_RX_ERRORS),
+                                   .rx_dropped = rtnl_link_get_stat(link, RTNL_LINK_RX_DROPPED),
                                    .tx_bytes = rtnl_link_get_stat(link, RTNL_LINK_TX_BYTES),
-                                   .tx_errors = rtnl_link_get_stat(link, RTNL_LINK_TX_ERRORS) };
+                                   .tx_packets = rtnl_link_get_stat(link, RTNL_LINK_TX_PACKETS),
+                                   .tx_errors = rtnl_link_get_stat(link, RTNL_LINK_TX_ERRORS),
+                                   .tx_dropped = rtnl_link_get_stat(link, RTNL_LINK_TX_DROPPED) };
         (void) snprintf(to->name, sizeof(to->name), "%s", name);
 }
 

@@ -1,4 +1,4 @@
-/* Stats: what pods and containers use. */
+/* Stats: what pods and containers use, as CRI's own messages and as metrics by name. */
 #include "api/cri.pb-c.h"
 #include "cri/daemon.h"
 #include "cri/validate.h"
@@ -43,11 +43,27 @@ static struct error *list_pod_stats(void *context, struct rpc_call *call)
         return node_list_pod_stats(daemon->node, request->filter, &reply);
 }
 
+static struct error *metric_descriptors(void *context, struct rpc_call *call)
+{
+        const struct node_reply reply = { reply_to, call };
+        (void) context;
+        return node_metric_descriptors(&reply);
+}
+
+static struct error *list_pod_metrics(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const struct node_reply reply = { reply_to, call };
+        return node_list_pod_metrics(daemon->node, &reply);
+}
+
 /* They may walk a writable layer: not among the quick ones. */
 const struct rpc stats_rpcs[] = {
         { RUNTIME_SERVICE, "ContainerStats", POOL_POD, false, container_stats },
         { RUNTIME_SERVICE, "ListContainerStats", POOL_POD, false, list_container_stats },
         { RUNTIME_SERVICE, "PodSandboxStats", POOL_POD, false, pod_stats },
         { RUNTIME_SERVICE, "ListPodSandboxStats", POOL_POD, false, list_pod_stats },
+        { RUNTIME_SERVICE, "ListMetricDescriptors", POOL_POD, false, metric_descriptors },
+        { RUNTIME_SERVICE, "ListPodSandboxMetrics", POOL_POD, false, list_pod_metrics },
 };
 const size_t n_stats_rpcs = LENGTH(stats_rpcs);

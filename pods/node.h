@@ -98,6 +98,13 @@ MUST_CHECK struct error *node_pod_stats(struct node *node, const char *id, const
 MUST_CHECK struct error *node_list_pod_stats(struct node *node, const Cri__PodSandboxStatsFilter *filter,
                                              const struct node_reply *reply);
 
+/* --- metrics: the same and more by the names that cAdvisor gave them, for a scraper (metric_list.h) --- */
+
+/* Names, labels and meaning of what node_list_pod_metrics tells. */
+MUST_CHECK struct error *node_metric_descriptors(const struct node_reply *reply);
+/* Of the pods that are ready and the containers that run. */
+MUST_CHECK struct error *node_list_pod_metrics(struct node *node, const struct node_reply *reply);
+
 /* What is left over of pods that no record knows: text lines for people, NULL-terminated, owned by the caller. */
 MUST_CHECK struct error *node_leaks(struct node *node, char ***out);
 

@@ -1,4 +1,5 @@
 /* Cgroups, links and writable layers as CRI's stats. Everything is read without the lock, on objects that are held. */
+#include "pods/stats.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "cni/cni.h"
@@ -56,23 +57,31 @@ struct container_parts {
         Cri__UInt64Value bytes, inodes;
 };
 
+bool stats_layer(struct container *c, int64_t now_ns, struct layer_sample *out)
+{
+        struct node *node = c->pod->node;
+        (void) pthread_mutex_lock(&node->lock);
+        *out = c->layer;
+        (void) pthread_mutex_unlock(&node->lock);
+        if (out->at_ns && now_ns - out->at_ns <= LAYER_MAX_AGE_NS)
+                return true;
+        struct error *e = rootfs_usage(node->config.images, c->id, &out->bytes, &out->inodes);
+        if (e) {
+                error_ignore(e); /* being removed: it has no writable layer any more */
+                return false;
+        }
+        out->at_ns = now_ns;
+        (void) pthread_mutex_lock(&node->lock);
+        c->layer = *out;
+        (void) pthread_mutex_unlock(&node->lock);
+        return true;
+}
+
 static void layer_look(const struct reading *r, struct container_parts *p)
 {
-        struct container *c = p->c;
-        (void) pthread_mutex_lock(&r->node->lock);
-        struct layer_sample sample = c->layer;
-        (void) pthread_mutex_unlock(&r->node->lock);
-        if (!sample.at_ns || r->now_ns - sample.at_ns > LAYER_MAX_AGE_NS) {
-                struct error *e = rootfs_usage(r->node->config.images, c->id, &sample.bytes, &sample.inodes);
-                if (e) {
-                        error_ignore(e); /* being removed: it has no writable layer any more */
-                        return;
-                }
-                sample.at_ns = r->now_ns;
-                (void) pthread_mutex_lock(&r->node->lock);
-                c->layer = sample;
-                (void) pthread_mutex_unlock(&r->node->lock);
-        }
+        struct layer_sample sample;
+        if (!stats_layer(p->c, r->now_ns, &sample))
+                return;
         p->layer = (Cri__FilesystemUsage) CRI__FILESYSTEM_USAGE__INIT;
         p->filesystem = (Cri__FilesystemIdentifier) CRI__FILESYSTEM_IDENTIFIER__INIT;
         p->filesystem.mountpoint = r->store->mountpoint;
@@ -246,21 +255,19 @@ static void links_fill(const struct reading *r, struct pod_parts *p, size_t n)
         p->figures.network = &p->network;
 }
 
-/* On the host's network, and after a stop, a pod has no links of its own. */
-static void links_look(const struct reading *r, struct pod_parts *p)
+void stats_links(struct sandbox *pod, struct netns_link **out, size_t *n)
 {
-        size_t n = 0;
-        (void) pthread_mutex_lock(&r->node->lock);
-        bool has = p->pod->state == POD_READY && !p->pod->lost && p->pod->runtime;
-        int netns_fd = has ? runtime_pod_netns(p->pod->runtime) : -1;
-        (void) pthread_mutex_unlock(&r->node->lock);
+        struct node *node = pod->node;
+        *out = NULL;
+        *n = 0;
+        (void) pthread_mutex_lock(&node->lock);
+        bool has = pod->state == POD_READY && !pod->lost && pod->runtime;
+        int netns_fd = has ? runtime_pod_netns(pod->runtime) : -1;
+        (void) pthread_mutex_unlock(&node->lock);
         if (netns_fd < 0)
                 return;
-        struct error *e = netns_links(netns_fd, &p->links, &n);
-        log_error(LOG_LEVEL_WARN, e, "read a pod's interfaces", "pod", p->pod->id);
-        if (!p->links)
-                return;
-        links_fill(r, p, n);
+        struct error *e = netns_links(netns_fd, out, n);
+        log_error(LOG_LEVEL_WARN, e, "read a pod's interfaces", "pod", pod->id);
 }
 
 /* kubelet gives each pod a cgroup of its own, whose figures are the pod's, of ended and removed containers too. Elsewhere
@@ -357,7 +364,10 @@ static struct error *pod_look(const struct reading *r, struct pod_parts *p)
         }
         p->figures.containers = p->container_pointers;
         p->figures.n_containers = p->n_containers;
-        links_look(r, p);
+        size_t n_links;
+        stats_links(p->pod, &p->links, &n_links);
+        if (p->links)
+                links_fill(r, p, n_links);
         p->message.linux = &p->figures;
         return NULL;
 }

@@ -281,8 +281,7 @@ uint64_t cgroup_keyed(const char *text, const char *key)
 
 /* --- making --- */
 
-/* The path without its slash, when it is one of ours to use: absolute, no "." or "..", nothing empty. */
-static struct error *path_check(const char *path, const char **out)
+struct error *cgroup_path_check(const char *path, const char **out)
 {
         bool bad = !path || path[0] != '/' || !path[1] || strlen(path) >= PATH_MAX_BYTES / 2;
         for (const char *at = path; !bad && at && *at;) {
@@ -333,7 +332,7 @@ struct error *cgroup_make(struct cgroups *c, const char *path, const struct cgro
 {
         const char *below;
         struct error *e = NULL;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         /* Its parents are nearly always there: kubelet's, or ours from the pod before. kubelet may remove an empty parent at
          * the very moment: then once more from the top. v2 has one hierarchy, whose levels hand controllers down. */
         for (int i = cgroups_is_v2(c) ? 1 : 0; i <= MAKE_TRIES; i++) {
@@ -354,7 +353,7 @@ struct error *cgroup_make(struct cgroups *c, const char *path, const struct cgro
 struct error *cgroup_update(struct cgroups *c, const char *path, const struct cgroup_limits *limits)
 {
         const char *below;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         TRY_WRAP(c->driver->limits(c, below, limits), "limits of cgroup %s", path);
         return NULL;
 }
@@ -363,7 +362,7 @@ struct error *cgroup_devices(struct cgroups *c, const char *path, const struct d
                              size_t n_rules, bool allow_all)
 {
         const char *below;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         TRY_WRAP(c->driver->devices(c, below, rules, n_rules, allow_all), "devices of cgroup %s", path);
         return NULL;
 }
@@ -372,7 +371,7 @@ struct error *cgroup_entry_open(struct cgroups *c, const char *path, struct cgro
 {
         const char *below;
         struct cgroup_entry entry = { .n = 0 };
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         struct error *e = c->driver->entry(c, below, &entry);
         if (e)
                 cgroup_entry_done(&entry);
@@ -403,7 +402,7 @@ struct error *cgroup_oom_open(struct cgroups *c, const char *path, int *out_fd)
 {
         const char *below;
         const struct hierarchy *h = hierarchy_of(c, c->driver->oom_controller);
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         if (!h)
                 return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller memory");
         return open_below(h, below, c->driver->oom_file, O_RDONLY, out_fd);
@@ -412,7 +411,7 @@ struct error *cgroup_oom_open(struct cgroups *c, const char *path, int *out_fd)
 struct error *cgroup_oom_event(struct cgroups *c, const char *path, int oom_fd, int *out_fd)
 {
         const char *below;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         _cleanup_(closep) int fd =
                 cgroups_is_v2(c) ? fcntl(oom_fd, F_DUPFD_CLOEXEC, 3) : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (fd < 0)
@@ -429,7 +428,7 @@ struct error *cgroup_oom_event(struct cgroups *c, const char *path, int oom_fd, 
 struct error *cgroup_tree_open(struct cgroups *c, const char *path, int *out_fd)
 {
         const char *below;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         return open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, out_fd);
 }
 
@@ -449,7 +448,7 @@ struct error *cgroup_views_open(struct cgroups *c, const char *path, bool whole,
         const char *below;
         struct cgroup_views views = { .n = 0 };
         struct error *e = NULL;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         if (cgroups_is_v2(c) && whole) {
                 e = view_add(&c->hierarchies[0], "", &views);
                 views.views[0].name[0] = '\0';
@@ -476,7 +475,7 @@ struct error *cgroup_kill(struct cgroups *c, const char *path)
 {
         const char *below;
         _cleanup_(closep) int fd = -1;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         struct error *e = open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
         if (e && error_errnum_of(e) == ENOENT) {
                 error_free(e);
@@ -540,7 +539,7 @@ static struct error *parents_remove(struct cgroups *c, const char *path)
 struct error *cgroup_remove(struct cgroups *c, const char *path, const struct wait *wait)
 {
         const char *below;
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         /* The last processes go by themselves in a moment; what does not, left frozen by a killer that was killed, say, is
          * killed here: a cgroup that is removed has no owner any more. */
         struct wait moment = wait_within(wait, SELF_EMPTY_MS);
@@ -563,7 +562,7 @@ struct error *cgroup_stats(struct cgroups *c, const char *path, struct cgroup_st
         const char *below;
         struct cgroup_stats stats = { .memory_limit_bytes = CGROUP_NO_LIMIT,
                                       .swap_limit_bytes = CGROUP_NO_LIMIT };
-        TRY(path_check(path, &below));
+        TRY(cgroup_path_check(path, &below));
         TRY(c->driver->stats(c, below, &stats));
         *out = stats;
         return NULL;

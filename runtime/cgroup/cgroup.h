@@ -130,3 +130,46 @@ struct cgroup_stats {
 };
 /* Errors: with error_errnum_of ENOENT or ENODEV where there is no such cgroup, or none any more. */
 MUST_CHECK struct error *cgroup_stats(struct cgroups *cgroups, const char *path, struct cgroup_stats *out);
+
+/* --- all that a cgroup counts, for monitoring: more files than cgroup_stats reads, each of them once --- */
+
+#define CGROUP_UNKNOWN UINT64_MAX /* a figure that this host, or this kernel, does not give */
+
+/* What went to and came from a block device, since the cgroup was made. */
+struct cgroup_device {
+        unsigned major, minor;
+        uint64_t read_bytes, written_bytes, reads, writes;
+};
+
+struct cgroup_hugepage_use {
+        char page_size[16]; /* "2MB" */
+        uint64_t usage_bytes, max_usage_bytes;
+};
+
+/* Owns devices and hugepages. The page faults come twice: of the cgroup alone, and with those below it. */
+struct cgroup_metrics {
+        uint64_t cpu_usage_ns, cpu_user_ns, cpu_system_ns, cfs_periods, cfs_throttled_periods,
+                cfs_throttled_ns;
+        uint64_t memory_usage_bytes, memory_working_set_bytes, memory_rss_bytes, memory_cache_bytes,
+                memory_mapped_bytes, memory_active_file_bytes, memory_inactive_file_bytes, memory_swap_bytes,
+                memory_kernel_bytes, memory_max_usage_bytes, memory_failures, oom_kills;
+        uint64_t page_faults, major_page_faults, all_page_faults, all_major_page_faults;
+        uint64_t threads, threads_max; /* threads_max: 0 is no limit */
+        struct cgroup_pressure cpu_pressure, memory_pressure, io_pressure;
+        struct cgroup_device *devices;
+        size_t n_devices;
+        struct cgroup_hugepage_use *hugepages;
+        size_t n_hugepages;
+};
+/* Errors: as cgroup_stats. */
+MUST_CHECK struct error *cgroup_metrics(struct cgroups *cgroups, const char *path,
+                                        struct cgroup_metrics *out);
+void cgroup_metrics_done(struct cgroup_metrics *metrics);
+
+/* The processes in a cgroup and below it, and what they have open. CGROUP_UNKNOWN where it is more than is counted. */
+struct cgroup_processes {
+        uint64_t processes, descriptors, sockets;
+};
+/* Errors: as cgroup_stats. */
+MUST_CHECK struct error *cgroup_processes(struct cgroups *cgroups, const char *path,
+                                          struct cgroup_processes *out);

@@ -38,6 +38,10 @@ extern const struct cgroup_driver cgroup_v1_driver, cgroup_v2_driver;
 /* The hierarchy that has a controller, or NULL. On v2 always the one. */
 const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller);
 
+/* The path without its slash, when it is one of ours to use: absolute, no "." or "..", nothing empty. Errors:
+ * INVALID_ARGUMENT. */
+MUST_CHECK struct error *cgroup_path_check(const char *path, const char **out);
+
 /* Files of a cgroup. put: INTERNAL "PATH/FILE: ...". read: the text (at most a page) into text. number: "max" and what is
  * not a number are UINT64_MAX. */
 MUST_CHECK struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file,
@@ -58,6 +62,18 @@ MUST_CHECK struct error *cgroup_limit_read(const struct hierarchy *h, const char
                                            uint64_t *out);
 /* A *.pressure file's text. What is no such text leaves has false. */
 void cgroup_pressure_parse(const char *text, struct cgroup_pressure *out);
+
+/* --- metrics.c --- */
+/* The path without its slash of a cgroup that is there. Errors: as cgroup_stats; INVALID_ARGUMENT. */
+MUST_CHECK struct error *cgroup_find(const struct cgroups *c, const char *path, const char **out);
+/* The number behind "key " as cgroup_keyed finds it; CGROUP_UNKNOWN when it is not there. */
+uint64_t cgroup_figure(const char *text, const char *key);
+/* v1 blkio.throttle.io_service_bytes_recursive (bytes) and io_serviced_recursive (operations): "8:0 Read 4096". */
+void cgroup_io_v1_parse(const char *text, bool bytes, struct cgroup_metrics *out);
+/* v2 io.stat: "8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0". */
+void cgroup_io_v2_parse(const char *text, struct cgroup_metrics *out);
+/* memory.stat of either version into the figures that come from it; usage_bytes must be set. */
+void cgroup_memory_stat_parse(const char *text, bool v2, struct cgroup_metrics *out);
 
 /* --- convert.c: CRI's numbers to v2's. Source: KEP-2254, and the curve that runc, crun and systemd have agreed on --- */
 uint64_t cgroup_weight_of_shares(int64_t shares); /* 2..262144 to 1..10000, 1024 to 100 */

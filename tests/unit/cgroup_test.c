@@ -53,6 +53,82 @@ static void device_programs_are_built_within_bounds(void **state)
         assert_int_equal(device_bpf_build(many, 16, insns, 64), 0);
 }
 
+static void memory_stat_of_either_version_is_read(void **state)
+{
+        (void) state;
+        struct cgroup_metrics m = { .memory_usage_bytes = 1000, .memory_swap_bytes = CGROUP_UNKNOWN };
+        cgroup_memory_stat_parse("cache 1\nrss 2\nmapped_file 3\npgfault 4\npgmajfault 5\ntotal_cache 10\n"
+                                 "total_rss 20\ntotal_mapped_file 30\ntotal_pgfault 40\ntotal_pgmajfault 50\n"
+                                 "total_swap 60\ntotal_inactive_file 70\ntotal_active_file 80\n",
+                                 false, &m);
+        assert_int_equal(m.memory_cache_bytes, 10);
+        assert_int_equal(m.memory_rss_bytes, 20);
+        assert_int_equal(m.memory_mapped_bytes, 30);
+        assert_int_equal(m.page_faults, 4);
+        assert_int_equal(m.major_page_faults, 5);
+        assert_int_equal(m.all_page_faults, 40);
+        assert_int_equal(m.all_major_page_faults, 50);
+        assert_int_equal(m.memory_swap_bytes, 60);
+        assert_int_equal(m.memory_active_file_bytes, 80);
+        assert_int_equal(m.memory_working_set_bytes, 930);
+        m = (struct cgroup_metrics){ .memory_usage_bytes = 50, .memory_swap_bytes = CGROUP_UNKNOWN };
+        cgroup_memory_stat_parse("anon 1\nfile 2\nkernel_stack 3\npagetables 4\nslab 5\nfile_mapped 6\n"
+                                 "inactive_file 70\npgfault 8\npgmajfault 9",
+                                 true, &m);
+        assert_int_equal(m.memory_rss_bytes, 1);
+        assert_int_equal(m.memory_cache_bytes, 2);
+        assert_int_equal(m.memory_kernel_bytes, 12); /* the pieces, where there is no sum */
+        assert_int_equal(m.memory_mapped_bytes, 6);
+        assert_int_equal(m.all_page_faults, 8);
+        assert_int_equal(m.all_major_page_faults, 9);
+        assert_int_equal(m.memory_working_set_bytes, 0);
+        assert_true(m.memory_active_file_bytes == CGROUP_UNKNOWN && m.memory_swap_bytes == CGROUP_UNKNOWN);
+        cgroup_memory_stat_parse("kernel 100\nkernel_stack 3\n", true, &m);
+        assert_int_equal(m.memory_kernel_bytes, 100);
+}
+
+static void block_devices_of_either_version_are_read(void **state)
+{
+        (void) state;
+        struct cgroup_metrics m = { .n_devices = 0 };
+        cgroup_io_v1_parse(
+                "8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 1\n8:0 Total 12288\n259:1 Read 7\nTotal 12295\n",
+                true, &m);
+        cgroup_io_v1_parse("8:0 Read 1\n8:0 Write 2\n7:3 Write 5\nTotal 8\n", false, &m);
+        assert_int_equal(m.n_devices, 3);
+        assert_int_equal(m.devices[0].major, 8);
+        assert_int_equal(m.devices[0].read_bytes, 4096);
+        assert_int_equal(m.devices[0].written_bytes, 8192);
+        assert_int_equal(m.devices[0].reads, 1);
+        assert_int_equal(m.devices[0].writes, 2);
+        assert_int_equal(m.devices[1].read_bytes, 7);
+        assert_int_equal(m.devices[2].minor, 3);
+        assert_int_equal(m.devices[2].writes, 5);
+        cgroup_metrics_done(&m);
+        m = (struct cgroup_metrics){ .n_devices = 0 };
+        /* The second has only what an io controller of another kind counts; the third is cut short. */
+        cgroup_io_v2_parse(
+                "254:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=30 dios=3\n254:16 cost.usage=5\n8:0 rbytes",
+                &m);
+        assert_int_equal(m.n_devices, 3);
+        assert_int_equal(m.devices[0].read_bytes, 10);
+        assert_int_equal(m.devices[0].written_bytes, 20);
+        assert_int_equal(m.devices[0].reads, 1);
+        assert_int_equal(m.devices[0].writes, 2);
+        assert_int_equal(m.devices[1].minor, 16);
+        assert_int_equal(m.devices[1].read_bytes, 0);
+        assert_int_equal(m.devices[2].read_bytes, 0);
+        cgroup_metrics_done(&m);
+        m = (struct cgroup_metrics){ .n_devices = 0 };
+        static const char *const nothing[] = { "", "\n\n", "Total 0\n", "x", "8:", ":", "8:0" };
+        for (size_t i = 0; i < LENGTH(nothing); i++) {
+                cgroup_io_v1_parse(nothing[i], true, &m);
+                if (strcmp(nothing[i], "8:0") != 0)
+                        cgroup_io_v2_parse(nothing[i], &m);
+        }
+        assert_int_equal(m.n_devices, 0);
+}
+
 struct place {
         struct cgroups *cgroups;
         char path[64], parent[32];
@@ -188,6 +264,45 @@ static void everything_in_it_is_killed(void **dir)
         place_close(&p);
 }
 
+static void what_it_counts_and_holds_is_told(void **dir)
+{
+        struct place p;
+        struct process process;
+        struct cgroup_metrics m;
+        struct cgroup_processes processes = { .processes = 0 };
+        struct wait wait = wait_of_ms(5000);
+        int status = 0;
+        place_open(&p, *dir);
+        struct error *gone = cgroup_metrics(p.cgroups, p.path, &m);
+        assert_int_equal(error_errnum_of(gone), ENOENT);
+        error_free(gone);
+        gone = cgroup_processes(p.cgroups, p.path, &processes);
+        assert_int_equal(error_errnum_of(gone), ENOENT);
+        error_free(gone);
+        assert_fails(ERROR_INVALID_ARGUMENT, "not a cgroup path", cgroup_metrics(p.cgroups, "/../x", &m));
+        const struct cgroup_limits limits = { .pids_limit = 23 };
+        assert_ok(cgroup_make(p.cgroups, p.path, &limits));
+        spawn_in(&p, "sleep 1000 & sleep 1000 & read x < /etc/passwd; wait", &process);
+        for (int i = 0; i < 500 && processes.processes != 3; i++) {
+                assert_ok(cgroup_processes(p.cgroups, p.path, &processes));
+                (void) usleep(10000);
+        }
+        assert_int_equal(processes.processes, 3);
+        assert_true(processes.descriptors >= 9 && processes.descriptors != CGROUP_UNKNOWN);
+        assert_ok(cgroup_metrics(p.cgroups, p.path, &m));
+        assert_int_equal(m.threads, 3);
+        assert_int_equal(m.threads_max, 23);
+        assert_true(m.cpu_usage_ns > 0 && m.cpu_usage_ns != CGROUP_UNKNOWN);
+        assert_true(m.memory_usage_bytes > 0 && m.memory_usage_bytes != CGROUP_UNKNOWN);
+        assert_true(m.page_faults > 0 && m.page_faults != CGROUP_UNKNOWN);
+        assert_int_equal(m.oom_kills, 0);
+        cgroup_metrics_done(&m);
+        assert_ok(cgroup_kill(p.cgroups, p.path));
+        assert_ok(process_wait(&process, &wait, &status));
+        assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
+        place_close(&p);
+}
+
 static int run_in(struct place *p, const char *script)
 {
         struct process process;
@@ -237,7 +352,9 @@ static void bad_paths_are_refused(void **dir)
         assert_fails(ERROR_FAILED_PRECONDITION, "no cgroup hierarchy", cgroups_open("/proc", NULL, &none));
 }
 
-UNIT_MAIN(TEST(shares_become_weights), TEST(swap_is_what_is_left_of_both),
-          TEST(device_programs_are_built_within_bounds), IN_TMPDIR(limits_are_set_and_all_is_removed),
-          IN_TMPDIR(parents_that_were_there_stay), IN_TMPDIR(everything_in_it_is_killed),
-          IN_TMPDIR(devices_are_denied_by_default), IN_TMPDIR(bad_paths_are_refused))
+UNIT_MAIN(TEST(memory_stat_of_either_version_is_read), TEST(block_devices_of_either_version_are_read),
+          IN_TMPDIR(what_it_counts_and_holds_is_told), TEST(shares_become_weights),
+          TEST(swap_is_what_is_left_of_both), TEST(device_programs_are_built_within_bounds),
+          IN_TMPDIR(limits_are_set_and_all_is_removed), IN_TMPDIR(parents_that_were_there_stay),
+          IN_TMPDIR(everything_in_it_is_killed), IN_TMPDIR(devices_are_denied_by_default),
+          IN_TMPDIR(bad_paths_are_refused))
