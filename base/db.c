@@ -398,14 +398,22 @@ void db_free(struct db *db)
         free(db);
 }
 
+/* With the statements' lock: what connection_open notes of a full disk is theirs. */
+static struct error *checkpointer_open(struct db *db)
+{
+        _cleanup_(db_unlock) struct db *locked = db_lock(db);
+        bool was_full = locked->was_full;
+        struct error *e = connection_open(locked, locked->path, &locked->checkpointer);
+        locked->was_full = was_full;
+        TRY_WRAP(e, "checkpoint %s", locked->path);
+        (void) sqlite3_busy_timeout(locked->checkpointer, BUSY_TIMEOUT_MS);
+        return NULL;
+}
+
 static struct error *checkpoint_locked(struct db *db)
 {
-        if (!db->checkpointer) {
-                bool ignored = db->was_full;
-                TRY_WRAP(connection_open(db, db->path, &db->checkpointer), "checkpoint %s", db->path);
-                db->was_full = ignored;
-                (void) sqlite3_busy_timeout(db->checkpointer, BUSY_TIMEOUT_MS);
-        }
+        if (!db->checkpointer)
+                TRY(checkpointer_open(db));
         int status = sqlite3_wal_checkpoint_v2(db->checkpointer, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
         if (status != SQLITE_OK && (status & 0xff) != SQLITE_BUSY) /* busy: a writer was quicker, next time */
                 return error_new((status & 0xff) == SQLITE_FULL ? ERROR_RESOURCE_EXHAUSTED : ERROR_INTERNAL,

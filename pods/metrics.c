@@ -42,6 +42,7 @@ struct gathering {
 struct container_metrics {
         struct container *c; /* a reference */
         Cri__ContainerMetrics message;
+        struct cgroup_metrics read; /* labels point into it */
         struct metric_list list;
 };
 
@@ -251,9 +252,10 @@ static void add_spec(struct metric_list *list, const struct container_now *now)
         metric_add(list, METRIC_SPEC_MEMORY_RESERVATION, (uint64_t) now->memory_min_bytes);
 }
 
-static void container_add(struct gathering *g, struct container_metrics *cm, const struct cgroup_metrics *m,
+static void container_add(struct gathering *g, struct container_metrics *cm,
                           const struct cgroup_processes *processes, const struct container_now *now)
 {
+        const struct cgroup_metrics *m = &cm->read;
         struct metric_list *list = &cm->list;
         metric_add(list, METRIC_LAST_SEEN, (uint64_t) g->wall_ns / NS_A_SECOND);
         metric_add(list, METRIC_START_TIME, (uint64_t) now->started_ns / NS_A_SECOND);
@@ -293,10 +295,9 @@ static bool container_gather(struct gathering *g, struct container_metrics *cm)
         struct container *c = cm->c;
         struct container_now now = container_now(c);
         struct cgroup_processes processes;
-        struct cgroup_metrics m;
         if (!now.running)
                 return false;
-        struct error *e = container_read(g, c, &m, &processes);
+        struct error *e = container_read(g, c, &cm->read, &processes);
         if (e) {
                 if (error_errnum_of(e) == ENOENT || error_errnum_of(e) == ENODEV)
                         error_ignore(e);
@@ -305,9 +306,8 @@ static bool container_gather(struct gathering *g, struct container_metrics *cm)
                 return false;
         }
         base_labels_of(c->pod, c, &cm->list.base);
-        container_add(g, cm, &m, &processes, &now);
+        container_add(g, cm, &processes, &now);
         metric_list_finish(&cm->list);
-        cgroup_metrics_done(&m);
         cm->message = (Cri__ContainerMetrics) CRI__CONTAINER_METRICS__INIT;
         cm->message.container_id = c->id;
         cm->message.metrics = cm->list.messages;
@@ -367,6 +367,7 @@ static void pods_done(struct pod_metrics *parts, size_t n)
         for (size_t i = 0; i < n; i++) {
                 for (size_t k = 0; k < parts[i].n_containers; k++) {
                         metric_list_done(&parts[i].containers[k].list);
+                        cgroup_metrics_done(&parts[i].containers[k].read);
                         container_unref(parts[i].containers[k].c);
                 }
                 metric_list_done(&parts[i].list);
