@@ -221,6 +221,17 @@ bool cgroups_is_v2(const struct cgroups *c)
 
 /* --- files --- */
 
+struct error *cgroup_open(const struct hierarchy *h, const char *path, const char *file, int flags,
+                          int *out_fd)
+{
+        _cleanup_(freep) char *name = format_string("%s%s%s", path, *file ? "/" : "", file);
+        int fd = openat(h->fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_errno(errno, "open %s/%s", h->mount, name);
+        *out_fd = fd;
+        return NULL;
+}
+
 struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file, const char *text)
 {
         if (!h)
@@ -388,17 +399,6 @@ void cgroup_entry_done(struct cgroup_entry *entry)
         entry->n = 0;
 }
 
-static struct error *open_below(const struct hierarchy *h, const char *path, const char *file, int flags,
-                                int *out_fd)
-{
-        _cleanup_(freep) char *name = format_string("%s%s%s", path, *file ? "/" : "", file);
-        int fd = openat(h->fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return error_errno(errno, "open %s/%s", h->mount, name);
-        *out_fd = fd;
-        return NULL;
-}
-
 struct error *cgroup_oom_open(struct cgroups *c, const char *path, int *out_fd)
 {
         const char *below;
@@ -406,7 +406,7 @@ struct error *cgroup_oom_open(struct cgroups *c, const char *path, int *out_fd)
         TRY(path_check(path, &below));
         if (!h)
                 return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller memory");
-        return open_below(h, below, c->driver->oom_file, O_RDONLY, out_fd);
+        return cgroup_open(h, below, c->driver->oom_file, O_RDONLY, out_fd);
 }
 
 struct error *cgroup_oom_event(struct cgroups *c, const char *path, int oom_fd, int *out_fd)
@@ -430,32 +430,34 @@ struct error *cgroup_tree_open(struct cgroups *c, const char *path, int *out_fd)
 {
         const char *below;
         TRY(path_check(path, &below));
-        return open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, out_fd);
+        return cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, out_fd);
 }
 
-static struct error *view_add(const struct hierarchy *h, const char *below, struct cgroup_views *views)
+static struct error *view_add(const struct hierarchy *h, const char *below, bool readonly,
+                              struct cgroup_views *views)
 {
         struct cgroup_view *view = &views->views[views->n];
         const char *name = strrchr(h->mount, '/');
         TRY(mount_clone(h->fd, *below ? below : ".", false, &view->fd));
         views->n++;
         (void) snprintf(view->name, sizeof(view->name), "%s", name ? name + 1 : h->mount);
-        return mount_attributes(view->fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0,
-                                MS_PRIVATE, false);
+        uint64_t safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        return mount_attributes(view->fd, safe | (readonly ? MOUNT_ATTR_RDONLY : 0U), 0, MS_PRIVATE, false);
 }
 
-struct error *cgroup_views_open(struct cgroups *c, const char *path, bool whole, struct cgroup_views *out)
+struct error *cgroup_views_open(struct cgroups *c, const char *path, bool whole, bool readonly,
+                                struct cgroup_views *out)
 {
         const char *below;
         struct cgroup_views views = { .n = 0 };
         struct error *e = NULL;
         TRY(path_check(path, &below));
         if (cgroups_is_v2(c) && whole) {
-                e = view_add(&c->hierarchies[0], "", &views);
+                e = view_add(&c->hierarchies[0], "", readonly, &views);
                 views.views[0].name[0] = '\0';
         }
         for (size_t i = 0; !cgroups_is_v2(c) && !e && i < c->n; i++)
-                e = view_add(&c->hierarchies[i], below, &views);
+                e = view_add(&c->hierarchies[i], below, readonly, &views);
         if (e)
                 cgroup_views_done(&views);
         else
@@ -477,7 +479,7 @@ struct error *cgroup_kill(struct cgroups *c, const char *path)
         const char *below;
         _cleanup_(closep) int fd = -1;
         TRY(path_check(path, &below));
-        struct error *e = open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
+        struct error *e = cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
         if (e && error_errnum_of(e) == ENOENT) {
                 error_free(e);
                 return NULL;

@@ -87,9 +87,9 @@ MUST_CHECK struct error *cgroup_oom_event(struct cgroups *cgroups, const char *p
  * v2 its directory, v1 that of the freezer (whose `tasks` file is then the first of struct cgroup_entry). */
 MUST_CHECK struct error *cgroup_tree_open(struct cgroups *cgroups, const char *path, int *out_fd);
 
-/* The cgroup's own directories as detached mounts, for a view inside a container: on v1 one a hierarchy, read-only, with
- * the name that it has below /sys/fs/cgroup ("cpu,cpuacct"); on v2 none (the container mounts cgroup2 itself in its
- * cgroup namespace) unless whole: then the whole hierarchy as "". Owned by *out. */
+/* The cgroup's own directories as detached mounts, for a view inside a container: on v1 one a hierarchy, with the name
+ * that it has below /sys/fs/cgroup ("cpu,cpuacct"); on v2 none (the container mounts cgroup2 itself in its cgroup
+ * namespace) unless whole: then the whole hierarchy as "". Owned by *out. */
 struct cgroup_views {
         struct cgroup_view {
                 char name[64];
@@ -98,7 +98,7 @@ struct cgroup_views {
         size_t n;
 };
 MUST_CHECK struct error *cgroup_views_open(struct cgroups *cgroups, const char *path, bool whole,
-                                           struct cgroup_views *out);
+                                           bool readonly, struct cgroup_views *out);
 void cgroup_views_done(struct cgroup_views *views);
 
 /* SIGKILL to everything in the cgroup and below (cgroup.kill on v2; freeze, signal, thaw on v1). Succeeds when it is

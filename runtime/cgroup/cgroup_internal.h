@@ -38,6 +38,10 @@ extern const struct cgroup_driver cgroup_v1_driver, cgroup_v2_driver;
 /* The hierarchy that has a controller, or NULL. On v2 always the one. */
 const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller);
 
+/* file "": the directory itself. flags as openat's. */
+MUST_CHECK struct error *cgroup_open(const struct hierarchy *h, const char *path, const char *file, int flags,
+                                     int *out_fd);
+
 /* Files of a cgroup. put: INTERNAL "PATH/FILE: ...". read: the text (at most a page) into text. number: "max" and what is
  * not a number are UINT64_MAX. */
 MUST_CHECK struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file,
