@@ -1,5 +1,6 @@
 #include "base/clock.h"
 #include "base/mount.h"
+#include "base/socket.h"
 #include "runtime/native/call.h"
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -236,8 +237,10 @@ static struct error *cgroup_fds_add(struct parcel *p, struct cgroups *cgroups, c
         return oom_add(p, cgroups, path, m);
 }
 
+/* rootfs_fd: the end of a socket on which the process will get its root filesystem. */
 static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec,
-                                 const struct runtime_start *start, struct container_message *m)
+                                 const struct runtime_start *start, int rootfs_fd,
+                                 struct container_message *m)
 {
         *m = (struct container_message){ .spec = *spec,
                                          .log = PROTOCOL_NO_FD,
@@ -245,7 +248,7 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
                                          .oom_event = PROTOCOL_NO_FD,
                                          .tree = PROTOCOL_NO_FD,
                                          .log_line_max_bytes = start->log_line_max_bytes };
-        TRY(parcel_lend(p, start->rootfs_fd, &m->rootfs));
+        TRY(parcel_lend(p, rootfs_fd, &m->rootfs));
         if (start->log_fd >= 0)
                 TRY(parcel_lend(p, start->log_fd, &m->log));
         TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
@@ -342,19 +345,64 @@ static struct error *start_answer(int fd, const struct container_message *m, con
         return start_failed(&answer, m, ending);
 }
 
+/* The way on which the root filesystem goes to the process, and what goes. */
+struct rootfs {
+        int ours, its, mount_fd; /* mount_fd: -1 until it is mounted */
+};
+
+static void rootfs_done(struct rootfs *rootfs)
+{
+        closep(&rootfs->ours);
+        closep(&rootfs->its);
+        closep(&rootfs->mount_fd);
+}
+
+static struct error *rootfs_open(struct rootfs *rootfs)
+{
+        int ends[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+                return error_errno(errno, "socketpair");
+        rootfs->ours = ends[0];
+        rootfs->its = ends[1];
+        return NULL;
+}
+
+static struct error *rootfs_send(struct rootfs *rootfs, const struct runtime_start *start,
+                                 const struct wait *wait)
+{
+        if (rootfs->mount_fd < 0)
+                TRY(start->rootfs(start->rootfs_context, &rootfs->mount_fd));
+        return socket_send(rootfs->ours, "", 1, &rootfs->mount_fd, 1, wait);
+}
+
+struct starting {
+        struct runtime_pod *pod;
+        const struct runtime_start *start;
+        struct parcel parcel;
+        struct container_message message;
+        struct rootfs rootfs;
+};
+
+/* *ending: one of that id is there still. */
+static struct error *start_once(struct starting *s, const struct wait *wait, pid_t *pid,
+                                int64_t *started_wall_ns, bool *ending)
+{
+        _cleanup_(closep) int fd = -1;
+        TRY(call_open(s->pod, wait, &fd));
+        TRY(start_send(fd, &s->parcel, &s->message, wait));
+        TRY(rootfs_send(&s->rootfs, s->start, wait));
+        return start_answer(fd, &s->message, wait, pid, started_wall_ns, ending);
+}
+
 /* A skiffd that was killed during a start has left a process that the supervisor is ending; the next start, of the skiffd
  * that came after it, may be faster than that end. Nothing tells of it. */
-static struct error *start_patiently(struct runtime_pod *pod, const struct parcel *p,
-                                     const struct container_message *m, const struct wait *wait, pid_t *pid,
+static struct error *start_patiently(struct starting *s, const struct wait *wait, pid_t *pid,
                                      int64_t *started_wall_ns)
 {
         int64_t until_ns = clock_monotonic_ns() + ENDING_MAX_NS;
         for (;;) {
-                _cleanup_(closep) int fd = -1;
                 bool ending = false;
-                TRY(call_open(pod, wait, &fd));
-                TRY(start_send(fd, p, m, wait));
-                struct error *e = start_answer(fd, m, wait, pid, started_wall_ns, &ending);
+                struct error *e = start_once(s, wait, pid, started_wall_ns, &ending);
                 if (!ending || clock_monotonic_ns() > until_ns)
                         return e;
                 error_free(e);
@@ -362,16 +410,22 @@ static struct error *start_patiently(struct runtime_pod *pod, const struct parce
         }
 }
 
+static void starting_done(struct starting *s)
+{
+        parcel_done(&s->parcel);
+        rootfs_done(&s->rootfs);
+}
+
 struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
                                       const struct runtime_start *start, const struct wait *wait, pid_t *pid,
                                       int64_t *started_wall_ns)
 {
-        _cleanup_(parcel_done) struct parcel parcel = { .n = 0 };
-        struct container_message message;
+        _cleanup_(starting_done) struct starting s = { .pod = pod, .start = start, .rootfs = { -1, -1, -1 } };
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
-        TRY(parcel_fill(&parcel, pod->runtime->cgroups, spec, start, &message));
-        return start_patiently(pod, &parcel, &message, wait, pid, started_wall_ns);
+        TRY(rootfs_open(&s.rootfs));
+        TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.rootfs.its, &s.message));
+        return start_patiently(&s, wait, pid, started_wall_ns);
 }
 
 /* --- what is asked of one that runs --- */

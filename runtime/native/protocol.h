@@ -146,6 +146,7 @@ void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out);
  * it, strings point into the bytes and arrays are freed by container_message_done. */
 struct container_message {
         struct container_spec spec; /* source_fd: an index until the caller resolves it */
+        /* Indexes of descriptors. rootfs: a socket on which the mount comes when it is ready, to the process itself */
         uint32_t rootfs, log, oom, oom_event, tree;
         bool entry_is_v2_directory;
         uint32_t entries[CGROUP_ENTRY_MAX];

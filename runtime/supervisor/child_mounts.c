@@ -1,3 +1,4 @@
+#include "base/socket.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/sys.h"
 #include <linux/magic.h>
@@ -262,9 +263,25 @@ static void mount_one(const struct child *child, size_t i, struct taken *taken)
         }
 }
 
+/* Comes from skiffd, which mounted it meanwhile; the end of the socket says that it gave up. */
+static int rootfs_receive(const struct child *child)
+{
+        static const struct wait for_ever = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
+        int socket_fd = child->fds[child->message->rootfs], fd = -1;
+        char byte;
+        size_t len_bytes = 0, n_fds = 1;
+        struct error *e = socket_receive(socket_fd, &byte, 1, &len_bytes, &fd, &n_fds, &for_ever);
+        if (e || n_fds != 1) {
+                errno = e ? error_errnum_of(e) : ECANCELED;
+                child_fail(child, STAGE_ROOTFS, 0);
+        }
+        (void) close(socket_fd);
+        return fd;
+}
+
 static void rootfs_enter(const struct child *child, struct taken *taken)
 {
-        int rootfs_fd = child->fds[child->message->rootfs];
+        int rootfs_fd = rootfs_receive(child);
         taken->tree_fd = -1;
         taken->shm_fd = sys_open_tree(AT_FDCWD, "/shm", OPEN_TREE_CLONE);
         taken->null_fd = sys_open_tree(AT_FDCWD, "/null", OPEN_TREE_CLONE);
