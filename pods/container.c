@@ -89,7 +89,7 @@ static struct error *make_cgroup(void *object, const struct wait *wait)
         _cleanup_(spec_limits_done) struct cgroup_limits limits = { 0 };
         (void) wait;
         TRY(spec_limits(spec_resources_of(c), &limits));
-        TRY_WRAP(cgroup_make(cgroups, c->cgroup_path, &limits), "resources");
+        TRY_WRAP(cgroup_make(cgroups, c->cgroup_path, CGROUP_CONTAINER, &limits), "resources");
         return cgroup_devices(cgroups, c->cgroup_path, c->spec->device_rules, c->spec->n_device_rules,
                               c->spec->all_devices);
 }

@@ -177,14 +177,16 @@ static struct error *v1_devices(struct cgroups *c, const char *path, const struc
         return device_rules_write(fds, rules, n);
 }
 
-static struct error *v1_entry(struct cgroups *c, const char *path, struct cgroup_entry *out)
+static struct error *v1_entry(struct cgroups *c, const char *path, enum cgroup_kind kind,
+                              struct cgroup_entry *out)
 {
+        const char *slash = strrchr(path, '/');
+        _cleanup_(freep) char *parent = slash ? dup_bytes(path, (size_t) (slash - path)) : dup_string(".");
         for (size_t i = 0; i < c->n; i++) {
-                _cleanup_(freep) char *name = format_string("%s/tasks", path);
-                int fd = openat(c->hierarchies[i].fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-                if (fd < 0)
-                        return error_errno(errno, "open %s/%s", c->hierarchies[i].mount, name);
-                out->fds[out->n++] = fd;
+                const struct hierarchy *h = &c->hierarchies[i];
+                bool own = kind == CGROUP_CONTAINER || h->has_sandboxes;
+                TRY(cgroup_open(h, own ? path : parent, "tasks", O_WRONLY, &out->fds[out->n]));
+                out->n++;
         }
         return NULL;
 }

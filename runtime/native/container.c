@@ -230,7 +230,7 @@ static struct error *cgroup_fds_add(struct parcel *p, struct cgroups *cgroups, c
         _cleanup_(closep) int tree_fd = -1;
         if (!path)
                 return NULL;
-        TRY(cgroup_entry_open(cgroups, path, &entry));
+        TRY(cgroup_entry_open(cgroups, path, CGROUP_CONTAINER, &entry));
         TRY(entries_add(p, &entry, m));
         TRY(cgroup_tree_open(cgroups, path, &tree_fd));
         TRY(parcel_add(p, &tree_fd, &m->tree));

@@ -211,7 +211,7 @@ static struct error *parents_make(const struct plan *plan, const char *dir, stru
         _cleanup_(freep) char *notes = format_string("%s/cgroups", dir);
         TRY(cgroups_open("/sys/fs/cgroup", notes, out));
         for (size_t t = 0; t < plan->n_targets; t++)
-                TRY(cgroup_make(*out, plan->targets[t].cgroup_parent, NULL));
+                TRY(cgroup_make(*out, plan->targets[t].cgroup_parent, CGROUP_CONTAINER, NULL));
         return NULL;
 }
 

@@ -111,7 +111,7 @@ void pod_up(struct fixture *f, struct pod_spec spec)
         spec.id = "pod";
         spec.dir_fd = f->dir_fd;
         spec.cgroup_path = path;
-        assert_ok(cgroup_make(f->cgroups, path, NULL));
+        assert_ok(cgroup_make(f->cgroups, path, CGROUP_SANDBOX, NULL));
         assert_ok(runtime_pod_start(f->runtime, &spec, &f->wait, &f->pod));
         assert_ok(runtime_pod_commit(f->pod, &f->wait));
 }
@@ -210,7 +210,7 @@ struct error *container_try(struct fixture *f, const struct container_spec *spec
         _cleanup_(closep) int log_fd = -1;
         pid_t pid = 0;
         int64_t started = 0;
-        TRY(cgroup_make(f->cgroups, spec->cgroup_path, &spec->limits));
+        TRY(cgroup_make(f->cgroups, spec->cgroup_path, CGROUP_CONTAINER, &spec->limits));
         TRY(cgroup_devices(f->cgroups, spec->cgroup_path, spec->device_rules, spec->n_device_rules,
                            spec->all_devices));
         log_fd = openat(f->dir_fd, spec->id, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
