@@ -242,7 +242,7 @@ struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *
         struct process process = { .pid_fd = -1 };
         int ends[2];
         if (spec->cgroup_path)
-                TRY(cgroup_entry_open(runtime->cgroups, spec->cgroup_path, &entry));
+                TRY(cgroup_entry_open(runtime->cgroups, spec->cgroup_path, CGROUP_SANDBOX, &entry));
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
                 return error_errno(errno, "socketpair");
         pod->event_fd = ends[0];
