@@ -120,7 +120,7 @@ static IN_CHILD int child_main(void *argument)
                         (void) execve(child->start->path, child->argv, child->env);
                 (void) child_fail(child, STAGE_EXEC);
         }
-        return 127; /* the exit code: what ends this thread of execution is the caller's _exit or clone's */
+        return 127; /* the exit code: what ends this thread of execution is the caller's to do */
 }
 
 /* --- in the parent --- */
@@ -167,8 +167,10 @@ __attribute__((noinline)) IN_CHILD static pid_t clone_as_vfork(struct child *chi
 #else
 #error "clone3 as vfork is not written for this architecture"
 #endif
-        if (result == 0)
-                _exit(child_main(child));
+        if (result == 0) { /* TSan's _exit, too, would note something in the parent's memory */
+                (void) syscall(SYS_exit_group, child_main(child));
+                __builtin_unreachable();
+        }
         if (result < 0)
                 errno = (int) -result;
         return result < 0 ? -1 : (pid_t) result;

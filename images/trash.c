@@ -107,8 +107,11 @@ struct error *trash_put(struct trash *trash, int dir_fd, const char *name)
 {
         char unique[ID_LEN + 1];
         id_make(unique);
-        if (renameat(dir_fd, name, trash->fd, unique) < 0 && errno != ENOENT)
-                return error_errno(errno, "move %s to the trash", name);
+        int errnum = renameat(dir_fd, name, trash->fd, unique) < 0 ? errno : 0;
+        if (errnum == ENOSPC || errnum == EDQUOT) /* a directory with many names needs a block for one more */
+                return file_remove_tree(dir_fd, name);
+        if (errnum && errnum != ENOENT)
+                return error_errno(errnum, "move %s to the trash", name);
         trash_wake(trash);
         return NULL;
 }

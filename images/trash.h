@@ -13,7 +13,8 @@ MUST_CHECK struct error *trash_open(int root_fd, void (*chore)(void *context), v
 void trash_free(struct trash *trash); /* ends the thread; what is left is emptied at the next start */
 DEFINE_FREEP(struct trash, trash_free)
 
-/* Moves name below dir_fd (of the same filesystem) there. Succeeds where there is none. */
+/* Moves name below dir_fd (of the same filesystem) there; on a disk that has no room even for that it is removed at once.
+ * Succeeds where there is none. */
 MUST_CHECK struct error *trash_put(struct trash *trash, int dir_fd, const char *name);
 
 void trash_wake(struct trash *trash); /* the chore soon */

@@ -24,9 +24,9 @@ def small(tmp_path, archive):
     subprocess.run(["umount", daemon.root], check=True)
 
 
-def fill(path):
+def fill(path, name="filler"):
     """Takes all that is left, to the last byte."""
-    with open(path / "filler", "wb", buffering=0) as file:
+    with open(path / name, "wb", buffering=0) as file:
         size = 1 << 20
         while size:
             try:
@@ -73,6 +73,29 @@ def test_making_fails_on_a_full_disk_with_a_sentence_and_leaves_nothing(small):
     assert len(small.files()) == len(made) + 1
     small.remove_pod(pod)
     os.unlink(small.root / "filler")
+
+
+def test_a_trash_without_room_for_one_more_name_holds_nothing_up(small):
+    before = small.census()
+    pod = small.run_pod(name="pod", host_network=True)
+    container = small.run(pod, ["sleep", "1000"])
+    fill(small.root)
+    os.unlink(small.root / "pods.db.ballast")
+    fill(small.root, "second")
+    # What cannot be removed, until its directory would need another block.
+    stuck = []
+    with pytest.raises(OSError):
+        for i in range(10000):
+            stuck.append(small.root / "trash" / f"{i:064}")
+            stuck[-1].touch()
+    subprocess.run(["chattr", "+i", *stuck[:-1]], check=True)
+    small.cri.RemoveContainer(container_id=container)
+    small.remove_pod(pod)
+    assert not list((small.root / "rootfs").iterdir())
+    subprocess.run(["chattr", "-i", *stuck[:-1]], check=True)
+    os.unlink(small.root / "filler")
+    os.unlink(small.root / "second")
+    small.assert_nothing_left(before)
 
 
 def test_an_import_into_a_full_disk_leaves_no_partial_layer(small, tmp_path):
