@@ -105,8 +105,8 @@ MUST_CHECK struct error *images_pull(struct images *images, const char *referenc
                                      const struct image_auth *auth, const struct pull_watcher *watcher,
                                      const struct wait *wait, char **out_id);
 
-/* Imports an OCI layout (tar) or docker archive, plain, gzip or zstd, from archive_fd (seekable, borrowed). name names
- * an image that the archive does not name (may be NULL). *out_ids: NULL-terminated ids, owned by the caller. Errors:
+/* Imports an OCI layout (tar) or docker archive, plain, gzip or zstd, from archive_fd (seekable, borrowed). name (may
+ * be NULL) is what its one image is called, whatever the archive calls it; INVALID_ARGUMENT if it has several. *out_ids: NULL-terminated ids, owned by the caller. Errors:
  * INVALID_ARGUMENT with the entry's name for a malformed or hostile archive, DATA_LOSS for a digest that does not
  * match, RESOURCE_EXHAUSTED for a full disk; nothing is left after any. */
 MUST_CHECK struct error *images_import(struct images *images, int archive_fd, const char *name,

@@ -139,16 +139,28 @@ static struct error *oci_layers(struct import *import, struct imported *image,
         return e;
 }
 
-/* The names that an index gives an image: a whole one, or a tag that goes with the name the caller gave. */
+/* A name that the caller gave stands in place of those that the archive has: then it may have one image only. */
+static struct error *check_name(const struct import *import, size_t n)
+{
+        if (!import->name || n <= 1)
+                return NULL;
+        return error_new(
+                ERROR_INVALID_ARGUMENT,
+                "the archive has %zu images, so one name is not enough: import it without a name and "
+                "they keep their own",
+                n);
+}
+
+/* The names that an index gives an image: a whole one, or a tag that says little without a repository. */
 static struct error *oci_names(struct import *import, struct imported *image, const struct descriptor *top)
 {
+        if (import->name)
+                return add_name(image, import->name, &top->digest);
         if (top->fullname)
                 return add_name(image, top->fullname, &top->digest);
         if (top->name && strpbrk(top->name, "/:"))
                 return add_name(image, top->name, &top->digest);
-        if (!import->name || import->n > 1)
-                return NULL;
-        return add_name(image, import->name, &top->digest);
+        return NULL;
 }
 
 static struct error *oci_image(struct import *import, const struct descriptor *top)
@@ -173,12 +185,25 @@ static struct error *oci_image(struct import *import, const struct descriptor *t
         return oci_layers(import, image, use);
 }
 
+/* `docker save a b` lists an image that has two names twice. */
+static bool is_first(const struct manifest *index, size_t i)
+{
+        for (size_t j = 0; j < i; j++)
+                if (digest_equal(&index->entries[j].digest, &index->entries[i].digest))
+                        return false;
+        return true;
+}
+
 static struct error *oci_layout(struct import *import, const struct buf *index_json)
 {
         _cleanup_(manifest_freep) struct manifest *index = NULL;
         TRY_WRAP(manifest_parse(index_json->bytes, index_json->len_bytes, NULL, &index), "index.json");
         if (index->kind != MANIFEST_INDEX)
                 return error_new(ERROR_INVALID_ARGUMENT, "index.json: not an index");
+        size_t n = 0;
+        for (size_t i = 0; i < index->n; i++)
+                n += manifest_platform_fits(&index->entries[i]) && is_first(index, i);
+        TRY(check_name(import, n));
         for (size_t i = 0; i < index->n; i++)
                 if (manifest_platform_fits(&index->entries[i]))
                         TRY(oci_image(import, &index->entries[i]));
@@ -209,9 +234,9 @@ static struct error *docker_image(struct import *import, const struct docker_ima
         struct imported *image = imported_add(import);
         TRY(install_config(import->puller, PULL_READ_FILE, from->config, has_digest ? &digest : NULL,
                            import->wait, &image->config, &image->diff_ids, &image->id));
-        for (char **tag = from->repo_tags; *tag; tag++)
+        for (char **tag = from->repo_tags; *tag && !import->name; tag++)
                 TRY(add_name(image, *tag, NULL));
-        if (!*from->repo_tags && import->name && import->n == 1)
+        if (import->name)
                 TRY(add_name(image, import->name, NULL));
         struct install_layer *list = NEW_ARRAY(struct install_layer, n);
         for (size_t i = 0; i < n; i++)
@@ -226,6 +251,8 @@ static struct error *docker_archive(struct import *import, const struct buf *man
         struct docker_image *images = NULL;
         size_t n = 0;
         struct error *e = docker_manifest_parse(manifest_json->bytes, manifest_json->len_bytes, &images, &n);
+        if (!e)
+                e = check_name(import, n);
         for (size_t i = 0; i < n && !e; i++)
                 e = docker_image(import, &images[i]);
         docker_images_free(images, n);
@@ -301,5 +328,5 @@ struct error *images_import(struct images *images, int archive_fd, const char *n
         /* What was whole but has no image goes, after all pins did. */
         error_ignore(
                 catalog_collect(images->catalog)); /* e is what went wrong; a later collection tries again */
-        return error_wrap(e, "import");
+        return e;
 }

@@ -1,14 +1,22 @@
 #include "cri/client/command.h"
+#include <string.h>
+
+/* skiffd's errors tell their story themselves. Those that gRPC makes here do not even say what was asked for. */
+static struct error *told(struct error *e, const char *method)
+{
+        if (strcmp(error_message(e), "Deadline Exceeded") == 0)
+                return error_wrap(e, "no answer to %s", method);
+        return error_code_of(e) == ERROR_CANCELLED ? error_wrap(e, "%s", method) : e;
+}
 
 static struct error *call(struct context *context, const ProtobufCServiceDescriptor *service,
                           const char *method, const void *request, int64_t timeout_ms, void *answer)
 {
         if (!context->client)
                 TRY(client_open(context->endpoint, &context->client));
-        TRY_WRAP(client_call(context->client, service, method, request, timeout_ms, context->interrupted,
-                             answer),
-                 "%s", method);
-        return NULL;
+        struct error *e = client_call(context->client, service, method, request, timeout_ms,
+                                      context->interrupted, answer);
+        return e ? told(e, method) : NULL;
 }
 
 struct error *runtime_call(struct context *context, const char *method, const void *request,
@@ -37,8 +45,7 @@ struct error *admin_stream(struct context *context, const char *method, const vo
 {
         if (!context->client)
                 TRY(client_open(context->endpoint, &context->client));
-        TRY_WRAP(client_stream(context->client, &admin__admin__descriptor, method, request,
-                               context->interrupted, taker),
-                 "%s", method);
-        return NULL;
+        struct error *e = client_stream(context->client, &admin__admin__descriptor, method, request,
+                                        context->interrupted, taker);
+        return e ? told(e, method) : NULL;
 }

@@ -17,6 +17,7 @@ struct context {
         struct client *client; /* connected by the first call */
         bool json;
         int exit_code;                            /* when the command returns no error */
+        int error_exit_code;                      /* when it returns one; 0: as the error's code has it */
         const volatile sig_atomic_t *interrupted; /* ends calls under way; NULL: Ctrl-C ends the program */
 };
 
@@ -31,7 +32,7 @@ struct command {
 /* Wrong usage: main tells the error with the command's arguments and exits with EX_USAGE. */
 #define USAGE_ERROR(...) error_wrap(error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__), "usage")
 
-/* --- calls; request and answer are messages of the method. Errors carry the status, wrapped by the method's name --- */
+/* --- calls; request and answer are messages of the method. Errors carry the status and its text --- */
 #define CALL_TIMEOUT_MS 120000
 #define RUN_POD_TIMEOUT_MS 240000
 MUST_CHECK struct error *runtime_call(struct context *context, const char *method, const void *request,
@@ -79,7 +80,7 @@ struct error *version_command(struct context *context, int argc, char **argv);
 struct error *info_command(struct context *context, int argc, char **argv);
 struct error *check_command(struct context *context, int argc, char **argv);
 
-/* `images --tree`: each image with its layers, sizes and who shares them (image_tree.c). */
+/* `images --tree`: each image with its layers, sizes and who shares them, or all of it as JSON (image_tree.c). */
 MUST_CHECK struct error *print_image_tree(struct context *context);
 
 /* Stops a pod, removes it, and removes the log directory that `run` made for it. Idempotent. */

@@ -1,6 +1,10 @@
+#include "base/json.h"
 #include "cri/client/command.h"
+#include "cri/client/message_json.h"
 #include "cri/client/print.h"
 #include <string.h>
+
+#define JSON_MAX_BYTES ((size_t) 64 << 20)
 
 static const Admin__Layer *find_layer(const Admin__ListLayersResponse *answer, const char *diff_id)
 {
@@ -29,6 +33,60 @@ static void print_layer(const Admin__Layer *layer, const char *diff_id, bool is_
         (void) printf("\n");
 }
 
+/* --- as JSON: {"images": [{"id", "repo_tags", "layers": [...]}], "other_layers": [...]} --- */
+
+static struct error *put_layer(const Admin__ListLayersResponse *answer, const char *diff_id, struct buf *out)
+{
+        const Admin__Layer *layer = find_layer(answer, diff_id);
+        Admin__Layer unknown = ADMIN__LAYER__INIT;
+        unknown.diff_id = diff_id;
+        return message_json(layer ? &layer->base : &unknown.base, out);
+}
+
+static struct error *put_image(const Admin__ListLayersResponse *answer, const Cri__ListImagesResponse *images,
+                               const Admin__ImageLayers *image, struct buf *out)
+{
+        size_t n = 0;
+        TRY(buf_append_text(out, "{\"id\":"));
+        TRY(json_put_text(out, image->image_id));
+        TRY(buf_append_text(out, ",\"repo_tags\":["));
+        for (size_t i = 0; i < images->n_images; i++) {
+                const Cri__Image *named = images->images[i];
+                for (size_t j = 0; strcmp(named->id, image->image_id) == 0 && j < named->n_repo_tags; j++) {
+                        TRY(buf_append_text(out, n++ ? "," : ""));
+                        TRY(json_put_text(out, named->repo_tags[j]));
+                }
+        }
+        TRY(buf_append_text(out, "],\"layers\":["));
+        for (size_t i = 0; i < image->n_diff_ids; i++) {
+                TRY(buf_append_text(out, i ? "," : ""));
+                TRY(put_layer(answer, image->diff_ids[i], out));
+        }
+        return buf_append_text(out, "]}");
+}
+
+static struct error *tree_json(const Admin__ListLayersResponse *answer, const Cri__ListImagesResponse *images)
+{
+        _cleanup_(buf_done) struct buf out;
+        size_t n = 0;
+        buf_init(&out, JSON_MAX_BYTES);
+        TRY(buf_append_text(&out, "{\"images\":["));
+        for (size_t i = 0; i < answer->n_images; i++) {
+                TRY(buf_append_text(&out, i ? "," : ""));
+                TRY(put_image(answer, images, answer->images[i], &out));
+        }
+        TRY(buf_append_text(&out, "],\"other_layers\":["));
+        for (size_t i = 0; i < answer->n_layers; i++) {
+                if (answer->layers[i]->images)
+                        continue;
+                TRY(buf_append_text(&out, n++ ? "," : ""));
+                TRY(message_json(&answer->layers[i]->base, &out));
+        }
+        TRY(buf_append_text(&out, "]}\n"));
+        (void) fwrite(out.bytes, 1, out.len_bytes, stdout);
+        return NULL;
+}
+
 struct error *print_image_tree(struct context *context)
 {
         Admin__ListLayersRequest request = ADMIN__LIST_LAYERS_REQUEST__INIT;
@@ -37,6 +95,8 @@ struct error *print_image_tree(struct context *context)
         _cleanup_(client_answer_freep) Cri__ListImagesResponse *images = NULL;
         TRY(admin_call(context, "ListLayers", &request, CALL_TIMEOUT_MS, &answer));
         TRY(image_call(context, "ListImages", &images_request, CALL_TIMEOUT_MS, &images));
+        if (context->json)
+                return tree_json(answer, images);
         for (size_t i = 0; i < answer->n_images; i++) {
                 const Admin__ImageLayers *image = answer->images[i];
                 _cleanup_(freep) char *id = print_id(image->image_id);

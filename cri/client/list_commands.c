@@ -5,13 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Reads [-a] [-q] [--json]; nothing else may follow. */
+/* Reads [-a] [-q] [--json], and [--tree] where tree is not NULL; nothing else may follow. */
 static struct error *list_flags(struct context *context, int argc, char **argv, const char *shorts, bool *all,
-                                bool *quiet)
+                                bool *quiet, bool *tree)
 {
         static const struct option flags[] = { { "json", no_argument, NULL, 'j' },
                                                { "all", no_argument, NULL, 'a' },
                                                { "quiet", no_argument, NULL, 'q' },
+                                               { "tree", no_argument, NULL, 't' },
                                                { 0 } };
         for (int flag; (flag = getopt_long(argc, argv, shorts, flags, NULL)) != -1;) {
                 if (flag == 'j')
@@ -20,6 +21,8 @@ static struct error *list_flags(struct context *context, int argc, char **argv, 
                         *all = true;
                 else if (flag == 'q')
                         *quiet = true;
+                else if (flag == 't' && tree)
+                        *tree = true;
                 else
                         return USAGE_ERROR("unknown flag %s", argv[optind - 1]);
         }
@@ -37,7 +40,7 @@ static void add_texts(struct table *table, const char *const *texts, size_t n)
 struct error *pods_command(struct context *context, int argc, char **argv)
 {
         bool all = true, quiet = false;
-        TRY(list_flags(context, argc, argv, "+q", &all, &quiet));
+        TRY(list_flags(context, argc, argv, "+q", &all, &quiet, NULL));
         Cri__ListPodSandboxRequest request = CRI__LIST_POD_SANDBOX_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ListPodSandboxResponse *answer = NULL;
         TRY(runtime_call(context, "ListPodSandbox", &request, CALL_TIMEOUT_MS, &answer));
@@ -72,6 +75,20 @@ static const char *container_state(Cri__ContainerState state)
         return (size_t) state < LENGTH(names) ? names[state] : "unknown";
 }
 
+/* "exited (3)": lists do not have the code. One that is removed meanwhile, or cannot be asked, has none. */
+static char *state_of(struct context *context, const Cri__Container *container)
+{
+        Cri__ContainerStatusRequest request = CRI__CONTAINER_STATUS_REQUEST__INIT;
+        _cleanup_(client_answer_freep) Cri__ContainerStatusResponse *answer = NULL;
+        const char *name = container_state(container->state);
+        if (container->state != CRI__CONTAINER_STATE__CONTAINER_EXITED)
+                return dup_string(name);
+        request.container_id = container->id;
+        error_ignore(runtime_call(context, "ContainerStatus", &request, CALL_TIMEOUT_MS, &answer));
+        return answer && answer->status ? format_string("%s (%d)", name, answer->status->exit_code)
+                                        : dup_string(name);
+}
+
 static const char *image_name(const Cri__Container *container)
 {
         const Cri__ImageSpec *spec = container->image;
@@ -83,7 +100,7 @@ static const char *image_name(const Cri__Container *container)
 struct error *ps_command(struct context *context, int argc, char **argv)
 {
         bool all = false, quiet = false;
-        TRY(list_flags(context, argc, argv, "+aq", &all, &quiet));
+        TRY(list_flags(context, argc, argv, "+aq", &all, &quiet, NULL));
         Cri__ContainerStateValue running = CRI__CONTAINER_STATE_VALUE__INIT;
         Cri__ContainerFilter filter = CRI__CONTAINER_FILTER__INIT;
         Cri__ListContainersRequest request = CRI__LIST_CONTAINERS_REQUEST__INIT;
@@ -107,7 +124,7 @@ struct error *ps_command(struct context *context, int argc, char **argv)
                 const Cri__Container *container = answer->containers[i];
                 table_add(&table, print_id(container->id));
                 table_add(&table, print_age(container->created_at));
-                table_add(&table, dup_string(container_state(container->state)));
+                table_add(&table, state_of(context, container));
                 table_add(&table, dup_string(container->metadata ? container->metadata->name : ""));
                 table_add(&table,
                           format_string("%u", container->metadata ? container->metadata->attempt : 0));
@@ -128,10 +145,10 @@ static void add_image(struct table *table, const Cri__Image *image, const char *
 
 struct error *images_command(struct context *context, int argc, char **argv)
 {
-        bool all = true, quiet = false;
-        if (argc == 2 && strcmp(argv[1], "--tree") == 0)
+        bool all = true, quiet = false, tree = false;
+        TRY(list_flags(context, argc, argv, "+q", &all, &quiet, &tree));
+        if (tree)
                 return print_image_tree(context);
-        TRY(list_flags(context, argc, argv, "+q", &all, &quiet));
         Cri__ListImagesRequest request = CRI__LIST_IMAGES_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ListImagesResponse *answer = NULL;
         TRY(image_call(context, "ListImages", &request, CALL_TIMEOUT_MS, &answer));

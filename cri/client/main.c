@@ -23,7 +23,8 @@ static const struct command commands[] = {
         { "pull", "[-q] [-u USER] IMAGE ...",
           "fetch images from their registries (-u: the password is read from stdin)", pull_command },
         { "import", "[--name NAME] FILE",
-          "take in an OCI layout or docker archive (--name: of one that names no image)", import_command },
+          "take in an OCI layout or docker archive (--name: what its one image is to be called)",
+          import_command },
         { "export", "IMAGE FILE", "write an image as an OCI layout", export_command },
         { "prune", "", "remove the images that no container uses", prune_command },
         { "rmi", "IMAGE ...", "remove images or names of them", rmi_command },
@@ -70,8 +71,15 @@ static int fail(struct error *e, const struct command *command)
 {
         const char *message = error_message(e);
         bool usage = strncmp(message, "usage: ", 7) == 0;
-        (void) fprintf(stderr, "skiff%s%s: %s\n", command ? " " : "", command ? command->name : "",
-                       usage ? message + 7 : message);
+        size_t name_bytes = command ? strlen(command->name) : 0;
+        /* "skiff pull: pull x: ..." would say it twice. */
+        bool twice =
+                command && strncmp(message, command->name, name_bytes) == 0 && message[name_bytes] == ' ';
+        if (twice)
+                (void) fprintf(stderr, "skiff %s\n", message);
+        else
+                (void) fprintf(stderr, "skiff%s%s: %s\n", command ? " " : "", command ? command->name : "",
+                               usage ? message + 7 : message);
         if (usage && command)
                 (void) fprintf(stderr, "usage: skiff %s %s\n", command->name, command->arguments);
         int exit_code = exit_code_of(e);
@@ -108,7 +116,10 @@ static int run(struct context *context, int argc, char **argv)
         struct error *e = command->run(context, argc, argv);
         if (!e && (fflush(stdout) != 0 || ferror(stdout)))
                 e = error_errno(errno, "write to stdout");
-        return e ? fail(e, command) : context->exit_code;
+        if (!e)
+                return context->exit_code;
+        int exit_code = fail(e, command);
+        return context->error_exit_code ? context->error_exit_code : exit_code;
 }
 
 int main(int argc, char **argv)

@@ -9,13 +9,19 @@
 /* CRI has no call that waits for a container's end, so it is asked: soon after it wrote something, then less often. */
 #define STATUS_FIRST_MS 5
 #define STATUS_EVERY_MS 200
-#define STOP_GRACE_S 10
+#define STOP_GRACE_S 2 /* whoever pressed Ctrl-C waits */
+
+/* As shells and people know them. */
+#define EXIT_NOT_EXECUTABLE 126
+#define EXIT_NOT_FOUND 127
 
 static volatile sig_atomic_t interrupts; /* how often Ctrl-C was pressed, or SIGTERM came */
+static volatile sig_atomic_t insists;    /* more than once */
 
 static void on_signal(int number)
 {
         (void) number;
+        insists = interrupts > 0;
         interrupts++;
 }
 
@@ -36,6 +42,7 @@ struct running {
         const char *pod_id, *container_id; /* borrowed from the answers */
         Cri__RunPodSandboxResponse *pod;
         Cri__CreateContainerResponse *container;
+        bool is_taken; /* the name is another pod's, and so is the log directory */
 };
 
 static void running_done(struct running *running)
@@ -64,21 +71,47 @@ static struct error *image_find(struct context *context, struct run_spec *spec)
         return NULL;
 }
 
-static struct error *start(struct context *context, struct run_spec *spec, struct running *running)
+/* The image was found and the container made, but its command cannot be run. The words are runtime/handler.h's. */
+static int exit_code_of_start(const struct error *e)
+{
+        const char *message = error_message(e);
+        if (error_code_of(e) != ERROR_FAILED_PRECONDITION || !strstr(message, "exec: \""))
+                return 0;
+        bool missing = strstr(message, "not found in $PATH") || strstr(message, "no such file or directory");
+        return missing ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+}
+
+/* --name is the pod's uid too, so that skiffd, which tells pods apart by both, has one of a name. */
+static struct error *pod_run(struct context *context, struct run_spec *spec, struct running *running)
 {
         Cri__RunPodSandboxRequest run = CRI__RUN_POD_SANDBOX_REQUEST__INIT;
+        run.config = &spec->pod;
+        struct error *e = runtime_call(context, "RunPodSandbox", &run, RUN_POD_TIMEOUT_MS, &running->pod);
+        if (e && error_code_of(e) == ERROR_ALREADY_EXISTS) {
+                running->is_taken = true;
+                e = error_wrap(e, "there is a pod called %s already; `skiff rm -f %s` removes it", spec->name,
+                               spec->name);
+        }
+        return e;
+}
+
+static struct error *start(struct context *context, struct run_spec *spec, struct running *running)
+{
         Cri__CreateContainerRequest create = CRI__CREATE_CONTAINER_REQUEST__INIT;
         Cri__StartContainerRequest begin = CRI__START_CONTAINER_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__StartContainerResponse *begun = NULL;
-        run.config = create.sandbox_config = &spec->pod;
+        create.sandbox_config = &spec->pod;
         create.config = &spec->container;
         TRY_WRAP(file_mkdirs(AT_FDCWD, spec->log_directory, 0755), "log directory");
-        TRY(runtime_call(context, "RunPodSandbox", &run, RUN_POD_TIMEOUT_MS, &running->pod));
+        TRY(pod_run(context, spec, running));
         running->pod_id = running->pod->pod_sandbox_id;
         create.pod_sandbox_id = running->pod_id;
         TRY(runtime_call(context, "CreateContainer", &create, RUN_POD_TIMEOUT_MS, &running->container));
         running->container_id = begin.container_id = running->container->container_id;
-        return runtime_call(context, "StartContainer", &begin, CALL_TIMEOUT_MS, &begun);
+        struct error *e = runtime_call(context, "StartContainer", &begin, CALL_TIMEOUT_MS, &begun);
+        if (e)
+                context->error_exit_code = exit_code_of_start(e);
+        return e;
 }
 
 static struct error *stop_container(struct context *context, const char *id, int64_t grace_s)
@@ -105,6 +138,20 @@ static struct error *ask_ended(struct context *context, const char *id, bool *en
         return NULL;
 }
 
+/* The first time it is asked and has a moment; a second Ctrl-C ends that, and then it is killed. */
+static struct error *interrupt_container(struct context *context, const char *id)
+{
+        if (insists)
+                return stop_container(context, id, 0);
+        context->interrupted = &insists;
+        struct error *e = stop_container(context, id, STOP_GRACE_S);
+        context->interrupted = NULL;
+        if (!e || !insists)
+                return e;
+        error_ignore(e); /* cancelled */
+        return stop_container(context, id, 0);
+}
+
 /* Shows the log until the container has ended, then what it wrote last. Ctrl-C asks it to end, a second one insists. */
 static struct error *foreground(struct context *context, const struct run_spec *spec,
                                 const struct running *running)
@@ -117,7 +164,7 @@ static struct error *foreground(struct context *context, const struct run_spec *
                 TRY(log_reader_show(reader));
                 if (interrupts > asked) {
                         asked = interrupts;
-                        TRY(stop_container(context, running->container_id, asked > 1 ? 0 : STOP_GRACE_S));
+                        TRY(interrupt_container(context, running->container_id));
                         continue;
                 }
                 struct pollfd more = { .fd = log_reader_fd(reader), .events = POLLIN };
@@ -136,7 +183,8 @@ static struct error *clean_up(struct context *context, const struct run_spec *sp
                               const struct running *running, struct error *e)
 {
         struct error *failed = running->pod_id ? pod_remove(context, running->pod_id) : NULL;
-        (void) rmdir(spec->log_directory); /* where no pod came to be */
+        if (!running->is_taken)
+                (void) rmdir(spec->log_directory); /* where no pod came to be */
         if (e && failed)
                 return error_wrap(failed, "%s; and the pod %s is left", error_message(e), running->pod_id);
         return e ? e : failed;

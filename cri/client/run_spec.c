@@ -227,11 +227,38 @@ static char *name_of_image(const char *image, const char *uid)
         return format_string("%s-%.6s", *base ? base : "pod", uid);
 }
 
+/* What kubelet labels its pods and containers with: crictl ps shows those that have them. */
+static void add_labels(struct run_spec *spec)
+{
+        const char *const pairs[RUN_LABELS][2] = { { "io.kubernetes.pod.name", spec->name },
+                                                   { "io.kubernetes.pod.namespace",
+                                                     spec->pod_metadata.namespace_ },
+                                                   { "io.kubernetes.pod.uid", spec->uid },
+                                                   { "io.kubernetes.container.name", spec->name } };
+        for (size_t i = 0; i < RUN_LABELS; i++) {
+                spec->pod_labels[i] =
+                        (Cri__PodSandboxConfig__LabelsEntry) CRI__POD_SANDBOX_CONFIG__LABELS_ENTRY__INIT;
+                spec->pod_labels[i].key = pairs[i][0];
+                spec->pod_labels[i].value = pairs[i][1];
+                spec->pod_label_list[i] = &spec->pod_labels[i];
+                spec->labels[i] =
+                        (Cri__ContainerConfig__LabelsEntry) CRI__CONTAINER_CONFIG__LABELS_ENTRY__INIT;
+                spec->labels[i].key = pairs[i][0];
+                spec->labels[i].value = pairs[i][1];
+                spec->label_list[i] = &spec->labels[i];
+        }
+        spec->pod.labels = spec->pod_label_list;
+        spec->pod.n_labels = RUN_LABELS - 1; /* but the container's name */
+        spec->container.labels = spec->label_list;
+        spec->container.n_labels = RUN_LABELS;
+}
+
 static struct error *finish(struct run_spec *spec)
 {
         char id[ID_LEN + 1];
         id_make(id);
-        spec->uid = dup_bytes(id, 32);
+        /* A name that a person gave is there once (run_command.c). */
+        spec->uid = spec->name ? dup_string(spec->name) : dup_bytes(id, 32);
         if (!spec->name)
                 spec->name = name_of_image(spec->image, spec->uid);
         TRY(check_name(spec->name));
@@ -262,6 +289,7 @@ static struct error *finish(struct run_spec *spec)
         spec->container.mounts = spec->mount_list;
         spec->container.log_path = "log";
         spec->container.linux = &spec->linux;
+        add_labels(spec);
         return NULL;
 }
 

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #define RUN_ENTRIES_MAX 64
+#define RUN_LABELS 4
 
 struct run_spec {
         bool detach;
@@ -18,6 +19,7 @@ struct run_spec {
         Cri__LinuxSandboxSecurityContext pod_security;
         Cri__NamespaceOption namespaces;
         Cri__PodSandboxConfig__AnnotationsEntry annotation, *annotations[1];
+        Cri__PodSandboxConfig__LabelsEntry pod_labels[RUN_LABELS], *pod_label_list[RUN_LABELS];
         Cri__PortMapping ports[RUN_ENTRIES_MAX], *port_list[RUN_ENTRIES_MAX];
         Cri__PodSandboxConfig pod;
 
@@ -28,6 +30,7 @@ struct run_spec {
         Cri__LinuxContainerSecurityContext security;
         Cri__SecurityProfile seccomp;
         Cri__Int64Value run_as_user, run_as_group;
+        Cri__ContainerConfig__LabelsEntry labels[RUN_LABELS], *label_list[RUN_LABELS];
         Cri__KeyValue envs[RUN_ENTRIES_MAX], *env_list[RUN_ENTRIES_MAX];
         Cri__Mount mounts[RUN_ENTRIES_MAX], *mount_list[RUN_ENTRIES_MAX];
         Cri__ContainerConfig container;

@@ -3,6 +3,7 @@ run -d, Ctrl-C, names and prefixes of ids, listings for people and as JSON, logs
 info, version, check, and what it says when something is wrong."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -13,7 +14,18 @@ import pytest
 import harness
 
 LOGS = pathlib.Path("/var/log/pods")
-EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE = 64, 65, 66, 69
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_CANTCREAT = 64, 65, 66, 69, 73
+
+
+def two_images(archive, directory):
+    """The same archive, whose one image is there twice."""
+    work = directory / "two"
+    work.mkdir()
+    subprocess.run(["tar", "-C", work, "-xf", archive], check=True)
+    manifest = json.loads((work / "manifest.json").read_text())
+    (work / "manifest.json").write_text(json.dumps(manifest * 2))
+    subprocess.run(["tar", "-C", work, "-cf", directory / "two.tar", *os.listdir(work)], check=True)
+    return directory / "two.tar"
 
 
 def logs_left():
@@ -57,9 +69,18 @@ def test_a_read_only_mount_and_root_are_that(skiff, tmp_path):
 
 
 def test_a_command_that_does_not_exist_leaves_nothing(skiff):
-    done = skiff.cli("run", "busybox", "--", "/nonexistent", check=False)
-    assert done.returncode == EX_DATAERR
-    assert "skiff run: StartContainer:" in done.stderr and "/nonexistent" in done.stderr
+    for command, code, text in (
+        ("/nonexistent", 127, "/nonexistent: no such file"),
+        ("nonexistent", 127, "executable file not found in $PATH"),
+        ("/etc/passwd", 126, "permission denied"),
+        ("/etc", 126, '"/etc"'),
+    ):
+        done = skiff.cli("run", "busybox", "--", command, check=False)
+        assert done.returncode == code, done
+        assert done.stderr.startswith("skiff run: start container ") and text in done.stderr
+    # What is wrong is not the command.
+    done = skiff.cli("run", "-w", "/etc/passwd", "busybox", "--", "true", check=False)
+    assert done.returncode not in (0, 126, 127), done
     assert skiff.cli("pods", "--json").stdout == "[]\n"
     assert logs_left() == []
 
@@ -74,6 +95,56 @@ def test_ctrl_c_stops_the_container_and_removes_the_pod(skiff):
     assert running.wait(30) == 3
     assert skiff.cli("pods", "--json").stdout == "[]\n"
     assert logs_left() == []
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_ends_a_program_that_does_not_listen(skiff, presses):
+    command = [harness.BIN / "skiff", "--endpoint", skiff.endpoint, "run", "busybox", "--",
+               "sh", "-c", "trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done"]  # fmt: skip
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert running.stdout.readline() == "ready\n"
+    started = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    if presses == 2:  # once the first has arrived: before that the two are one
+        container = skiff.cri.ListContainers().containers[0].id
+        harness.wait_for(lambda: "asked" in skiff.text(container), "the first", 1.5)
+        running.send_signal(signal.SIGINT)
+    assert running.wait(30) == 128 + signal.SIGKILL
+    passed = time.monotonic() - started
+    assert passed < 1.8 * harness.SLOW if presses == 2 else 1.9 < passed < 5 * harness.SLOW
+    assert skiff.cli("pods", "--json").stdout == "[]\n"
+    assert logs_left() == []
+
+
+def test_a_name_is_there_once(skiff, detached):
+    for more in ([], ["-d"]):
+        done = skiff.cli("run", *more, "--name", "web", "busybox", "--", "true", check=False)
+        assert done.returncode == EX_CANTCREAT and not done.stdout
+        assert done.stderr.startswith("skiff run: there is a pod called web already; `skiff rm -f web` removes it: ")
+        assert detached in done.stderr
+    assert [pod["id"] for pod in json.loads(skiff.cli("pods", "--json").stdout)] == [detached]
+    harness.wait_for(lambda: "1\n" in skiff.cli("logs", "web").stdout, "its log, which is where it was")
+    skiff.cli("rm", "-f", "web")
+    assert skiff.cli("run", "--name", "web", "busybox", "--", "echo", "again").stdout == "again\n"
+
+
+def test_a_pod_of_run_looks_like_kubelets(skiff, detached):
+    pod = json.loads(skiff.cli("pods", "--json").stdout)[0]
+    container = json.loads(skiff.cli("ps", "--json").stdout)[0]
+    of_pod = {
+        "io.kubernetes.pod.name": "web",
+        "io.kubernetes.pod.namespace": "skiff",
+        "io.kubernetes.pod.uid": pod["metadata"]["uid"],
+    }
+    assert pod["labels"] == of_pod
+    assert container["labels"] == {**of_pod, "io.kubernetes.container.name": "web"}
+
+
+def test_ps_shows_what_a_container_ended_with(skiff):
+    skiff.cli("run", "-d", "--name", "web", "--host-network", "busybox", "--", "sh", "-c", "exit 3")
+    harness.wait_for(lambda: "exited (3)" in skiff.cli("ps", "-a").stdout, "the end")
+    assert "exited" not in skiff.cli("ps").stdout
+    skiff.cli("rm", "-f", "web")
 
 
 def test_listings(skiff, detached):
@@ -97,7 +168,8 @@ def test_exec(skiff, detached):
     assert (done.returncode, done.stdout, done.stderr) == (5, "out\n", "err\n")
     assert skiff.cli("exec", detached[:6], "--", "echo", "-n", "x").stdout == "x"
     done = skiff.cli("exec", "--timeout", "1", "web", "sleep", "30", check=False)
-    assert done.returncode == 75 and "ExecSync" in done.stderr
+    assert done.returncode == 75
+    assert done.stderr.startswith("skiff exec in container ") and "timed out" in done.stderr
 
 
 def test_logs(skiff, detached):
@@ -165,12 +237,28 @@ def test_info_version_and_check(skiff):
     assert "nothing is left over" in skiff.cli("check", "--leaks").stdout
 
 
-def test_import_names_and_rmi(skiff, archive):
-    image = skiff.cli("import", "--name", "example.org/other:1", str(archive)).stdout.strip()
-    assert image.startswith("sha256:")
-    assert skiff.cli("run", image[7:19], "--", "echo", "by id").stdout == "by id\n"
+def test_import_names_and_rmi(skiff, archive, tmp_path):
     assert skiff.cli("rmi", "busybox").stdout == "busybox\n"
     assert skiff.cli("images", "--json").stdout == "[]\n"
+    # The archive calls it busybox; who gives a name means that one.
+    image = skiff.cli("import", "--name", "example.org/other:1", str(archive)).stdout.strip()
+    assert image.startswith("sha256:")
+    assert json.loads(skiff.cli("images", "--json").stdout)[0]["repo_tags"] == ["example.org/other:1"]
+    assert skiff.cli("run", image[7:19], "--", "echo", "by id").stdout == "by id\n"
+    skiff.import_image(archive)
+    tree = json.loads(skiff.cli("images", "--tree", "--json").stdout)
+    assert json.loads(skiff.cli("images", "--json", "--tree").stdout) == tree
+    assert [image_["id"] for image_ in tree["images"]] == [image] and tree["other_layers"] == []
+    assert sorted(tree["images"][0]["repo_tags"]) == [harness.IMAGE, "example.org/other:1"]
+    assert all(layer["bytes"] > 0 and layer["images"] == 1 for layer in tree["images"][0]["layers"])
+    assert "`- " in skiff.cli("images", "--tree").stdout
+    assert skiff.cli("rmi", image).stdout == f"{image}\n"
+    assert skiff.cli("images", "--json").stdout == "[]\n"
+    (tmp_path / "no.tar").write_bytes(b"no archive")
+    done = skiff.cli("import", str(tmp_path / "no.tar"), check=False)
+    assert done.stderr.startswith(f"skiff import {tmp_path}/no.tar: the archive cannot be read")
+    done = skiff.cli("import", "--name", "x:1", str(two_images(archive, tmp_path)), check=False)
+    assert done.returncode == EX_USAGE and "the archive has 2 images" in done.stderr
     done = skiff.cli("import", "/nonexistent.tar", check=False)
     assert done.returncode == EX_NOINPUT and "/nonexistent.tar: No such file" in done.stderr
     skiff.import_image(archive)

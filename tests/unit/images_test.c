@@ -402,7 +402,7 @@ static void a_cancelled_import_leaves_nothing(void **dir)
         struct wait wait = wait_of_ms(60000);
         wait.cancel_fd = cancel_fd;
         char **ids = NULL;
-        assert_fails(ERROR_CANCELLED, "import", images_import(images, fd, NULL, &wait, &ids));
+        assert_fails(ERROR_CANCELLED, "cancelled", images_import(images, fd, NULL, &wait, &ids));
         assert_store_is_empty(images, *dir);
         images_free(images);
         buf_done(&base);
