@@ -3,6 +3,7 @@
 #   unit tests        release (gcc), clang, and ASan+UBSan builds
 #   fuzz targets      a few seconds each
 #   integration       the debug build, then an ASan+UBSan skiffd, skiff-pod and helpers
+#   races             unit tests and the integration tests where most goes on at once, with TSan (tests/tsan.sh runs all)
 #   checks            clang-tidy, gcc -fanalyzer and cppcheck on what changed; layout; sizes of files and functions
 # --quick leaves out the sanitizer, clang and fuzz parts. Wants root on Debian 12; touches nothing outside its own
 # directories, namespaces and cgroups.
@@ -88,6 +89,9 @@ if [ $quick = no ]; then
         step 'build asan' build asan
         units asan
         integration asan
+        step 'build tsan' build tsan
+        units tsan
+        integration tsan tests/integration/test_{pods,containers,restart,metrics}.py
         step 'build fuzz' build fuzz
         fuzz
 fi

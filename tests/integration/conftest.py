@@ -1,6 +1,5 @@
 """Fixtures: `skiff` is a started daemon with busybox imported, and a census before and after; `archive` the image."""
 
-import os
 import subprocess
 
 import pytest
@@ -8,10 +7,6 @@ import pytest
 import harness
 import pull_harness
 import registry
-
-# gRPC's own library is not instrumented, and helpers are started by vfork.
-os.environ.setdefault("TSAN_OPTIONS", "ignore_noninstrumented_modules=1 die_after_fork=0")
-
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory):
@@ -42,9 +37,7 @@ def skiff(bare, archive):
     bare.remove_all()
     bare.assert_nothing_left(before)
     bare.stop()
-    text = bare.log_text()
-    assert "ERROR: AddressSanitizer" not in text and "ERROR: LeakSanitizer" not in text, text
-    assert "runtime error:" not in text and "WARNING: ThreadSanitizer" not in text, text
+    assert not bare.sanitizers_found(), bare.sanitizers_found()
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +47,8 @@ def shared_daemon(tmp_path_factory):
     daemon.start()
     yield daemon
     daemon.stop()
+    assert not daemon.sanitizers_found(), daemon.sanitizers_found()
     text = daemon.log_text()
-    assert "ERROR: AddressSanitizer" not in text and "runtime error:" not in text, text
     assert "secret" not in text and "c2VjcmV0" not in text, text
     harness.remove_tree(daemon.directory)
 

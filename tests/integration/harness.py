@@ -167,6 +167,13 @@ class Skiff:
     def log_text(self):
         return self.output.read_text(errors="replace")[-8000:] if self.output.exists() else ""
 
+    def sanitizers_found(self):
+        """The first report of a sanitizer in all that was written, by those too that were killed afterwards."""
+        text = self.output.read_text(errors="replace") if self.output.exists() else ""
+        signs = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "runtime error:")
+        found = [text.index(sign) for sign in signs if sign in text]
+        return text[min(found) :][:8000] if found else ""
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
