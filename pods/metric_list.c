@@ -17,163 +17,134 @@ struct metric_kind {
 static const char *const base_labels[METRIC_BASE_LABELS] = { "container", "id",        "image",
                                                              "name",      "namespace", "pod" };
 
+/* Name, type, help, and the labels besides the base ones. */
+#define KIND(name, type, help, ...)                                                                          \
+        {                                                                                                    \
+                name, type, help,                                                                            \
+                {                                                                                            \
+                        __VA_ARGS__                                                                          \
+                }                                                                                            \
+        }
+
 static const struct metric_kind kinds[N_METRICS] = {
-        [METRIC_LAST_SEEN] = { "container_last_seen", GAUGE,
-                               "When the runtime last saw the container running, in seconds since 1970." },
-        [METRIC_START_TIME] = { "container_start_time_seconds", GAUGE,
-                                "When the container was started, in seconds since 1970." },
-        [METRIC_CPU_USAGE] = { "container_cpu_usage_seconds_total",
-                               COUNTER,
-                               "CPU time used, in seconds.",
-                               { "cpu" } },
-        [METRIC_CPU_USER] = { "container_cpu_user_seconds_total", COUNTER,
-                              "CPU time used by the program itself, in seconds." },
-        [METRIC_CPU_SYSTEM] = { "container_cpu_system_seconds_total", COUNTER,
-                                "CPU time used by the kernel on behalf of the container, in seconds." },
-        [METRIC_CFS_PERIODS] = { "container_cpu_cfs_periods_total", COUNTER,
-                                 "Periods of the CPU quota that have passed while the container wanted to "
-                                 "run." },
-        [METRIC_CFS_THROTTLED_PERIODS] = { "container_cpu_cfs_throttled_periods_total", COUNTER,
-                                           "Periods in which the container had used up its CPU quota." },
-        [METRIC_CFS_THROTTLED_SECONDS] = { "container_cpu_cfs_throttled_seconds_total", COUNTER,
-                                           "Time that the container was held back by its CPU quota, in "
-                                           "seconds." },
-        [METRIC_MEMORY_USAGE] = { "container_memory_usage_bytes", GAUGE,
-                                  "Memory in use, page cache included." },
-        [METRIC_MEMORY_WORKING_SET] = { "container_memory_working_set_bytes", GAUGE,
-                                        "Memory in use that cannot be had back easily: usage without "
-                                        "inactive page cache." },
-        [METRIC_MEMORY_RSS] = { "container_memory_rss", GAUGE, "Anonymous memory, in bytes." },
-        [METRIC_MEMORY_CACHE] = { "container_memory_cache", GAUGE, "Page cache, in bytes." },
-        [METRIC_MEMORY_MAPPED_FILE] = { "container_memory_mapped_file", GAUGE,
-                                        "Memory-mapped files, in bytes." },
-        [METRIC_MEMORY_ACTIVE_FILE] = { "container_memory_total_active_file_bytes", GAUGE,
-                                        "Page cache that was used lately, in bytes." },
-        [METRIC_MEMORY_INACTIVE_FILE] = { "container_memory_total_inactive_file_bytes", GAUGE,
-                                          "Page cache that was not used lately, in bytes." },
-        [METRIC_MEMORY_SWAP] = { "container_memory_swap", GAUGE, "Swap in use, in bytes." },
-        [METRIC_MEMORY_KERNEL] = { "container_memory_kernel_usage", GAUGE,
-                                   "Kernel memory used on behalf of the container, in bytes." },
-        [METRIC_MEMORY_MAX_USAGE] = { "container_memory_max_usage_bytes", GAUGE,
-                                      "The most memory that was ever in use, in bytes." },
-        [METRIC_MEMORY_FAILCNT] = { "container_memory_failcnt", COUNTER,
-                                    "How often the memory limit was hit." },
-        [METRIC_MEMORY_FAILURES] = { "container_memory_failures_total",
-                                     COUNTER,
-                                     "Page faults.",
-                                     { "failure_type", "scope" } },
-        [METRIC_OOM_EVENTS] = { "container_oom_events_total", COUNTER,
-                                "Processes of the container that were killed for want of memory." },
-        [METRIC_HUGETLB_USAGE] = { "container_hugetlb_usage_bytes",
-                                   GAUGE,
-                                   "Huge pages in use, in bytes.",
-                                   { "pagesize" } },
-        [METRIC_HUGETLB_MAX_USAGE] = { "container_hugetlb_max_usage_bytes",
-                                       GAUGE,
-                                       "The most huge pages that were ever in use, in bytes.",
-                                       { "pagesize" } },
-        [METRIC_FS_USAGE] = { "container_fs_usage_bytes",
-                              GAUGE,
-                              "What the container has written to its own filesystem, in bytes.",
-                              { "device" } },
-        [METRIC_FS_LIMIT] = { "container_fs_limit_bytes",
-                              GAUGE,
-                              "The size of the filesystem that holds what the container writes, in bytes.",
-                              { "device" } },
-        [METRIC_FS_INODES_FREE] = { "container_fs_inodes_free",
-                                    GAUGE,
-                                    "Inodes free on that filesystem.",
-                                    { "device" } },
-        [METRIC_FS_INODES_TOTAL] = { "container_fs_inodes_total",
-                                     GAUGE,
-                                     "Inodes of that filesystem.",
-                                     { "device" } },
-        [METRIC_FS_READS] = { "container_fs_reads_total", COUNTER, "Reads from the device.", { "device" } },
-        [METRIC_FS_READ_BYTES] = { "container_fs_reads_bytes_total",
-                                   COUNTER,
-                                   "Bytes read from the device.",
-                                   { "device" } },
-        [METRIC_FS_WRITES] = { "container_fs_writes_total", COUNTER, "Writes to the device.", { "device" } },
-        [METRIC_FS_WRITTEN_BYTES] = { "container_fs_writes_bytes_total",
-                                      COUNTER,
-                                      "Bytes written to the device.",
-                                      { "device" } },
-        [METRIC_BLKIO_USAGE] = { "container_blkio_device_usage_total",
-                                 COUNTER,
-                                 "Bytes that went to or came from the device.",
-                                 { "device", "major", "minor", "operation" } },
-        [METRIC_PROCESSES] = { "container_processes", GAUGE, "Processes in the container." },
-        [METRIC_THREADS] = { "container_threads", GAUGE, "Threads in the container." },
-        [METRIC_THREADS_MAX] = { "container_threads_max", GAUGE,
-                                 "The most threads that the container may have; 0 is no limit." },
-        [METRIC_FILE_DESCRIPTORS] = { "container_file_descriptors", GAUGE,
-                                      "Open file descriptors of the container's processes." },
-        [METRIC_SOCKETS] = { "container_sockets", GAUGE, "Open sockets of the container's processes." },
-        [METRIC_ULIMITS_SOFT] = { "container_ulimits_soft",
-                                  GAUGE,
-                                  "Soft limits of the container's first process.",
-                                  { "ulimit" } },
-        [METRIC_SPEC_CPU_PERIOD] = { "container_spec_cpu_period", GAUGE,
-                                     "The period of the CPU quota, in microseconds." },
-        [METRIC_SPEC_CPU_QUOTA] = { "container_spec_cpu_quota", GAUGE,
-                                    "The CPU quota of a period, in microseconds." },
-        [METRIC_SPEC_CPU_SHARES] = { "container_spec_cpu_shares", GAUGE, "The container's CPU shares." },
-        [METRIC_SPEC_MEMORY_LIMIT] = { "container_spec_memory_limit_bytes", GAUGE,
-                                       "The memory limit; 0 is none." },
-        [METRIC_SPEC_MEMORY_RESERVATION] = { "container_spec_memory_reservation_limit_bytes", GAUGE,
-                                             "Memory that is kept for the container; 0 is none." },
-        [METRIC_SPEC_MEMORY_SWAP_LIMIT] = { "container_spec_memory_swap_limit_bytes", GAUGE,
-                                            "The limit of memory and swap together; 0 is none." },
-        [METRIC_PRESSURE_CPU_STALLED] = { "container_pressure_cpu_stalled_seconds_total", COUNTER,
-                                          "Time in which everything in the container waited for CPU, in "
-                                          "seconds." },
-        [METRIC_PRESSURE_CPU_WAITING] = { "container_pressure_cpu_waiting_seconds_total", COUNTER,
-                                          "Time in which something in the container waited for CPU, in "
-                                          "seconds." },
-        [METRIC_PRESSURE_MEMORY_STALLED] = { "container_pressure_memory_stalled_seconds_total", COUNTER,
-                                             "Time in which everything in the container waited for memory, "
-                                             "in seconds." },
-        [METRIC_PRESSURE_MEMORY_WAITING] = { "container_pressure_memory_waiting_seconds_total", COUNTER,
-                                             "Time in which something in the container waited for memory, in "
-                                             "seconds." },
-        [METRIC_PRESSURE_IO_STALLED] = { "container_pressure_io_stalled_seconds_total", COUNTER,
-                                         "Time in which everything in the container waited for disks, in "
-                                         "seconds." },
-        [METRIC_PRESSURE_IO_WAITING] = { "container_pressure_io_waiting_seconds_total", COUNTER,
-                                         "Time in which something in the container waited for disks, in "
-                                         "seconds." },
-        [METRIC_NETWORK_RECEIVE_BYTES] = { "container_network_receive_bytes_total",
-                                           COUNTER,
-                                           "Bytes received.",
-                                           { "interface" } },
-        [METRIC_NETWORK_RECEIVE_PACKETS] = { "container_network_receive_packets_total",
-                                             COUNTER,
-                                             "Packets received.",
-                                             { "interface" } },
-        [METRIC_NETWORK_RECEIVE_DROPPED] = { "container_network_receive_packets_dropped_total",
-                                             COUNTER,
-                                             "Packets dropped on receipt.",
-                                             { "interface" } },
-        [METRIC_NETWORK_RECEIVE_ERRORS] = { "container_network_receive_errors_total",
-                                            COUNTER,
-                                            "Errors on receipt.",
-                                            { "interface" } },
-        [METRIC_NETWORK_TRANSMIT_BYTES] = { "container_network_transmit_bytes_total",
-                                            COUNTER,
-                                            "Bytes sent.",
-                                            { "interface" } },
-        [METRIC_NETWORK_TRANSMIT_PACKETS] = { "container_network_transmit_packets_total",
-                                              COUNTER,
-                                              "Packets sent.",
-                                              { "interface" } },
-        [METRIC_NETWORK_TRANSMIT_DROPPED] = { "container_network_transmit_packets_dropped_total",
-                                              COUNTER,
-                                              "Packets dropped while sending.",
-                                              { "interface" } },
-        [METRIC_NETWORK_TRANSMIT_ERRORS] = { "container_network_transmit_errors_total",
-                                             COUNTER,
-                                             "Errors while sending.",
-                                             { "interface" } },
+        [METRIC_LAST_SEEN] = KIND("container_last_seen", GAUGE,
+                                  "When the runtime last saw the container running, in seconds since 1970."),
+        [METRIC_START_TIME] = KIND("container_start_time_seconds", GAUGE,
+                                   "When the container was started, in seconds since 1970."),
+        [METRIC_CPU_USAGE] =
+                KIND("container_cpu_usage_seconds_total", COUNTER, "CPU time used, in seconds.", "cpu"),
+        [METRIC_CPU_USER] = KIND("container_cpu_user_seconds_total", COUNTER,
+                                 "CPU time used by the program itself, in seconds."),
+        [METRIC_CPU_SYSTEM] = KIND("container_cpu_system_seconds_total", COUNTER,
+                                   "CPU time used by the kernel on behalf of the container, in seconds."),
+        [METRIC_CFS_PERIODS] =
+                KIND("container_cpu_cfs_periods_total", COUNTER,
+                     "Periods of the CPU quota that have passed while the container wanted to run."),
+        [METRIC_CFS_THROTTLED_PERIODS] = KIND("container_cpu_cfs_throttled_periods_total", COUNTER,
+                                              "Periods in which the container had used up its CPU quota."),
+        [METRIC_CFS_THROTTLED_SECONDS] =
+                KIND("container_cpu_cfs_throttled_seconds_total", COUNTER,
+                     "Time that the container was held back by its CPU quota, in seconds."),
+        [METRIC_MEMORY_USAGE] =
+                KIND("container_memory_usage_bytes", GAUGE, "Memory in use, page cache included."),
+        [METRIC_MEMORY_WORKING_SET] =
+                KIND("container_memory_working_set_bytes", GAUGE,
+                     "Memory in use that cannot be had back easily: usage without inactive page cache."),
+        [METRIC_MEMORY_RSS] = KIND("container_memory_rss", GAUGE, "Anonymous memory, in bytes."),
+        [METRIC_MEMORY_CACHE] = KIND("container_memory_cache", GAUGE, "Page cache, in bytes."),
+        [METRIC_MEMORY_MAPPED_FILE] =
+                KIND("container_memory_mapped_file", GAUGE, "Memory-mapped files, in bytes."),
+        [METRIC_MEMORY_ACTIVE_FILE] = KIND("container_memory_total_active_file_bytes", GAUGE,
+                                           "Page cache that was used lately, in bytes."),
+        [METRIC_MEMORY_INACTIVE_FILE] = KIND("container_memory_total_inactive_file_bytes", GAUGE,
+                                             "Page cache that was not used lately, in bytes."),
+        [METRIC_MEMORY_SWAP] = KIND("container_memory_swap", GAUGE, "Swap in use, in bytes."),
+        [METRIC_MEMORY_KERNEL] = KIND("container_memory_kernel_usage", GAUGE,
+                                      "Kernel memory used on behalf of the container, in bytes."),
+        [METRIC_MEMORY_MAX_USAGE] = KIND("container_memory_max_usage_bytes", GAUGE,
+                                         "The most memory that was ever in use, in bytes."),
+        [METRIC_MEMORY_FAILCNT] =
+                KIND("container_memory_failcnt", COUNTER, "How often the memory limit was hit."),
+        [METRIC_MEMORY_FAILURES] =
+                KIND("container_memory_failures_total", COUNTER, "Page faults.", "failure_type", "scope"),
+        [METRIC_OOM_EVENTS] = KIND("container_oom_events_total", COUNTER,
+                                   "Processes of the container that were killed for want of memory."),
+        [METRIC_HUGETLB_USAGE] =
+                KIND("container_hugetlb_usage_bytes", GAUGE, "Huge pages in use, in bytes.", "pagesize"),
+        [METRIC_HUGETLB_MAX_USAGE] = KIND("container_hugetlb_max_usage_bytes", GAUGE,
+                                          "The most huge pages that were ever in use, in bytes.", "pagesize"),
+        [METRIC_FS_USAGE] = KIND("container_fs_usage_bytes", GAUGE,
+                                 "What the container has written to its own filesystem, in bytes.", "device"),
+        [METRIC_FS_LIMIT] =
+                KIND("container_fs_limit_bytes", GAUGE,
+                     "The size of the filesystem that holds what the container writes, in bytes.", "device"),
+        [METRIC_FS_INODES_FREE] =
+                KIND("container_fs_inodes_free", GAUGE, "Inodes free on that filesystem.", "device"),
+        [METRIC_FS_INODES_TOTAL] =
+                KIND("container_fs_inodes_total", GAUGE, "Inodes of that filesystem.", "device"),
+        [METRIC_FS_READS] = KIND("container_fs_reads_total", COUNTER, "Reads from the device.", "device"),
+        [METRIC_FS_READ_BYTES] =
+                KIND("container_fs_reads_bytes_total", COUNTER, "Bytes read from the device.", "device"),
+        [METRIC_FS_WRITES] = KIND("container_fs_writes_total", COUNTER, "Writes to the device.", "device"),
+        [METRIC_FS_WRITTEN_BYTES] =
+                KIND("container_fs_writes_bytes_total", COUNTER, "Bytes written to the device.", "device"),
+        [METRIC_BLKIO_USAGE] =
+                KIND("container_blkio_device_usage_total", COUNTER,
+                     "Bytes that went to or came from the device.", "device", "major", "minor", "operation"),
+        [METRIC_PROCESSES] = KIND("container_processes", GAUGE, "Processes in the container."),
+        [METRIC_THREADS] = KIND("container_threads", GAUGE, "Threads in the container."),
+        [METRIC_THREADS_MAX] = KIND("container_threads_max", GAUGE,
+                                    "The most threads that the container may have; 0 is no limit."),
+        [METRIC_FILE_DESCRIPTORS] = KIND("container_file_descriptors", GAUGE,
+                                         "Open file descriptors of the container's processes."),
+        [METRIC_SOCKETS] = KIND("container_sockets", GAUGE, "Open sockets of the container's processes."),
+        [METRIC_ULIMITS_SOFT] = KIND("container_ulimits_soft", GAUGE,
+                                     "Soft limits of the container's first process.", "ulimit"),
+        [METRIC_SPEC_CPU_PERIOD] =
+                KIND("container_spec_cpu_period", GAUGE, "The period of the CPU quota, in microseconds."),
+        [METRIC_SPEC_CPU_QUOTA] =
+                KIND("container_spec_cpu_quota", GAUGE, "The CPU quota of a period, in microseconds."),
+        [METRIC_SPEC_CPU_SHARES] = KIND("container_spec_cpu_shares", GAUGE, "The container's CPU shares."),
+        [METRIC_SPEC_MEMORY_LIMIT] =
+                KIND("container_spec_memory_limit_bytes", GAUGE, "The memory limit; 0 is none."),
+        [METRIC_SPEC_MEMORY_RESERVATION] = KIND("container_spec_memory_reservation_limit_bytes", GAUGE,
+                                                "Memory that is kept for the container; 0 is none."),
+        [METRIC_SPEC_MEMORY_SWAP_LIMIT] = KIND("container_spec_memory_swap_limit_bytes", GAUGE,
+                                               "The limit of memory and swap together; 0 is none."),
+        [METRIC_PRESSURE_CPU_STALLED] =
+                KIND("container_pressure_cpu_stalled_seconds_total", COUNTER,
+                     "Time in which everything in the container waited for CPU, in seconds."),
+        [METRIC_PRESSURE_CPU_WAITING] =
+                KIND("container_pressure_cpu_waiting_seconds_total", COUNTER,
+                     "Time in which something in the container waited for CPU, in seconds."),
+        [METRIC_PRESSURE_MEMORY_STALLED] =
+                KIND("container_pressure_memory_stalled_seconds_total", COUNTER,
+                     "Time in which everything in the container waited for memory, in seconds."),
+        [METRIC_PRESSURE_MEMORY_WAITING] =
+                KIND("container_pressure_memory_waiting_seconds_total", COUNTER,
+                     "Time in which something in the container waited for memory, in seconds."),
+        [METRIC_PRESSURE_IO_STALLED] =
+                KIND("container_pressure_io_stalled_seconds_total", COUNTER,
+                     "Time in which everything in the container waited for disks, in seconds."),
+        [METRIC_PRESSURE_IO_WAITING] =
+                KIND("container_pressure_io_waiting_seconds_total", COUNTER,
+                     "Time in which something in the container waited for disks, in seconds."),
+        [METRIC_NETWORK_RECEIVE_BYTES] =
+                KIND("container_network_receive_bytes_total", COUNTER, "Bytes received.", "interface"),
+        [METRIC_NETWORK_RECEIVE_PACKETS] =
+                KIND("container_network_receive_packets_total", COUNTER, "Packets received.", "interface"),
+        [METRIC_NETWORK_RECEIVE_DROPPED] = KIND("container_network_receive_packets_dropped_total", COUNTER,
+                                                "Packets dropped on receipt.", "interface"),
+        [METRIC_NETWORK_RECEIVE_ERRORS] =
+                KIND("container_network_receive_errors_total", COUNTER, "Errors on receipt.", "interface"),
+        [METRIC_NETWORK_TRANSMIT_BYTES] =
+                KIND("container_network_transmit_bytes_total", COUNTER, "Bytes sent.", "interface"),
+        [METRIC_NETWORK_TRANSMIT_PACKETS] =
+                KIND("container_network_transmit_packets_total", COUNTER, "Packets sent.", "interface"),
+        [METRIC_NETWORK_TRANSMIT_DROPPED] = KIND("container_network_transmit_packets_dropped_total", COUNTER,
+                                                 "Packets dropped while sending.", "interface"),
+        [METRIC_NETWORK_TRANSMIT_ERRORS] = KIND("container_network_transmit_errors_total", COUNTER,
+                                                "Errors while sending.", "interface"),
 };
 
 static size_t n_more(const struct metric_kind *kind)
@@ -238,7 +209,7 @@ void metric_add_at(struct metric_list *list, enum metric metric, uint64_t value,
         entry->message.timestamp = at_ns;
         entry->message.metric_type = kind->type;
         entry->message.n_label_values = METRIC_BASE_LABELS;
-        for (size_t i = 0; i < n_more(kind); i++)
+        for (size_t i = 0; labels && i < n_more(kind); i++)
                 entry->labels[entry->message.n_label_values++] = labels[i];
 }
 

@@ -206,7 +206,7 @@ static void hugepages_read(const struct cgroups *c, const char *path, struct cgr
 static void v1_cpu(const struct cgroups *c, const char *path, struct cgroup_metrics *m)
 {
         const struct hierarchy *h = hierarchy_of(c, "cpuacct");
-        char text[TEXT_BYTES];
+        char text[TEXT_BYTES] = "";
         uint64_t tick_ns = NS_A_SECOND / (uint64_t) sysconf(_SC_CLK_TCK);
         m->cpu_usage_ns = number_if(h, path, "cpuacct.usage");
         text_if(h, path, "cpuacct.stat", text, sizeof(text));
@@ -221,7 +221,7 @@ static void v1_cpu(const struct cgroups *c, const char *path, struct cgroup_metr
 static void v1_read(const struct cgroups *c, const char *path, struct cgroup_metrics *m)
 {
         const struct hierarchy *memory = hierarchy_of(c, "memory"), *pids = hierarchy_of(c, "pids");
-        char text[TEXT_BYTES];
+        char text[TEXT_BYTES] = "";
         v1_cpu(c, path, m);
         m->memory_usage_bytes = number_if(memory, path, "memory.usage_in_bytes");
         m->memory_max_usage_bytes = number_if(memory, path, "memory.max_usage_in_bytes");
@@ -246,7 +246,7 @@ static void pressure_if(const struct hierarchy *h, const char *path, const char 
 static void v2_read(const struct cgroups *c, const char *path, struct cgroup_metrics *m)
 {
         const struct hierarchy *h = &c->hierarchies[0];
-        char text[TEXT_BYTES];
+        char text[TEXT_BYTES] = "";
         text_if(h, path, "cpu.stat", text, sizeof(text));
         m->cpu_usage_ns = scaled(cgroup_figure(text, "usage_usec"), NS_A_US);
         m->cpu_user_ns = scaled(cgroup_figure(text, "user_usec"), NS_A_US);
