@@ -328,7 +328,13 @@ struct error *cni_add(struct cni *cni, const struct cni_attachment *attachment, 
 struct error *cni_del(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait)
 {
         _cleanup_(json_freep) struct json *list = NULL;
+        _cleanup_(freep) char *args = NULL;
         TRY(parse_list(attachment, &list));
+        struct error *e = args_make(attachment, &args);
+        if (e) {
+                error_ignore(e); /* what no plugin can be told none was told of: the ADD was refused */
+                return NULL;
+        }
         return del_all(cni, list, attachment, wait);
 }
 

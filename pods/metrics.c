@@ -271,12 +271,21 @@ static void container_add(struct gathering *g, struct container_metrics *cm,
         add_spec(list, now);
 }
 
+/* The name that the image was asked for by: kubelet gives the id in its place. */
+static const char *image_label(const struct container *c)
+{
+        const Cri__ImageSpec *image = c->config->image;
+        if (!image)
+                return "";
+        return *image->user_specified_image ? image->user_specified_image : image->image;
+}
+
 static void base_labels_of(const struct sandbox *pod, const struct container *c, struct metric_base *base)
 {
         const Cri__PodSandboxMetadata *metadata = pod->config->metadata;
         *base = (struct metric_base){ .container = c && c->config->metadata ? c->config->metadata->name : "",
                                       .id = c ? c->cgroup_path : pod->cgroup_path,
-                                      .image = c && c->config->image ? c->config->image->image : "",
+                                      .image = c ? image_label(c) : "",
                                       .name = c ? c->id : pod->id,
                                       .namespace = metadata ? metadata->namespace_ : "",
                                       .pod = metadata ? metadata->name : "" };

@@ -1,12 +1,13 @@
 """Metrics by name, as kubelet's /metrics/cadvisor passes them on. Covers: descriptors against cAdvisor's names and labels;
 values against what was done (cpu, memory, files, descriptors, sockets, threads, interfaces, out of memory, quotas); what is
-listed and what is not; limits that change; a restart."""
+listed and what is not; limits that change; odd names and requests; a restart."""
 
 import os
 import pathlib
 import subprocess
 import time
 
+import grpc
 import pytest
 
 import harness
@@ -122,7 +123,11 @@ def test_descriptors_are_cadvisors(skiff):
 
 def test_types_and_labels(skiff):
     pod = skiff.run_pod(name="web")
-    container = skiff.run(pod, ["sleep", "60"], name="main")
+    config = skiff.container_config(["sleep", "60"], name="main")
+    # As kubelet does it.
+    image = skiff.cri.ImageStatus(image={"image": harness.IMAGE}).image.id
+    config["image"] = {"image": image, "user_specified_image": harness.IMAGE}
+    container = skiff.run(pod, None, config=config)
     metrics = Metrics(skiff)
     table = metrics.containers[container]
     assert not [name for name in ALWAYS if name not in table]
@@ -343,6 +348,19 @@ def test_containers_that_come_and_go_meanwhile(skiff):
             for found in pods[0].container_metrics:
                 assert len(found.metrics) > 20
         removal.result()
+
+
+def test_odd_names_and_requests(skiff):
+    config = skiff.pod_config(name="odd")
+    config["metadata"]["namespace"] = 'ein "Name" \\ \n{ü:"€"}'
+    pod = skiff.run_pod(config)
+    for labels, _ in Metrics(skiff).pods[pod]["container_network_receive_bytes_total"]:
+        assert labels["namespace"] == config["metadata"]["namespace"]
+    path = "/runtime.v1.RuntimeService/ListPodSandboxMetrics"
+    assert skiff.cri.raw(path, b"\x7a\x03abc")  # a field that a later version may have
+    for garbage in (b"\xff\xff", b"\x0a\x7fshort"):
+        code, details = harness.code_of(skiff.cri.raw, path, garbage)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT, details
 
 
 @pytest.mark.skipif(not V2, reason="pressure is counted on cgroup v2")

@@ -7,6 +7,7 @@ import time
 
 import grpc
 import harness
+import pytest
 
 
 def network(skiff):
@@ -150,3 +151,15 @@ def test_a_missing_plugin_makes_the_network_not_ready_and_leaves_nothing(skiff):
     skiff.assert_nothing_left(before)
     skiff.write_conflist(harness.CONFLIST)
     assert network(skiff).status
+
+
+@pytest.mark.parametrize("field", ["name", "namespace", "uid"])
+def test_a_name_that_plugins_cannot_be_told_is_refused_and_leaves_nothing(skiff, field):
+    config = skiff.pod_config(name="odd")
+    config["metadata"][field] = "a;K8S_POD_NAME=b"
+    code, details = harness.code_of(skiff.run_pod, config)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "has a ';' or '=' in it" in details
+    assert "undo" not in details
+    assert not skiff.cri.ListPodSandbox().items
+    # Not at once: nothing of it may wait to be undone.
+    skiff.remove_pod(skiff.run_pod(skiff.pod_config(name="odd")))
