@@ -34,6 +34,7 @@ def add(archive, path):
     if info is None or not (info.isreg() or info.issym() or info.isdir()):
         return False
     info.type = tarfile.REGTYPE if info.islnk() else info.type
+    info.mtime = int(info.mtime)  # else each entry has an extended header, which real layers do not have
     if not info.isreg():
         archive.addfile(info)
         return True
