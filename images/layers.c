@@ -288,46 +288,60 @@ void layers_count_add(struct layers *layers, const char *diff_id)
         (void) pthread_mutex_unlock(&layers->lock);
 }
 
-/* Takes one that nobody needs: it is busy until it is gone. */
-static struct layer *take_unused(struct layers *layers)
+/* Takes all that nobody needs: they are busy until they are gone. The array and diff_ids, which ends with NULL, are the
+ * caller's, but not the texts. */
+static size_t take_unused(struct layers *layers, struct layer ***out, const char ***diff_ids)
 {
-        struct layer *layer;
+        size_t n = 0;
         (void) pthread_mutex_lock(&layers->lock);
-        for (layer = layers->table; layer; layer = layer->hh.next)
-                if (layer->state != LAYER_BUSY && layer->n_pins == 0 && layer->n_images == 0)
-                        break;
-        if (layer) {
+        struct layer **taken = NEW_ARRAY(struct layer *, HASH_COUNT(layers->table) + 1);
+        const char **ids = NEW_ARRAY(const char *, HASH_COUNT(layers->table) + 1);
+        for (struct layer *layer = layers->table; layer; layer = layer->hh.next) {
+                if (layer->state == LAYER_BUSY || layer->n_pins != 0 || layer->n_images != 0)
+                        continue;
                 layer->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
                 layer->state = LAYER_BUSY;
+                ids[n] = layer->diff_id;
+                taken[n++] = layer;
         }
         (void) pthread_mutex_unlock(&layers->lock);
-        return layer;
+        *out = taken;
+        *diff_ids = ids;
+        return n;
 }
 
-static struct error *remove_one(struct layers *layers, struct layer *layer,
-                                struct error *(*forget)(void *context, const char *diff_id), void *context)
+static struct error *remove_one(struct layers *layers, const struct layer *layer)
 {
-        TRY(forget(context, layer->diff_id));
         TRY(fault_point("layer.remove"));
         return layer->form->remove(layers->fd, hex_of(layer), layers->trash);
 }
 
-struct error *layers_collect(struct layers *layers,
-                             struct error *(*forget)(void *context, const char *diff_id), void *context)
+/* What was taken is gone, or there as before: then the next collection tries again. */
+static void give_back(struct layers *layers, struct layer *layer, bool is_gone)
 {
-        for (struct layer *layer; (layer = take_unused(layers));) {
-                struct error *e = remove_one(layers, layer, forget, context);
-                (void) pthread_mutex_lock(&layers->lock);
-                layer_tell(layer);
-                if (e)
-                        layer->state = LAYER_UNPACKED; /* still there: the next collection tries again */
-                else
-                        layer_free(layers, layer);
-                (void) pthread_mutex_unlock(&layers->lock);
-                if (e)
-                        return e;
+        (void) pthread_mutex_lock(&layers->lock);
+        layer_tell(layer);
+        if (is_gone)
+                layer_free(layers, layer);
+        else
+                layer->state = LAYER_UNPACKED;
+        (void) pthread_mutex_unlock(&layers->lock);
+}
+
+struct error *layers_collect(struct layers *layers,
+                             struct error *(*forget)(void *context, const char *const *diff_ids),
+                             void *context)
+{
+        _cleanup_(freep) struct layer **taken = NULL;
+        _cleanup_(freep) const char **diff_ids = NULL;
+        size_t n = take_unused(layers, &taken, &diff_ids);
+        struct error *e = n ? forget(context, diff_ids) : NULL;
+        for (size_t i = 0; i < n; i++) {
+                if (!e)
+                        e = remove_one(layers, taken[i]);
+                give_back(layers, taken[i], !e);
         }
-        return NULL;
+        return e;
 }
 
 void layers_list(struct layers *layers, struct image_layer **out, size_t *n)
