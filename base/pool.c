@@ -37,7 +37,7 @@ struct error *pool_open(const size_t caps[POOL_KINDS], struct pool **out)
         (void) pthread_condattr_destroy(&monotonic);
         for (size_t i = 0; i < POOL_KINDS; i++) {
                 pool->kinds[i].last = &pool->kinds[i].first;
-                pool->kinds[i].cap = caps[i];
+                pool->kinds[i].cap = i == POOL_SERVER ? QUEUE_MAX : caps[i];
         }
         *out = pool;
         return NULL;
@@ -148,6 +148,24 @@ struct error *pool_run(struct pool *pool, enum pool_kind kind, void (*run)(void 
         (void) pthread_mutex_unlock(&pool->lock);
         free(work);
         return e;
+}
+
+bool pool_enter(struct pool *pool, enum pool_kind kind)
+{
+        (void) pthread_mutex_lock(&pool->lock);
+        bool free = pool->kinds[kind].running < pool->kinds[kind].cap && pool->kinds[kind].waiting == 0;
+        if (free)
+                pool->kinds[kind].running++;
+        (void) pthread_mutex_unlock(&pool->lock);
+        return free;
+}
+
+/* What waits for the cap is taken by this very thread, when it comes back for more. */
+void pool_leave(struct pool *pool, enum pool_kind kind)
+{
+        (void) pthread_mutex_lock(&pool->lock);
+        pool->kinds[kind].running--;
+        (void) pthread_mutex_unlock(&pool->lock);
 }
 
 void pool_free(struct pool *pool)

@@ -5,9 +5,11 @@
  * end after a while. Threads: any. */
 #pragma once
 #include "base/error.h"
+#include <stdbool.h>
 #include <stddef.h>
 
-enum pool_kind { POOL_QUICK, POOL_POD, POOL_EXEC, POOL_PULL, POOL_KINDS };
+/* SERVER is for who hands out the others: it is never behind a cap. */
+enum pool_kind { POOL_QUICK, POOL_POD, POOL_EXEC, POOL_PULL, POOL_SERVER, POOL_KINDS };
 
 struct pool;
 MUST_CHECK struct error *pool_open(const size_t caps[POOL_KINDS], struct pool **out);
@@ -19,3 +21,8 @@ DEFINE_FREEP(struct pool, pool_free)
 /* run(argument) will be called once on one of the threads. Errors: RESOURCE_EXHAUSTED when more than 16384 wait. */
 MUST_CHECK struct error *pool_run(struct pool *pool, enum pool_kind kind, void (*run)(void *),
                                   void *argument);
+
+/* For work that a thread of the pool can do here and now, without the wake of another: true when the kind is below its cap
+ * and nothing waits in line; pool_leave then follows, on the same thread, before its own work returns. */
+MUST_CHECK bool pool_enter(struct pool *pool, enum pool_kind kind);
+void pool_leave(struct pool *pool, enum pool_kind kind);

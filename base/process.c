@@ -85,13 +85,13 @@ static IN_CHILD int child_descriptors(struct child *child, int *exec_fd, int *mo
         return 0;
 }
 
+/* Handlers were reset by the clone (CLONE_CLEAR_SIGHAND); what is ignored stays so, and this is all that we ignore. */
 static IN_CHILD void child_signals(void)
 {
         sigset_t none;
         (void) sigemptyset(&none);
         struct sigaction standard = { .sa_handler = SIG_DFL };
-        for (int i = 1; i < NSIG; i++)
-                (void) sigaction(i, &standard, NULL);
+        (void) sigaction(SIGPIPE, &standard, NULL);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
@@ -145,7 +145,8 @@ struct clone_call {
  * clone(3) would note in the child, in memory that is ours too, that this thread is to be ignored from now on). */
 __attribute__((noinline)) IN_CHILD static pid_t clone_as_vfork(struct child *child, int *pid_fd)
 {
-        uint64_t flags = child->start->clone_flags | CLONE_PIDFD | CLONE_VFORK | CLONE_VM;
+        uint64_t flags =
+                child->start->clone_flags | CLONE_PIDFD | CLONE_VFORK | CLONE_VM | CLONE_CLEAR_SIGHAND;
         bool has_cgroup = child->start->cgroup_fd >= 0;
         struct clone_call call = { .flags = flags | (has_cgroup ? CLONE_INTO_CGROUP : 0),
                                    .pidfd = (uint64_t) (uintptr_t) pid_fd,

@@ -116,14 +116,15 @@ static void call_finish(struct rpc_call *call, struct error *e)
         error_free(e);
 }
 
-static void on_done(struct rpc_call *call, bool ok)
+static bool on_done(struct rpc_call *call, bool ok)
 {
         (void) ok;
         call_unref(call);
+        return false;
 }
 
 /* The transport is through with the call: the client has got the status, is gone, has cancelled, or time is up. */
-static void on_closed(struct rpc_call *call, bool ok)
+static bool on_closed(struct rpc_call *call, bool ok)
 {
         (void) pthread_mutex_lock(&call->lock);
         call->cancelled = !ok || call->close_cancelled;
@@ -132,6 +133,7 @@ static void on_closed(struct rpc_call *call, bool ok)
         (void) pthread_cond_broadcast(&call->changed);
         (void) pthread_mutex_unlock(&call->lock);
         call_unref(call);
+        return false;
 }
 
 static bool is_cancelled(struct rpc_call *call)
@@ -226,10 +228,9 @@ static void wait_not_sending(struct rpc_call *call)
         (void) pthread_mutex_unlock(&call->lock);
 }
 
-/* The queue's thread starts no other send, so the sends of a call are all on this thread. */
-static void run_call(void *argument)
+/* Who leads the queue starts no other send, so the sends of a call are all on this thread. */
+static void work_on(struct rpc_call *call)
 {
-        struct rpc_call *call = argument;
         struct error *e = call_work(call);
         /* Both end the call at its deadline, and what the handler saw first is chance. */
         if (e && error_code_of(e) == ERROR_CANCELLED && clock_monotonic_ns() >= call->wait.deadline_ns)
@@ -238,6 +239,20 @@ static void run_call(void *argument)
         wait_not_sending(call);
         call_finish(call, e);
         call_unref(call);
+}
+
+/* One that had to wait in line. */
+static void run_queued(void *argument)
+{
+        work_on(argument);
+}
+
+void call_run(struct rpc_call *call)
+{
+        struct pool *pool = call->server->pool;
+        enum pool_kind kind = call->method->rpc->kind;
+        work_on(call);
+        pool_leave(pool, kind); /* the call may be gone */
 }
 
 /* --- arrival --- */
@@ -260,8 +275,8 @@ static struct error *unknown_method(const struct rpc_call *call)
         return error_new(ERROR_UNIMPLEMENTED, "unknown method %s", readable);
 }
 
-/* Why the call gets no handler, or NULL. */
-static struct error *call_refuse(const struct rpc_call *call)
+/* Why the call gets no handler, or NULL: then *here says that it is to be worked on by this thread. */
+static struct error *call_place(const struct rpc_call *call, bool *here)
 {
         if (atomic_load(&call->server->live_calls) > call->server->calls_max)
                 return error_new(ERROR_RESOURCE_EXHAUSTED, "more than %zu calls are under way",
@@ -270,14 +285,16 @@ static struct error *call_refuse(const struct rpc_call *call)
                 return unknown_method(call);
         if (!call->method->rpc)
                 return error_new(ERROR_UNIMPLEMENTED, "%s is not implemented", rpc_method(call));
-        return pool_run(call->server->pool, call->method->rpc->kind, run_call, (void *) call);
+        *here = pool_enter(call->server->pool, call->method->rpc->kind);
+        return *here ? NULL
+                     : pool_run(call->server->pool, call->method->rpc->kind, run_queued, (void *) call);
 }
 
-static void on_arrived(struct rpc_call *call, bool ok)
+static bool on_arrived(struct rpc_call *call, bool ok)
 {
         if (!ok) { /* the server is shutting down */
                 call_unref(call);
-                return;
+                return false;
         }
         call_arm(call->server, call->method);
         call->counted = true;
@@ -287,15 +304,17 @@ static void on_arrived(struct rpc_call *call, bool ok)
         grpc_op closed = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
         closed.data.recv_close_on_server.cancelled = &call->close_cancelled;
         (void) start_batch(call, &closed, 1, &call->closed);
-        atomic_fetch_add(&call->references, 1); /* run_call's, where it comes to that */
-        struct error *e = call_refuse(call);
+        atomic_fetch_add(&call->references, 1); /* the work's, where it comes to that */
+        bool here = false;
+        struct error *e = call_place(call, &here);
         bool refused = e != NULL;
         if (refused)
                 call_finish(call, e);
         call_drop(call, refused ? 2 : 1);
+        return here;
 }
 
-static void on_sent(struct rpc_call *call, bool ok)
+static bool on_sent(struct rpc_call *call, bool ok)
 {
         (void) pthread_mutex_lock(&call->lock);
         call->sending = false;
@@ -303,6 +322,7 @@ static void on_sent(struct rpc_call *call, bool ok)
         (void) pthread_cond_broadcast(&call->changed);
         (void) pthread_mutex_unlock(&call->lock);
         call_unref(call);
+        return false;
 }
 
 static struct rpc_call *call_new(struct server *server, struct method *method)

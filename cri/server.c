@@ -1,4 +1,4 @@
-/* The socket, the completion queue and its thread, the start and the stop. */
+/* The socket, the completion queue and who leads it, the start and the stop. */
 #include "cri/server.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,7 +11,6 @@
 #include <sys/un.h>
 
 #define CALLS_MAX_DEFAULT 4000
-#define THREAD_STACK_BYTES (1024 * 1024)
 /* After a cancel handlers return within milliseconds; one that does not is a mistake, and must not keep skiffd up. */
 #define CANCELLED_MAX_MS 30000
 
@@ -160,24 +159,38 @@ struct error *server_open(const struct server_config *config, struct server **ou
         return NULL;
 }
 
-static void *queue_main(void *argument)
+static void set_flag(struct server *server, bool *flag)
+{
+        (void) pthread_mutex_lock(&server->lock);
+        *flag = true;
+        (void) pthread_cond_broadcast(&server->changed);
+        (void) pthread_mutex_unlock(&server->lock);
+}
+
+/* One thread of the pool leads: it waits for what comes. With a call in its hands it lets another lead, and works on the
+ * call itself: the answer does not wait for a thread to wake. */
+static void lead(void *argument)
 {
         struct server *server = argument;
         for (;;) {
                 grpc_event event =
                         grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-                if (event.type == GRPC_QUEUE_SHUTDOWN)
-                        return NULL;
+                if (event.type == GRPC_QUEUE_SHUTDOWN) {
+                        set_flag(server, &server->queue_ended);
+                        return;
+                }
                 TAG_TAKEN(event.tag);
                 if (event.tag == server) { /* grpc_server_shutdown_and_notify */
-                        (void) pthread_mutex_lock(&server->lock);
-                        server->shut_down = true;
-                        (void) pthread_cond_broadcast(&server->changed);
-                        (void) pthread_mutex_unlock(&server->lock);
+                        set_flag(server, &server->shut_down);
                         continue;
                 }
                 struct tag *tag = event.tag;
-                tag->run(tag->call, event.success);
+                if (!tag->run(tag->call, event.success))
+                        continue;
+                /* Fails only without any thread, and this is one: at worst this one leads again after the call. */
+                error_ignore(pool_run(server->pool, POOL_SERVER, lead, server));
+                call_run(tag->call);
+                return;
         }
 }
 
@@ -189,13 +202,7 @@ struct error *server_start(struct server *server, struct pool *pool, void *conte
         for (size_t i = 0; i < server->n_methods; i++)
                 call_arm(server, &server->methods[i]);
         call_arm(server, NULL);
-        pthread_attr_t attributes;
-        (void) pthread_attr_init(&attributes);
-        (void) pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-        int errnum = pthread_create(&server->thread, &attributes, queue_main, server);
-        (void) pthread_attr_destroy(&attributes);
-        if (errnum)
-                return error_errno(errnum, "start the server's thread");
+        TRY_WRAP(pool_run(pool, POOL_SERVER, lead, server), "start the server's thread");
         server->started = true;
         return NULL;
 }
@@ -223,7 +230,7 @@ static void queue_drain(struct server *server)
                         break;
                 if (event.tag != server) {
                         struct tag *tag = event.tag;
-                        tag->run(tag->call, event.success);
+                        (void) tag->run(tag->call, event.success); /* no call arrives any more */
                 }
         }
         grpc_completion_queue_destroy(server->queue);
@@ -251,7 +258,10 @@ void server_stop(struct server *server, int64_t grace_ms)
         }
         grpc_server_destroy(server->grpc);
         grpc_completion_queue_shutdown(server->queue);
-        (void) pthread_join(server->thread, NULL);
+        (void) pthread_mutex_lock(&server->lock);
+        while (!server->queue_ended)
+                (void) pthread_cond_wait(&server->changed, &server->lock);
+        (void) pthread_mutex_unlock(&server->lock);
         grpc_completion_queue_destroy(server->queue);
         server_free(server);
 }

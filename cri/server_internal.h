@@ -13,7 +13,9 @@
 struct rpc_call;
 
 struct tag {
-        void (*run)(struct rpc_call *call, bool ok); /* on the queue's thread */
+        /* On the thread that leads the queue. True: the call has been entered into the pool and is to be worked on there
+         * and then, by call_run. */
+        bool (*run)(struct rpc_call *call, bool ok);
         struct rpc_call *call;
 };
 
@@ -28,7 +30,6 @@ struct method {
 struct server {
         grpc_server *grpc;
         grpc_completion_queue *queue;
-        pthread_t thread;
         bool started;
         struct pool *pool;
         void *context;
@@ -36,8 +37,8 @@ struct server {
         size_t n_methods, calls_max;
         atomic_size_t live_calls; /* that have arrived and are not freed */
         pthread_mutex_t lock;
-        pthread_cond_t changed; /* shut_down, or live_calls is 0 */
-        bool shut_down;
+        pthread_cond_t changed; /* shut_down, queue_ended, or live_calls is 0 */
+        bool shut_down, queue_ended;
         atomic_bool stopping;
 };
 
@@ -88,3 +89,6 @@ void __tsan_release(void *p);
 
 /* Waits for the next call of the method (NULL: of any other method). Does nothing once the server is stopping. */
 void call_arm(struct server *server, struct method *method);
+
+/* Works on a call whose tag's run returned true, on this thread, which may wait. */
+void call_run(struct rpc_call *call);

@@ -89,7 +89,7 @@ static struct error *make_cgroup(void *object, const struct wait *wait)
         _cleanup_(spec_limits_done) struct cgroup_limits limits = { 0 };
         (void) wait;
         TRY(spec_limits(spec_resources_of(c), &limits));
-        TRY_WRAP(cgroup_make(cgroups, c->cgroup_path, &limits), "resources");
+        TRY_WRAP(cgroup_make(cgroups, c->cgroup_path, CGROUP_CONTAINER, &limits), "resources");
         return cgroup_devices(cgroups, c->cgroup_path, c->spec->device_rules, c->spec->n_device_rules,
                               c->spec->all_devices);
 }
@@ -276,7 +276,7 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
 
 struct start {
         struct container *c;
-        int log_fd, rootfs_fd;
+        int log_fd;
         int *mount_fds; /* of image volumes, or NULL */
 };
 
@@ -287,19 +287,28 @@ static struct error *open_log(void *object, const struct wait *wait)
         return container_open_log(start->c, &start->log_fd);
 }
 
-static struct error *mount_rootfs(void *object, const struct wait *wait)
+static struct error *open_volumes(void *object, const struct wait *wait)
 {
         struct start *start = object;
         (void) wait;
-        TRY(rootfs_mount(start->c->pod->node->config.images, start->c->id, &start->rootfs_fd));
         return volumes_open(start->c, &start->mount_fds);
+}
+
+/* While the process is being made: its own part of the start, with fault points like a step. */
+static struct error *mount_rootfs(void *context, int *out_fd)
+{
+        const struct container *c = context;
+        TRY(fault_point("start_container.rootfs.before"));
+        TRY(rootfs_mount(c->pod->node->config.images, c->id, out_fd));
+        return fault_point("start_container.rootfs.after");
 }
 
 static struct error *start_process(void *object, const struct wait *wait)
 {
         struct start *start = object;
         struct container *c = start->c;
-        const struct runtime_start how = { .rootfs_fd = start->rootfs_fd,
+        const struct runtime_start how = { .rootfs = mount_rootfs,
+                                           .rootfs_context = c,
                                            .mount_fds = start->mount_fds,
                                            .log_fd = start->log_fd,
                                            .log_line_max_bytes = c->pod->node->config.log_line_max_bytes };
@@ -332,7 +341,7 @@ static struct error *kill_process(void *object, const struct wait *wait)
 
 static const struct step start_table[] = {
         { "log", open_log, NULL },
-        { "rootfs", mount_rootfs, NULL },
+        { "volumes", open_volumes, NULL },
         { "process", start_process, kill_process },
         { "running", make_running, NULL },
 };
@@ -392,7 +401,7 @@ static struct error *check_pid_target(struct container *c)
 
 static struct error *start_held(struct container *c, const struct wait *caller)
 {
-        struct start start = { .c = c, .log_fd = -1, .rootfs_fd = -1 };
+        struct start start = { .c = c, .log_fd = -1 };
         struct step_times times = { 0 };
         struct wait wait;
         TRY(check_startable(c));
@@ -408,7 +417,6 @@ static struct error *start_held(struct container *c, const struct wait *caller)
                 e = steps_make(&start_container, &start, &wait, &times);
         operation_wait_done(&wait);
         closep(&start.log_fd);
-        closep(&start.rootfs_fd);
         volumes_close(c, start.mount_fds);
         lock(c);
         c->start_times = times;

@@ -112,7 +112,7 @@ static struct error *make_cgroup(void *object, const struct wait *wait)
         struct sandbox *pod = object;
         const struct cgroup_limits none = { 0 };
         (void) wait;
-        return cgroup_make(pod->node->config.cgroups, pod->cgroup_path, &none);
+        return cgroup_make(pod->node->config.cgroups, pod->cgroup_path, CGROUP_SANDBOX, &none);
 }
 
 static struct error *remove_cgroup(void *object, const struct wait *wait)

@@ -111,7 +111,10 @@ size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_c
 MUST_CHECK struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n);
 
 struct runtime_start {
-        int rootfs_fd;        /* detached mount, borrowed */
+        /* Mounts the root filesystem: *out_fd, a detached mount, is the handler's then. Called once, on the thread of the
+         * start, while the process is being made already: the two take about as long. */
+        struct error *(*rootfs)(void *context, int *out_fd);
+        void *rootfs_context;
         const int *mount_fds; /* detached mounts for the spec's mounts without a host_path, by the same index,
                                       * borrowed; -1: none. NULL: none at all */
         int log_fd;           /* the open log file (O_APPEND), borrowed; -1: output is thrown away */

@@ -226,14 +226,22 @@ static struct error *read_etc(int root_fd, const char *path, char **out, size_t 
         if (!S_ISREG(st.st_mode) || st.st_size > FILE_BYTES_MAX)
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "the image's %s is not a regular file of at most 10 MiB", path);
-        struct buf bytes;
-        buf_init(&bytes, FILE_BYTES_MAX);
-        e = buf_read_all(&bytes, fd);
-        *len_bytes = bytes.len_bytes;
-        if (!e && !(*out = buf_take_text(&bytes)))
-                e = error_errno(ENOMEM, "read %s", path);
-        buf_done(&bytes);
-        return e;
+        /* A little more than it has: one that grows meanwhile is read as far as it went. */
+        size_t size_bytes = (size_t) st.st_size + 1;
+        _cleanup_(freep) char *text = malloc(size_bytes + 1);
+        if (!text)
+                return error_errno(ENOMEM, "read %s", path);
+        for (ssize_t n_bytes; *len_bytes < size_bytes; *len_bytes += (size_t) n_bytes) {
+                n_bytes = read(fd, text + *len_bytes, size_bytes - *len_bytes);
+                if (n_bytes < 0 && errno != EINTR)
+                        return error_errno(errno, "read %s", path);
+                if (n_bytes == 0)
+                        break;
+                n_bytes = n_bytes < 0 ? 0 : n_bytes;
+        }
+        text[*len_bytes] = '\0';
+        *out = TAKE(text);
+        return NULL;
 }
 
 struct error *user_resolve(int root_fd, const char *text, struct user *out)

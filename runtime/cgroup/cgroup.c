@@ -37,6 +37,16 @@ const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *contro
         return NULL;
 }
 
+/* Named ones, systemd's above all, have no controllers. */
+static bool has_sandboxes(const char *controllers)
+{
+        static const char *const wanted[] = { "memory", "cpu", "cpuacct", "pids", "freezer" };
+        bool named = !*controllers || strncmp(controllers, "name=", 5) == 0;
+        for (size_t i = 0; !named && i < LENGTH(wanted); i++)
+                named = word_in_list(controllers, wanted[i]);
+        return named;
+}
+
 static struct error *hierarchy_add(struct cgroups *c, const char *mount, const char *controllers)
 {
         if (c->n == HIERARCHIES_MAX)
@@ -46,7 +56,8 @@ static struct error *hierarchy_add(struct cgroups *c, const char *mount, const c
                 return error_errno(errno, "open %s", mount);
         c->hierarchies[c->n++] = (struct hierarchy){ .mount = dup_string(mount),
                                                      .controllers = dup_string(controllers),
-                                                     .fd = fd };
+                                                     .fd = fd,
+                                                     .has_sandboxes = has_sandboxes(controllers) };
         return NULL;
 }
 
@@ -221,6 +232,17 @@ bool cgroups_is_v2(const struct cgroups *c)
 
 /* --- files --- */
 
+struct error *cgroup_open(const struct hierarchy *h, const char *path, const char *file, int flags,
+                          int *out_fd)
+{
+        _cleanup_(freep) char *name = format_string("%s%s%s", path, *file ? "/" : "", file);
+        int fd = openat(h->fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_errno(errno, "open %s/%s", h->mount, name);
+        *out_fd = fd;
+        return NULL;
+}
+
 struct error *cgroup_put(const struct hierarchy *h, const char *path, const char *file, const char *text)
 {
         if (!h)
@@ -297,39 +319,49 @@ static struct error *path_check(const char *path, const char **out)
         return NULL;
 }
 
-/* Makes one level in every hierarchy. *made tells whether it was missing in all: what kubelet made in some is kubelet's
- * to remove. */
-static struct error *level_make(struct cgroups *c, const char *path, bool *made)
+/* Makes one level in the hierarchies of its kind. *made tells whether it was missing in all: what kubelet made in some is
+ * kubelet's to remove. */
+static struct error *level_make(struct cgroups *c, const char *path, enum cgroup_kind kind, bool *made)
 {
         *made = true;
-        if (c->driver->announce)
+        if (c->driver->announce && kind == CGROUP_CONTAINER)
                 c->driver->announce(c, path);
         for (size_t i = 0; i < c->n; i++) {
+                if (kind == CGROUP_SANDBOX && !c->hierarchies[i].has_sandboxes)
+                        continue;
                 if (mkdirat(c->hierarchies[i].fd, path, 0755) == 0)
                         continue;
                 *made = false;
                 if (errno != EEXIST)
                         return error_errno(errno, "make %s/%s", c->hierarchies[i].mount, path);
         }
-        return c->driver->prepare(c, path);
+        return kind == CGROUP_SANDBOX && !cgroups_is_v2(c) ? NULL : c->driver->prepare(c, path);
 }
 
-static struct error *levels_make(struct cgroups *c, const char *path)
+/* Parents have all that a container's cgroup has. */
+static struct error *parents_make(struct cgroups *c, const char *path)
 {
         _cleanup_(freep) char *part = dup_string(path);
         for (char *slash = part; (slash = strchr(slash, '/')); slash++) {
                 bool made;
                 *slash = '\0';
-                TRY(level_make(c, part, &made));
+                TRY(level_make(c, part, CGROUP_CONTAINER, &made));
                 if (made)
                         TRY_WRAP(note_add(c, part), "note cgroup %s", part);
                 *slash = '/';
         }
-        bool made;
-        return level_make(c, part, &made);
+        return NULL;
 }
 
-struct error *cgroup_make(struct cgroups *c, const char *path, const struct cgroup_limits *limits)
+static struct error *levels_make(struct cgroups *c, const char *path, enum cgroup_kind kind)
+{
+        bool made;
+        TRY(parents_make(c, path));
+        return level_make(c, path, kind, &made);
+}
+
+struct error *cgroup_make(struct cgroups *c, const char *path, enum cgroup_kind kind,
+                          const struct cgroup_limits *limits)
 {
         const char *below;
         struct error *e = NULL;
@@ -340,7 +372,7 @@ struct error *cgroup_make(struct cgroups *c, const char *path, const struct cgro
                 bool made;
                 error_free(e);
                 (void) pthread_mutex_lock(&c->lock);
-                e = i == 0 ? level_make(c, below, &made) : levels_make(c, below);
+                e = i == 0 ? level_make(c, below, kind, &made) : levels_make(c, below, kind);
                 (void) pthread_mutex_unlock(&c->lock);
                 if (!e || error_errnum_of(e) != ENOENT)
                         break;
@@ -368,15 +400,32 @@ struct error *cgroup_devices(struct cgroups *c, const char *path, const struct d
         return NULL;
 }
 
-struct error *cgroup_entry_open(struct cgroups *c, const char *path, struct cgroup_entry *out)
+static struct error *entry_open(struct cgroups *c, const char *below, enum cgroup_kind kind,
+                                struct cgroup_entry *out)
+{
+        struct error *e = c->driver->entry(c, below, kind, out);
+        if (e)
+                cgroup_entry_done(out);
+        return e;
+}
+
+struct error *cgroup_entry_open(struct cgroups *c, const char *path, enum cgroup_kind kind,
+                                struct cgroup_entry *out)
 {
         const char *below;
         struct cgroup_entry entry = { .n = 0 };
         TRY(path_check(path, &below));
-        struct error *e = c->driver->entry(c, below, &entry);
-        if (e)
-                cgroup_entry_done(&entry);
-        else
+        struct error *e = entry_open(c, below, kind, &entry);
+        if (e && error_errnum_of(e) == ENOENT && kind == CGROUP_SANDBOX) {
+                /* The parent is not there in a hierarchy where the cgroup itself has no directory. */
+                error_free(e);
+                (void) pthread_mutex_lock(&c->lock);
+                e = parents_make(c, below);
+                (void) pthread_mutex_unlock(&c->lock);
+                if (!e)
+                        e = entry_open(c, below, kind, &entry);
+        }
+        if (!e)
                 *out = entry;
         return e;
 }
@@ -388,17 +437,6 @@ void cgroup_entry_done(struct cgroup_entry *entry)
         entry->n = 0;
 }
 
-static struct error *open_below(const struct hierarchy *h, const char *path, const char *file, int flags,
-                                int *out_fd)
-{
-        _cleanup_(freep) char *name = format_string("%s%s%s", path, *file ? "/" : "", file);
-        int fd = openat(h->fd, name, flags | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return error_errno(errno, "open %s/%s", h->mount, name);
-        *out_fd = fd;
-        return NULL;
-}
-
 struct error *cgroup_oom_open(struct cgroups *c, const char *path, int *out_fd)
 {
         const char *below;
@@ -406,7 +444,7 @@ struct error *cgroup_oom_open(struct cgroups *c, const char *path, int *out_fd)
         TRY(path_check(path, &below));
         if (!h)
                 return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller memory");
-        return open_below(h, below, c->driver->oom_file, O_RDONLY, out_fd);
+        return cgroup_open(h, below, c->driver->oom_file, O_RDONLY, out_fd);
 }
 
 struct error *cgroup_oom_event(struct cgroups *c, const char *path, int oom_fd, int *out_fd)
@@ -430,32 +468,34 @@ struct error *cgroup_tree_open(struct cgroups *c, const char *path, int *out_fd)
 {
         const char *below;
         TRY(path_check(path, &below));
-        return open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, out_fd);
+        return cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, out_fd);
 }
 
-static struct error *view_add(const struct hierarchy *h, const char *below, struct cgroup_views *views)
+static struct error *view_add(const struct hierarchy *h, const char *below, bool readonly,
+                              struct cgroup_views *views)
 {
         struct cgroup_view *view = &views->views[views->n];
         const char *name = strrchr(h->mount, '/');
         TRY(mount_clone(h->fd, *below ? below : ".", false, &view->fd));
         views->n++;
         (void) snprintf(view->name, sizeof(view->name), "%s", name ? name + 1 : h->mount);
-        return mount_attributes(view->fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0,
-                                MS_PRIVATE, false);
+        uint64_t safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        return mount_attributes(view->fd, safe | (readonly ? MOUNT_ATTR_RDONLY : 0U), 0, MS_PRIVATE, false);
 }
 
-struct error *cgroup_views_open(struct cgroups *c, const char *path, bool whole, struct cgroup_views *out)
+struct error *cgroup_views_open(struct cgroups *c, const char *path, bool whole, bool readonly,
+                                struct cgroup_views *out)
 {
         const char *below;
         struct cgroup_views views = { .n = 0 };
         struct error *e = NULL;
         TRY(path_check(path, &below));
         if (cgroups_is_v2(c) && whole) {
-                e = view_add(&c->hierarchies[0], "", &views);
+                e = view_add(&c->hierarchies[0], "", readonly, &views);
                 views.views[0].name[0] = '\0';
         }
         for (size_t i = 0; !cgroups_is_v2(c) && !e && i < c->n; i++)
-                e = view_add(&c->hierarchies[i], below, &views);
+                e = view_add(&c->hierarchies[i], below, readonly, &views);
         if (e)
                 cgroup_views_done(&views);
         else
@@ -477,7 +517,7 @@ struct error *cgroup_kill(struct cgroups *c, const char *path)
         const char *below;
         _cleanup_(closep) int fd = -1;
         TRY(path_check(path, &below));
-        struct error *e = open_below(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
+        struct error *e = cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
         if (e && error_errnum_of(e) == ENOENT) {
                 error_free(e);
                 return NULL;
@@ -520,18 +560,36 @@ static struct error *level_remove(const struct hierarchy *h, const char *path, c
         return NULL;
 }
 
+/* One level of parents, in all hierarchies; *gone says whether it had no other child. Where the first has let it go, none
+ * of the others has a child either, but a process of the sandbox may be in one for another moment of its end. A stranger
+ * that stays in one keeps it, and the note of it, until the next child's removal. */
+static struct error *parent_remove(struct cgroups *c, const char *path, const struct wait *wait, bool *gone)
+{
+        *gone = unlinkat(c->hierarchies[0].fd, path, AT_REMOVEDIR) == 0 || errno == ENOENT;
+        for (size_t i = 1; *gone && i < c->n; i++) {
+                struct wait moment = wait_within(wait, SELF_EMPTY_MS);
+                struct error *e = level_remove(&c->hierarchies[i], path, &moment);
+                *gone = !e;
+                if (e && error_code_of(e) != ERROR_DEADLINE_EXCEEDED)
+                        return e;
+                error_ignore(e);
+        }
+        return NULL;
+}
+
 /* Parents that we made go with their last child; the first that is in use ends it. */
-static struct error *parents_remove(struct cgroups *c, const char *path)
+static struct error *parents_remove(struct cgroups *c, const char *path, const struct wait *wait)
 {
         _cleanup_(freep) char *part = dup_string(path);
         for (char *slash; (slash = strrchr(part, '/'));) {
+                bool gone = false;
                 *slash = '\0';
                 size_t note = note_find(c, part);
                 if (note == SIZE_MAX)
                         return NULL;
-                for (size_t i = 0; i < c->n; i++)
-                        if (unlinkat(c->hierarchies[i].fd, part, AT_REMOVEDIR) < 0 && errno != ENOENT)
-                                return NULL;
+                TRY(parent_remove(c, part, wait, &gone));
+                if (!gone)
+                        return NULL;
                 TRY_WRAP(note_drop(c, note), "note cgroups");
         }
         return NULL;
@@ -553,7 +611,7 @@ struct error *cgroup_remove(struct cgroups *c, const char *path, const struct wa
         for (size_t i = 0; i < c->n; i++)
                 TRY(level_remove(&c->hierarchies[i], below, wait));
         (void) pthread_mutex_lock(&c->lock);
-        struct error *e = parents_remove(c, below);
+        struct error *e = parents_remove(c, below, wait);
         (void) pthread_mutex_unlock(&c->lock);
         return e;
 }

@@ -6,9 +6,10 @@
 #define HIERARCHIES_MAX CGROUP_ENTRY_MAX
 
 struct hierarchy {
-        char *mount;       /* "/sys/fs/cgroup/cpu" */
-        char *controllers; /* "cpu,cpuacct", "name=systemd"; "" on v2 */
-        int fd;            /* of the mount */
+        char *mount;        /* "/sys/fs/cgroup/cpu" */
+        char *controllers;  /* "cpu,cpuacct", "name=systemd"; "" on v2 */
+        int fd;             /* of the mount */
+        bool has_sandboxes; /* CGROUP_SANDBOX gets a directory here */
 };
 
 struct cgroups {
@@ -29,7 +30,8 @@ struct cgroup_driver {
         struct error *(*limits)(struct cgroups *c, const char *path, const struct cgroup_limits *limits);
         struct error *(*devices)(struct cgroups *c, const char *path, const struct device_rule *rules,
                                  size_t n, bool allow_all);
-        struct error *(*entry)(struct cgroups *c, const char *path, struct cgroup_entry *out);
+        struct error *(*entry)(struct cgroups *c, const char *path, enum cgroup_kind kind,
+                               struct cgroup_entry *out);
         struct error *(*stats)(struct cgroups *c, const char *path, struct cgroup_stats *out);
         const char *oom_controller, *oom_file;
 };
@@ -37,6 +39,10 @@ extern const struct cgroup_driver cgroup_v1_driver, cgroup_v2_driver;
 
 /* The hierarchy that has a controller, or NULL. On v2 always the one. */
 const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller);
+
+/* file "": the directory itself. flags as openat's. */
+MUST_CHECK struct error *cgroup_open(const struct hierarchy *h, const char *path, const char *file, int flags,
+                                     int *out_fd);
 
 /* Files of a cgroup. put: INTERNAL "PATH/FILE: ...". read: the text (at most a page) into text. number: "max" and what is
  * not a number are UINT64_MAX. */

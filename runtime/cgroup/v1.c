@@ -135,44 +135,58 @@ static struct error *v1_limits(struct cgroups *c, const char *path, const struct
         return hugepage_limits(c, path, l);
 }
 
-static struct error *device_put(const struct hierarchy *h, const char *path, const struct device_rule *rule)
+/* What follows "devices.allow" or "devices.deny": "c 1:3 rwm". */
+static struct error *device_write(int fd, const struct device_rule *rule)
 {
-        char major[24] = "*", minor[24] = "*";
+        char major[24] = "*", minor[24] = "*", text[64];
         if (rule->major >= 0)
                 (void) snprintf(major, sizeof(major), "%lld", (long long) rule->major);
         if (rule->minor >= 0)
                 (void) snprintf(minor, sizeof(minor), "%lld", (long long) rule->minor);
-        _cleanup_(freep) char *text =
-                format_string("%c %s:%s %s%s%s", rule->type, major, minor, rule->read ? "r" : "",
-                              rule->write ? "w" : "", rule->mknod ? "m" : "");
-        return cgroup_put(h, path, rule->allow ? "devices.allow" : "devices.deny", text);
+        int n = snprintf(text, sizeof(text), "%c %s:%s %s%s%s", rule->type, major, minor,
+                         rule->read ? "r" : "", rule->write ? "w" : "", rule->mknod ? "m" : "");
+        if (write(fd, text, (size_t) n) != n)
+                return error_errno(errno, "write \"%s\"", text);
+        return NULL;
+}
+
+/* In order: what a rule denies, a later one may allow. fds: of devices.allow and devices.deny. */
+static struct error *device_rules_write(const int fds[2], const struct device_rule *rules, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                TRY(device_write(fds[rules[i].allow ? 0 : 1], &rules[i]));
+        return NULL;
 }
 
 static struct error *v1_devices(struct cgroups *c, const char *path, const struct device_rule *rules,
                                 size_t n, bool allow_all)
 {
+        _cleanup_(closep) int allow_fd = -1, deny_fd = -1;
         const struct hierarchy *h = hierarchy_of(c, "devices");
         if (!h)
                 return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller devices, so "
                                                             "devices cannot be kept from a container");
         if (allow_all)
                 return cgroup_put(h, path, "devices.allow", "a");
-        TRY(cgroup_put(h, path, "devices.deny", "a"));
-        for (size_t i = 0; i < cgroup_n_device_defaults; i++)
-                TRY(device_put(h, path, &cgroup_device_defaults[i]));
-        for (size_t i = 0; i < n; i++)
-                TRY(device_put(h, path, &rules[i]));
-        return NULL;
+        TRY(cgroup_open(h, path, "devices.allow", O_WRONLY, &allow_fd));
+        TRY(cgroup_open(h, path, "devices.deny", O_WRONLY, &deny_fd));
+        if (write(deny_fd, "a", 1) != 1)
+                return error_errno(errno, "deny all in %s/%s/devices.deny", h->mount, path);
+        const int fds[] = { allow_fd, deny_fd };
+        TRY(device_rules_write(fds, cgroup_device_defaults, cgroup_n_device_defaults));
+        return device_rules_write(fds, rules, n);
 }
 
-static struct error *v1_entry(struct cgroups *c, const char *path, struct cgroup_entry *out)
+static struct error *v1_entry(struct cgroups *c, const char *path, enum cgroup_kind kind,
+                              struct cgroup_entry *out)
 {
+        const char *slash = strrchr(path, '/');
+        _cleanup_(freep) char *parent = slash ? dup_bytes(path, (size_t) (slash - path)) : dup_string(".");
         for (size_t i = 0; i < c->n; i++) {
-                _cleanup_(freep) char *name = format_string("%s/tasks", path);
-                int fd = openat(c->hierarchies[i].fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-                if (fd < 0)
-                        return error_errno(errno, "open %s/%s", c->hierarchies[i].mount, name);
-                out->fds[out->n++] = fd;
+                const struct hierarchy *h = &c->hierarchies[i];
+                bool own = kind == CGROUP_CONTAINER || h->has_sandboxes;
+                TRY(cgroup_open(h, own ? path : parent, "tasks", O_WRONLY, &out->fds[out->n]));
+                out->n++;
         }
         return NULL;
 }

@@ -104,8 +104,10 @@ static struct error *v2_limits(struct cgroups *c, const char *path, const struct
         return NULL;
 }
 
-static struct error *v2_entry(struct cgroups *c, const char *path, struct cgroup_entry *out)
+static struct error *v2_entry(struct cgroups *c, const char *path, enum cgroup_kind kind,
+                              struct cgroup_entry *out)
 {
+        (void) kind; /* one hierarchy: the same for both */
         int fd = openat(c->hierarchies[0].fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return error_errno(errno, "open %s/%s", c->hierarchies[0].mount, path);

@@ -242,7 +242,7 @@ struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *
         struct process process = { .pid_fd = -1 };
         int ends[2];
         if (spec->cgroup_path)
-                TRY(cgroup_entry_open(runtime->cgroups, spec->cgroup_path, &entry));
+                TRY(cgroup_entry_open(runtime->cgroups, spec->cgroup_path, CGROUP_SANDBOX, &entry));
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
                 return error_errno(errno, "socketpair");
         pod->event_fd = ends[0];
@@ -335,21 +335,25 @@ static void stop_ask(const struct runtime_pod *pod)
         error_ignore(e); /* one that is gone, or does not answer, is killed in any case */
 }
 
-static struct error *pidfd_end(int pid_fd, const struct wait *wait, const char *what)
+static struct error *pidfd_kill(int pid_fd, const char *what)
 {
-        if (pid_fd < 0)
-                return NULL;
-        if (syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+        if (pid_fd >= 0 && syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
                 return error_errno(errno, "kill %s", what);
-        return wait_fd(wait, pid_fd, POLLIN, what);
+        return NULL;
 }
 
+/* infra first: the end of the supervisor waits for that of all in its pid namespace, and so they end side by side. */
 struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait)
 {
+        static const char supervisor[] = "the pod's supervisor", infra[] = "the pod's infra process";
         if (pod->flags & POD_HOST_PID) /* no pid namespace of its own that would end with it */
                 stop_ask(pod);
-        TRY(pidfd_end(pod->self_fd, wait, "end of the pod's supervisor"));
-        TRY(pidfd_end(pod->infra_fd, wait, "end of the pod's infra process"));
+        TRY(pidfd_kill(pod->infra_fd, infra));
+        TRY(pidfd_kill(pod->self_fd, supervisor));
+        if (pod->self_fd >= 0)
+                TRY_WRAP(wait_fd(wait, pod->self_fd, POLLIN, supervisor), "end");
+        if (pod->infra_fd >= 0)
+                TRY_WRAP(wait_fd(wait, pod->infra_fd, POLLIN, infra), "end");
         pod_reap(pod);
         pod->infra_alive = false;
         closep(&pod->netns_fd); /* the namespace itself goes now, not when the pod is freed */

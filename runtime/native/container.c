@@ -1,10 +1,13 @@
 #include "base/clock.h"
 #include "base/mount.h"
+#include "base/socket.h"
 #include "runtime/native/call.h"
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #define ENDING_MAX_NS INT64_C(10000000000)
@@ -122,19 +125,19 @@ static struct error *bind_add(struct parcel *p, const struct container_mount *m,
 static struct error *view_mount(struct parcel *p, struct cgroup_view *view, const struct container_mount *m)
 {
         uint32_t index = 0;
+        unsigned kind = *view->name ? WIRE_MOUNT_TREE_BIND : (unsigned) MOUNT_BIND;
         char *target = parcel_name(p, format_string("%s%s%s", m->target, *view->name ? "/" : "", view->name));
-        if (m->readonly)
-                TRY(mount_attributes(view->fd, MOUNT_ATTR_RDONLY, 0, 0, false));
         TRY(parcel_add(p, &view->fd, &index));
-        (void) parcel_mount(p, (struct container_mount){
-                                       .kind = MOUNT_BIND, .target = target, .source_fd = (int) index });
+        (void) parcel_mount(p, (struct container_mount){ .kind = (enum mount_kind) kind,
+                                                         .target = target,
+                                                         .source_fd = (int) index });
         /* "cpu,cpuacct" is found as cpu and as cpuacct too. */
         _cleanup_(freep) char *parts = dup_string(strchr(view->name, ',') ? view->name : NULL);
         char *rest = parts, *whole = parts ? parcel_name(p, dup_string(view->name)) : NULL;
         for (char *part; rest && (part = strsep(&rest, ","));)
                 (void) parcel_mount(p,
                                     (struct container_mount){
-                                            .kind = (enum mount_kind) WIRE_MOUNT_LINK,
+                                            .kind = (enum mount_kind) WIRE_MOUNT_TREE_LINK,
                                             .target = parcel_name(p, format_string("%s/%s", m->target, part)),
                                             .data = whole,
                                             .source_fd = -1 });
@@ -154,9 +157,9 @@ static struct error *cgroup_add(struct parcel *p, struct cgroups *cgroups, const
                 (void) parcel_mount(p, sent);
                 return NULL;
         }
-        TRY(cgroup_views_open(cgroups, spec->cgroup_path, v2, &views));
+        TRY(cgroup_views_open(cgroups, spec->cgroup_path, v2, m->readonly, &views));
         if (!v2) {
-                sent.kind = MOUNT_TMPFS;
+                sent.kind = (enum mount_kind) WIRE_MOUNT_TREE;
                 sent.data = (char *) (uintptr_t) "mode=755,size=64k";
                 sent.readonly = false; /* until the mount points are in it */
                 sent.nosuid = sent.nodev = sent.noexec = true;
@@ -165,7 +168,7 @@ static struct error *cgroup_add(struct parcel *p, struct cgroups *cgroups, const
         for (size_t i = 0; i < views.n; i++)
                 TRY(view_mount(p, &views.views[i], m));
         if (!v2 && m->readonly) {
-                sent.kind = (enum mount_kind) WIRE_MOUNT_READONLY;
+                sent.kind = (enum mount_kind) WIRE_MOUNT_TREE_READONLY;
                 (void) parcel_mount(p, sent);
         }
         return NULL;
@@ -227,15 +230,17 @@ static struct error *cgroup_fds_add(struct parcel *p, struct cgroups *cgroups, c
         _cleanup_(closep) int tree_fd = -1;
         if (!path)
                 return NULL;
-        TRY(cgroup_entry_open(cgroups, path, &entry));
+        TRY(cgroup_entry_open(cgroups, path, CGROUP_CONTAINER, &entry));
         TRY(entries_add(p, &entry, m));
         TRY(cgroup_tree_open(cgroups, path, &tree_fd));
         TRY(parcel_add(p, &tree_fd, &m->tree));
         return oom_add(p, cgroups, path, m);
 }
 
+/* rootfs_fd: the end of a socket on which the process will get its root filesystem. */
 static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec,
-                                 const struct runtime_start *start, struct container_message *m)
+                                 const struct runtime_start *start, int rootfs_fd,
+                                 struct container_message *m)
 {
         *m = (struct container_message){ .spec = *spec,
                                          .log = PROTOCOL_NO_FD,
@@ -243,7 +248,7 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
                                          .oom_event = PROTOCOL_NO_FD,
                                          .tree = PROTOCOL_NO_FD,
                                          .log_line_max_bytes = start->log_line_max_bytes };
-        TRY(parcel_lend(p, start->rootfs_fd, &m->rootfs));
+        TRY(parcel_lend(p, rootfs_fd, &m->rootfs));
         if (start->log_fd >= 0)
                 TRY(parcel_lend(p, start->log_fd, &m->log));
         TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
@@ -293,42 +298,111 @@ static struct error *start_commit(int fd, const struct wait *wait)
         return call_send(fd, &w, NULL, 0, wait);
 }
 
+static struct error *start_failed(struct call_answer *answer, const struct container_message *m, bool *ending)
+{
+        struct child_report report;
+        if (answer->type == 0)
+                return error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
+        call_report(answer, &report);
+        *ending = report.stage == STAGE_ENDING;
+        return stage_error(&report, &m->spec, &m->spec.process);
+}
+
+/* The report socket ends with the exec (or with a death before it: an exit like any other, which comes as an event), or
+ * it holds what failed, which the supervisor tells. It is looked at here as well, so that a start is known without
+ * another turn of the supervisor; nobody takes anything out of it. */
+static struct error *start_watch(int fd, int report_fd, const struct wait *wait, bool *runs)
+{
+        struct pollfd fds[] = { { .fd = report_fd, .events = POLLIN },
+                                { .fd = fd, .events = POLLIN },
+                                { .fd = wait->cancel_fd, .events = POLLIN } };
+        while (!fds[0].revents && !fds[1].revents) {
+                if (poll(fds, LENGTH(fds), wait_left_ms(wait)) < 0 && errno != EINTR)
+                        return error_errno(errno, "poll");
+                TRY(wait_check(wait, "start the process"));
+        }
+        char first;
+        *runs = recv(report_fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        return NULL;
+}
+
 /* *ending: one of that id is there still. */
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
                                   pid_t *pid, int64_t *started_wall_ns, bool *ending)
 {
-        struct call_answer answer = { 0 };
-        struct child_report report;
-        struct error *e = NULL;
+        _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
+        bool runs = false;
         TRY(call_receive(fd, &answer, wait));
-        if (answer.type == MESSAGE_STARTED && answer.n_fds == 1) {
-                *started_wall_ns = (int64_t) wire_get_u64(&answer.reader);
-                *pid = call_pid_of(answer.fds[0]);
-                e = start_commit(fd, wait);
-        } else if (answer.type == 0) {
-                e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
-        } else {
-                call_report(&answer, &report);
-                *ending = report.stage == STAGE_ENDING;
-                e = stage_error(&report, &m->spec, &m->spec.process);
-        }
+        if (answer.type != MESSAGE_SPAWNED || answer.n_fds != 2)
+                return start_failed(&answer, m, ending);
+        *started_wall_ns = (int64_t) wire_get_u64(&answer.reader);
+        *pid = call_pid_of(answer.fds[0]);
+        TRY(start_watch(fd, answer.fds[1], wait, &runs));
+        if (runs)
+                return start_commit(fd, wait);
         call_answer_done(&answer);
-        return e;
+        TRY(call_receive(fd, &answer, wait));
+        return start_failed(&answer, m, ending);
+}
+
+/* The way on which the root filesystem goes to the process, and what goes. */
+struct rootfs {
+        int ours, its, mount_fd; /* mount_fd: -1 until it is mounted */
+};
+
+static void rootfs_done(struct rootfs *rootfs)
+{
+        closep(&rootfs->ours);
+        closep(&rootfs->its);
+        closep(&rootfs->mount_fd);
+}
+
+static struct error *rootfs_open(struct rootfs *rootfs)
+{
+        int ends[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+                return error_errno(errno, "socketpair");
+        rootfs->ours = ends[0];
+        rootfs->its = ends[1];
+        return NULL;
+}
+
+static struct error *rootfs_send(struct rootfs *rootfs, const struct runtime_start *start,
+                                 const struct wait *wait)
+{
+        if (rootfs->mount_fd < 0)
+                TRY(start->rootfs(start->rootfs_context, &rootfs->mount_fd));
+        return socket_send(rootfs->ours, "", 1, &rootfs->mount_fd, 1, wait);
+}
+
+struct starting {
+        struct runtime_pod *pod;
+        const struct runtime_start *start;
+        struct parcel parcel;
+        struct container_message message;
+        struct rootfs rootfs;
+};
+
+/* *ending: one of that id is there still. */
+static struct error *start_once(struct starting *s, const struct wait *wait, pid_t *pid,
+                                int64_t *started_wall_ns, bool *ending)
+{
+        _cleanup_(closep) int fd = -1;
+        TRY(call_open(s->pod, wait, &fd));
+        TRY(start_send(fd, &s->parcel, &s->message, wait));
+        TRY(rootfs_send(&s->rootfs, s->start, wait));
+        return start_answer(fd, &s->message, wait, pid, started_wall_ns, ending);
 }
 
 /* A skiffd that was killed during a start has left a process that the supervisor is ending; the next start, of the skiffd
  * that came after it, may be faster than that end. Nothing tells of it. */
-static struct error *start_patiently(struct runtime_pod *pod, const struct parcel *p,
-                                     const struct container_message *m, const struct wait *wait, pid_t *pid,
+static struct error *start_patiently(struct starting *s, const struct wait *wait, pid_t *pid,
                                      int64_t *started_wall_ns)
 {
         int64_t until_ns = clock_monotonic_ns() + ENDING_MAX_NS;
         for (;;) {
-                _cleanup_(closep) int fd = -1;
                 bool ending = false;
-                TRY(call_open(pod, wait, &fd));
-                TRY(start_send(fd, p, m, wait));
-                struct error *e = start_answer(fd, m, wait, pid, started_wall_ns, &ending);
+                struct error *e = start_once(s, wait, pid, started_wall_ns, &ending);
                 if (!ending || clock_monotonic_ns() > until_ns)
                         return e;
                 error_free(e);
@@ -336,16 +410,22 @@ static struct error *start_patiently(struct runtime_pod *pod, const struct parce
         }
 }
 
+static void starting_done(struct starting *s)
+{
+        parcel_done(&s->parcel);
+        rootfs_done(&s->rootfs);
+}
+
 struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
                                       const struct runtime_start *start, const struct wait *wait, pid_t *pid,
                                       int64_t *started_wall_ns)
 {
-        _cleanup_(parcel_done) struct parcel parcel = { .n = 0 };
-        struct container_message message;
+        _cleanup_(starting_done) struct starting s = { .pod = pod, .start = start, .rootfs = { -1, -1, -1 } };
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
-        TRY(parcel_fill(&parcel, pod->runtime->cgroups, spec, start, &message));
-        return start_patiently(pod, &parcel, &message, wait, pid, started_wall_ns);
+        TRY(rootfs_open(&s.rootfs));
+        TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.rootfs.its, &s.message));
+        return start_patiently(&s, wait, pid, started_wall_ns);
 }
 
 /* --- what is asked of one that runs --- */

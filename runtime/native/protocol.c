@@ -201,7 +201,7 @@ static void mount_get(struct wire_reader *r, size_t n_fds, struct container_moun
         m->readonly = flags & 1, m->nosuid = flags & 2, m->nodev = flags & 4, m->noexec = flags & 8;
         if (source != PROTOCOL_NO_FD && source >= n_fds)
                 r->bad = true;
-        if (m->kind == MOUNT_BIND && source == PROTOCOL_NO_FD)
+        if ((m->kind == MOUNT_BIND || (unsigned) m->kind == WIRE_MOUNT_TREE_BIND) && source == PROTOCOL_NO_FD)
                 r->bad = true;
         m->source_fd = (int) source;
 }

@@ -10,7 +10,7 @@
  *     ATTACH                               ->                     later ones
  *                                          <-   SNAPSHOT          then events: EXIT, OOM, INFRA_EXIT
  *     CONTAINER_START, FDS...              ->
- *                                          <-   STARTED or FAILED
+ *                                          <-   SPAWNED (and FAILED later) or FAILED
  *     COMMIT                               ->                     else the end of the connection undoes the start
  *     EXEC                                 ->
  *                                          <-   FAILED, or EXEC_EXIT; EXEC_TIMED_OUT when the deadline came first
@@ -37,7 +37,7 @@
 enum message_type {
         MESSAGE_POD_START = 1, /* version, struct pod_start; descriptor: the host's /dev/shm with host_ipc */
         MESSAGE_ATTACH,        /* version */
-        MESSAGE_COMMIT,        /* the pod, on the first connection; a container, after STARTED. No answer */
+        MESSAGE_COMMIT,        /* the pod, on the first connection; a container, once it runs. No answer */
         MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec; descriptor: memfd */
         MESSAGE_FDS,             /* descriptors */
         MESSAGE_SIGNAL,          /* id, u32 signal, u32 all */
@@ -49,8 +49,8 @@ enum message_type {
         MESSAGE_OK = 100,
         MESSAGE_FAILED,   /* struct protocol_failure */
         MESSAGE_SNAPSHOT, /* struct protocol_snapshot; descriptors: pidfds of self, infra, netns, containers */
-        MESSAGE_STARTED,  /* u64 started_wall_ns; descriptor: its pidfd */
-        MESSAGE_EXIT,     /* struct runtime_exit as bytes */
+        MESSAGE_SPAWNED, /* u64 started_wall_ns; descriptors: its pidfd, the reading end of its report pipe */
+        MESSAGE_EXIT,    /* struct runtime_exit as bytes */
         MESSAGE_INFRA_EXIT,     /* nothing */
         MESSAGE_OOM,            /* id */
         MESSAGE_EXEC_EXIT,      /* u32 exit code */
@@ -108,10 +108,13 @@ struct child_report {
         uint32_t index;
 };
 
-/* Kinds beyond enum mount_kind, made by skiffd when it sends a spec: what stands at the target becomes read-only, and
- * a symbolic link (data) at the target. */
-#define WIRE_MOUNT_READONLY 100
-#define WIRE_MOUNT_LINK 101
+/* Kinds beyond enum mount_kind, made by skiffd when it sends a spec: a tmpfs (data: its options), and what goes into it
+ * by the name that is the last part of the target: a bind, a symbolic link (data); at last the tmpfs becomes read-only. No
+ * path is resolved for those, of which a container has a dozen. */
+#define WIRE_MOUNT_TREE 100
+#define WIRE_MOUNT_TREE_BIND 101
+#define WIRE_MOUNT_TREE_LINK 102
+#define WIRE_MOUNT_TREE_READONLY 103
 
 #define POD_HOST_NETWORK 1U
 #define POD_HOST_IPC 2U
@@ -143,6 +146,7 @@ void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out);
  * it, strings point into the bytes and arrays are freed by container_message_done. */
 struct container_message {
         struct container_spec spec; /* source_fd: an index until the caller resolves it */
+        /* Indexes of descriptors. rootfs: a socket on which the mount comes when it is ready, to the process itself */
         uint32_t rootfs, log, oom, oom_event, tree;
         bool entry_is_v2_directory;
         uint32_t entries[CGROUP_ENTRY_MAX];

@@ -34,19 +34,21 @@ static int parent_open(const char *path, const char **name)
         return child_target_open(*dir ? dir : "/", 0, 0755);
 }
 
+static int node_make(int dir_fd, const char *name, const struct container_device *d)
+{
+        mode_t type = d->type == 'b' ? S_IFBLK : S_IFCHR;
+        if (mknodat(dir_fd, name, type | (d->mode & 07777), makedev(d->major, d->minor)) < 0)
+                return errno == EEXIST ? 0 : -1; /* the usual ones are there before those of the spec */
+        return d->uid || d->gid ? fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) : 0;
+}
+
 static int device_make(const struct container_device *d)
 {
         const char *name;
         int dir_fd = parent_open(d->path, &name);
         if (dir_fd < 0)
                 return -1;
-        mode_t type = d->type == 'b' ? S_IFBLK : S_IFCHR;
-        int rc = mknodat(dir_fd, name, type | (d->mode & 07777), makedev(d->major, d->minor));
-        if (rc < 0 && errno == EEXIST)
-                rc = 0; /* the usual ones are there before those of the spec */
-        else if (rc == 0 && (d->uid || d->gid))
-                rc = fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW);
-        int saved = errno;
+        int rc = node_make(dir_fd, name, d), saved = errno;
         (void) close(dir_fd);
         errno = saved;
         return rc;
@@ -57,22 +59,31 @@ static bool is_in_dev(const struct container_device *d)
         return strncmp(d->path, "/dev/", 5) == 0;
 }
 
+/* The name of a device right in /dev, or NULL for one that lies deeper. */
+static const char *name_in_dev(const struct container_device *d)
+{
+        return strchr(d->path + 5, '/') ? NULL : d->path + 5;
+}
+
 void child_dev_fill(const struct child *child)
 {
         const struct container_spec *spec = &child->message->spec;
-        for (size_t i = 0; i < LENGTH(usual); i++)
-                if (device_make(&usual[i]) < 0)
-                        child_fail(child, STAGE_DEVICE, UINT32_MAX);
         int dev_fd = sys_openat2(AT_FDCWD, "/dev", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
         if (dev_fd < 0)
                 child_fail(child, STAGE_DEVICE, UINT32_MAX);
+        for (size_t i = 0; i < LENGTH(usual); i++)
+                if (node_make(dev_fd, name_in_dev(&usual[i]), &usual[i]) < 0)
+                        child_fail(child, STAGE_DEVICE, UINT32_MAX);
         for (size_t i = 0; i < LENGTH(links); i++)
                 if (symlinkat(links[i][0], dev_fd, links[i][1]) < 0 && errno != EEXIST)
                         child_fail(child, STAGE_DEVICE, UINT32_MAX);
-        (void) close(dev_fd);
-        for (size_t i = 0; i < spec->n_devices; i++)
-                if (is_in_dev(&spec->devices[i]) && device_make(&spec->devices[i]) < 0)
+        for (size_t i = 0; i < spec->n_devices; i++) {
+                const struct container_device *d = &spec->devices[i];
+                const char *name = is_in_dev(d) ? name_in_dev(d) : NULL;
+                if (is_in_dev(d) && (name && *name ? node_make(dev_fd, name, d) : device_make(d)) < 0)
                         child_fail(child, STAGE_DEVICE, i);
+        }
+        (void) close(dev_fd);
 }
 
 void child_devices_elsewhere(const struct child *child)

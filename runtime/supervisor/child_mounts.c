@@ -1,3 +1,4 @@
+#include "base/socket.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/sys.h"
 #include <linux/magic.h>
@@ -176,13 +177,6 @@ static int bind_source(const struct child *child, size_t i)
         return m->data && *m->data ? part_of(child, i, fd) : fd;
 }
 
-static void make_link(const struct child *child, size_t i)
-{
-        const struct container_mount *m = &child->message->spec.mounts[i];
-        if (symlinkat(m->data, AT_FDCWD, m->target) < 0 && errno != EEXIST)
-                child_fail(child, STAGE_MOUNT, i);
-}
-
 static int make_readonly(const char *path)
 {
         int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, IN_ROOT);
@@ -192,12 +186,29 @@ static int make_readonly(const char *path)
         return 0;
 }
 
-/* What was taken from the supervisor's namespace before it is left behind. */
+/* What was taken from the supervisor's namespace before it is left behind; and the tmpfs that is being filled. */
 struct taken {
-        int shm_fd, null_fd;
+        int shm_fd, null_fd, tree_fd;
 };
 
-static void mount_one(const struct child *child, size_t i, const struct taken *taken)
+/* A name in the tree: no path to resolve, and nothing of the image's can stand there. */
+static void tree_add(const struct child *child, size_t i, const struct taken *taken)
+{
+        const struct container_mount *m = &child->message->spec.mounts[i];
+        const char *slash = strrchr(m->target, '/'), *name = slash ? slash + 1 : m->target;
+        if ((unsigned) m->kind == WIRE_MOUNT_TREE_LINK) {
+                if (symlinkat(m->data, taken->tree_fd, name) < 0 && errno != EEXIST)
+                        child_fail(child, STAGE_MOUNT, i);
+                return;
+        }
+        int fd = child->fds[m->source_fd];
+        if (mkdirat(taken->tree_fd, name, 0755) < 0 ||
+            syscall(__NR_move_mount, fd, "", taken->tree_fd, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                child_fail(child, STAGE_MOUNT, i);
+        (void) close(fd);
+}
+
+static void mount_one(const struct child *child, size_t i, struct taken *taken)
 {
         const struct container_mount *m = &child->message->spec.mounts[i];
         uint64_t attributes = attributes_of(m);
@@ -234,11 +245,16 @@ static void mount_one(const struct child *child, size_t i, const struct taken *t
                 attach(child, i, new_filesystem("cgroup2", "", attributes));
                 check_magic(child, i, CGROUP2_SUPER_MAGIC);
                 break;
-        case WIRE_MOUNT_LINK:
-                make_link(child, i);
+        case WIRE_MOUNT_TREE:
+                taken->tree_fd = new_filesystem("tmpfs", m->data, attributes);
+                attach(child, i, fcntl(taken->tree_fd, F_DUPFD_CLOEXEC, 3));
                 break;
-        case WIRE_MOUNT_READONLY:
-                if (make_readonly(m->target) < 0)
+        case WIRE_MOUNT_TREE_BIND:
+        case WIRE_MOUNT_TREE_LINK:
+                tree_add(child, i, taken);
+                break;
+        case WIRE_MOUNT_TREE_READONLY:
+                if (sys_mount_setattr(taken->tree_fd, 0, MOUNT_ATTR_RDONLY, 0) < 0)
                         child_fail(child, STAGE_MOUNT, i);
                 break;
         default:
@@ -247,9 +263,26 @@ static void mount_one(const struct child *child, size_t i, const struct taken *t
         }
 }
 
+/* Comes from skiffd, which mounted it meanwhile; the end of the socket says that it gave up. */
+static int rootfs_receive(const struct child *child)
+{
+        static const struct wait for_ever = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
+        int socket_fd = child->fds[child->message->rootfs], fd = -1;
+        char byte;
+        size_t len_bytes = 0, n_fds = 1;
+        struct error *e = socket_receive(socket_fd, &byte, 1, &len_bytes, &fd, &n_fds, &for_ever);
+        if (e || n_fds != 1) {
+                errno = e ? error_errnum_of(e) : ECANCELED;
+                child_fail(child, STAGE_ROOTFS, 0);
+        }
+        (void) close(socket_fd);
+        return fd;
+}
+
 static void rootfs_enter(const struct child *child, struct taken *taken)
 {
-        int rootfs_fd = child->fds[child->message->rootfs];
+        int rootfs_fd = rootfs_receive(child);
+        taken->tree_fd = -1;
         taken->shm_fd = sys_open_tree(AT_FDCWD, "/shm", OPEN_TREE_CLONE);
         taken->null_fd = sys_open_tree(AT_FDCWD, "/null", OPEN_TREE_CLONE);
         int at_fd = open("/rootfs", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -152,29 +152,15 @@ static void container_forget(struct container *c)
 
 static void report_read(struct container *c)
 {
-        struct child_report report;
-        if (c->report.fd < 0)
-                return;
-        ssize_t n_bytes = read(c->report.fd, &report, sizeof(report));
-        if (n_bytes < 0 && errno == EAGAIN)
+        enum report_state state =
+                c->report.fd < 0 ? REPORT_NONE : report_look(c->report.fd, false, &c->failure);
+        if (state == REPORT_NONE)
                 return;
         loop_remove(&c->pod->loop, &c->report);
         closep(&c->report.fd);
-        if (n_bytes == (ssize_t) sizeof(report)) {
-                c->failure = report;
-                return;
-        }
-        /* The end of the pipe is the exec, or a death before it (for want of memory, say): an exit like any other. */
-        c->running = !c->cancelled;
-        if (!c->running || !c->starter)
-                return;
-        struct wire_writer w;
-        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
-        wire_put_u32(&w, MESSAGE_STARTED);
-        wire_put_u64(&w, (uint64_t) c->started_wall_ns);
-        connection_send(c->starter, &w, &c->exit.fd, 1);
-        wire_done(&w);
-        /* Until it is committed, the end of the connection is a cancel: skiffd may have given up just before. */
+        if (state ==
+            REPORT_ENDED) /* the exec, or a death before it (for want of memory, say): an exit like any other */
+                c->running = !c->cancelled;
 }
 
 static void report_ready(struct source *source, uint32_t events)
@@ -293,7 +279,7 @@ static void container_spawn(struct container *c, const struct container_message 
                 fail(report, STAGE_NO_CONTAINER, 0);
                 return;
         }
-        if (report_pipe(&c->report.fd, &report_fd) < 0 ||
+        if (report_socket(&c->report.fd, &report_fd) < 0 ||
             stdio_pipes(c, m->spec.stdin_open, &in_fd, &out_fd, &err_fd) < 0) {
                 fail(report, STAGE_PIPE, errno);
                 return;
@@ -316,6 +302,19 @@ static void container_spawn(struct container *c, const struct container_message 
                 child_run(&child);
 }
 
+/* The answer that skiffd needs while the process is being made: it looks at the report itself. Until the start is
+ * committed, the end of the connection is a cancel: skiffd may have given up just before. */
+static void spawned_send(struct container *c)
+{
+        struct wire_writer w;
+        const int fds[] = { c->exit.fd, c->report.fd };
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_SPAWNED);
+        wire_put_u64(&w, (uint64_t) c->started_wall_ns);
+        connection_send(c->starter, &w, fds, LENGTH(fds));
+        wire_done(&w);
+}
+
 void container_start(struct pod *pod, struct connection *connection, const struct container_message *m,
                      int *fds, size_t n_fds, struct child_report *report)
 {
@@ -330,6 +329,9 @@ void container_start(struct pod *pod, struct connection *connection, const struc
                 fail(report, STAGE_NO_INFRA, 0);
                 return;
         }
+        infra_settled(pod, report);
+        if (report->stage != STAGE_NONE)
+                return;
         struct container *c = container_new(pod, m, fds);
         if (!c) {
                 fail(report, STAGE_MEMORY, ENOMEM);
@@ -344,10 +346,12 @@ void container_start(struct pod *pod, struct connection *connection, const struc
         c->starter = connection;
         connection->container = c;
         container_watch(c);
+        spawned_send(c);
 }
 
 void container_commit(struct container *c)
 {
+        report_read(c); /* skiffd has seen the exec, maybe before us */
         c->starter->container = NULL;
         c->starter = NULL;
 }

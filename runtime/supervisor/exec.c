@@ -112,9 +112,7 @@ static void answer(struct exec *x)
 
 static void report_read(struct exec *x)
 {
-        /* All or nothing: it is far shorter than what a pipe writes whole. */
-        ssize_t n_bytes = x->report.fd < 0 ? -1 : read(x->report.fd, &x->failure, sizeof(x->failure));
-        if (n_bytes < 0)
+        if (x->report.fd < 0 || report_look(x->report.fd, false, &x->failure) == REPORT_NONE)
                 return;
         loop_remove(&x->pod->loop, &x->report);
         closep(&x->report.fd);
@@ -151,7 +149,7 @@ static int exec_spawn(struct exec *x, struct container *container, const struct 
         _cleanup_(closep) int report_fd = -1, tasks_fd = -1;
         int enter_fds[CGROUP_ENTRY_MAX];
         size_t n = 0;
-        if (report_pipe(&x->report.fd, &report_fd) < 0) {
+        if (report_socket(&x->report.fd, &report_fd) < 0) {
                 *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = errno };
                 return -1;
         }

@@ -170,9 +170,27 @@ static void netns_open(struct pod *pod, struct child_report *report)
                 *report = (struct child_report){ .stage = STAGE_NAMESPACES, .errnum = errno };
 }
 
+void infra_settled(struct pod *pod, struct child_report *report)
+{
+        struct source *source = &pod->infra.report;
+        if (source->fd < 0)
+                return;
+        (void) report_look(source->fd, true, report);
+        loop_remove(&pod->loop, source);
+        closep(&source->fd);
+}
+
+/* One that failed ends, and is seen by that. */
+static void report_ready(struct source *source, uint32_t events)
+{
+        (void) events;
+        struct child_report ignored;
+        infra_settled(CONTAINER_OF(CONTAINER_OF(source, struct infra, report), struct pod, infra), &ignored);
+}
+
 void infra_start(struct pod *pod, const struct pod_start *start, struct child_report *report)
 {
-        _cleanup_(closep) int read_fd = -1, write_fd = -1;
+        _cleanup_(closep) int write_fd = -1;
         struct spawn spawn = { .pid_namespace = -1, .cgroup_fd = -1 };
         if (!(pod->flags & POD_HOST_NETWORK))
                 spawn.flags |= CLONE_NEWNET | CLONE_NEWUTS;
@@ -180,7 +198,7 @@ void infra_start(struct pod *pod, const struct pod_start *start, struct child_re
                 spawn.flags |= CLONE_NEWIPC;
         if (pod->flags & POD_SHARE_PID)
                 spawn.flags |= CLONE_NEWPID;
-        if (report_pipe(&read_fd, &write_fd) < 0) {
+        if (report_socket(&pod->infra.report.fd, &write_fd) < 0) {
                 *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = errno };
                 return;
         }
@@ -190,14 +208,17 @@ void infra_start(struct pod *pod, const struct pod_start *start, struct child_re
         if (pod->infra.pid < 0)
                 return;
         closep(&write_fd);
-        /* A few system calls long: the one place where we wait for a child. */
-        (void) fcntl(read_fd, F_SETFL, 0);
-        ssize_t n_bytes = read(read_fd, report, sizeof(*report));
-        if (n_bytes != 0 && n_bytes != (ssize_t) sizeof(*report))
-                *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = EIO };
+        /* The namespaces are there. What it still does takes some microseconds of its own, and is waited for by the first
+         * container; only a sysctl may fail for what the caller asked, which must be said now. */
+        if (start->sysctls[0])
+                infra_settled(pod, report);
         if (report->stage == STAGE_NONE)
                 netns_open(pod, report);
         pod->infra.exit.ready = infra_ended;
+        pod->infra.report.ready = report_ready;
         error_ignore(
                 loop_add(&pod->loop, &pod->infra.exit, EPOLLIN)); /* it would be seen at the next attach */
+        if (pod->infra.report.fd >= 0)
+                error_ignore(
+                        loop_add(&pod->loop, &pod->infra.report, EPOLLIN)); /* the first container looks */
 }

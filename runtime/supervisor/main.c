@@ -132,7 +132,7 @@ static struct error *pod_open(struct pod *pod, bool is_rooted)
 {
         *pod = (struct pod){ .listener = { .fd = FD_LISTENER, .ready = listener_ready },
                              .exits_fd = FD_EXITS,
-                             .infra = { .exit.fd = -1, .netns_fd = -1 } };
+                             .infra = { .exit.fd = -1, .netns_fd = -1, .report.fd = -1 } };
         TRY(descriptors_check());
         if (!is_rooted)
                 TRY(root_make());

@@ -14,8 +14,9 @@ enum { FD_LISTENER = 3, FD_EXITS = 4, FD_FIRST = 5 };
 
 struct infra {
         pid_t pid;
-        struct source exit; /* its pidfd; -1 once it has ended */
-        int netns_fd;       /* -1 with the host's network */
+        struct source exit;   /* its pidfd; -1 once it has ended */
+        int netns_fd;         /* -1 with the host's network */
+        struct source report; /* until it is settled; then -1 */
 };
 
 struct unwritten_exit { /* a record that found the disk full: tried again with the next */
@@ -80,6 +81,10 @@ void events_send(struct pod *pod, struct wire_writer *w);
 /* Makes infra in the namespaces that flags ask for. *report says where it failed (stage not NONE). */
 void infra_start(struct pod *pod, const struct pod_start *start, struct child_report *report);
 
+/* Waits, some microseconds at most, until infra is what it should be (hostname, capabilities, no descriptors); *report
+ * says what failed. */
+void infra_settled(struct pod *pod, struct child_report *report);
+
 /* --- container.c --- */
 
 struct stream {
@@ -94,7 +99,7 @@ struct container {
         char id[PROTOCOL_ID_MAX + 1];
         enum pid_mode pid_mode;
         pid_t pid;
-        struct source exit, report; /* pidfd; pipe that ends at exec */
+        struct source exit, report; /* pidfd; socket that ends at exec */
         struct child_report failure;
         struct connection *starter; /* NULL once committed, or gone */
         bool running, ended, cancelled;

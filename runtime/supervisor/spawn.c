@@ -2,6 +2,7 @@
 #include "runtime/supervisor/sys.h"
 #include <sched.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 pid_t spawn_clone(const struct pod *pod, const struct spawn *spawn, int *pid_fd, struct child_report *report)
 {
@@ -28,13 +29,23 @@ pid_t spawn_clone(const struct pod *pod, const struct spawn *spawn, int *pid_fd,
         return pid;
 }
 
-int report_pipe(int *read_fd, int *write_fd)
+int report_socket(int *read_fd, int *write_fd)
 {
         int fds[2];
-        if (pipe2(fds, O_CLOEXEC) < 0)
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
                 return -1;
-        (void) fcntl(fds[0], F_SETFL, O_NONBLOCK);
         *read_fd = fds[0];
         *write_fd = fds[1];
         return 0;
+}
+
+enum report_state report_look(int read_fd, bool wait, struct child_report *out)
+{
+        ssize_t n_bytes;
+        do {
+                n_bytes = recv(read_fd, out, sizeof(*out), MSG_PEEK | (wait ? 0 : MSG_DONTWAIT));
+        } while (n_bytes < 0 && errno == EINTR);
+        if (n_bytes < 0 && errno == EAGAIN)
+                return REPORT_NONE;
+        return n_bytes == (ssize_t) sizeof(*out) ? REPORT_FAILED : REPORT_ENDED;
 }

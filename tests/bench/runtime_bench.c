@@ -55,7 +55,7 @@ static void bench_starts(struct fixture *f, size_t rounds, const struct seccomp_
                 _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", NULL);
                 spec_argv(spec, "/bin/busybox", "true", NULL);
                 spec->seccomp = seccomp;
-                assert_ok(cgroup_make(f->cgroups, spec->cgroup_path, NULL));
+                assert_ok(cgroup_make(f->cgroups, spec->cgroup_path, CGROUP_CONTAINER, NULL));
                 int64_t before = clock_monotonic_ns();
                 container_up(f, spec);
                 took[i] = clock_monotonic_ns() - before;

@@ -99,8 +99,8 @@ static void limits_are_set_and_all_is_removed(void **dir)
                                         .pids_limit = 17,
                                         .hugepages = &none,
                                         .n_hugepages = 1 };
-        assert_ok(cgroup_make(p.cgroups, p.path, &limits));
-        assert_ok(cgroup_make(p.cgroups, p.path, &limits)); /* again */
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, &limits));
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, &limits)); /* again */
         bool v2 = cgroups_is_v2(p.cgroups);
         assert_value(&p, "cpu", "cpu.shares", "cpu.weight", v2 ? "100" : "1024");
         assert_value(&p, "cpu", "cpu.cfs_quota_us", "cpu.max", v2 ? "20000 50000" : "20000");
@@ -142,7 +142,7 @@ static void parents_that_were_there_stay(void **dir)
         struct hierarchy *first;
         for (size_t i = 0; i < p.cgroups->n; i++)
                 assert_int_equal(mkdirat(p.cgroups->hierarchies[i].fd, p.parent + 1, 0755), 0);
-        assert_ok(cgroup_make(p.cgroups, p.path, NULL));
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, NULL));
         /* What was noted outlives the process. */
         cgroups_free(p.cgroups);
         assert_ok(cgroups_open("/sys/fs/cgroup", p.notes, &p.cgroups));
@@ -154,12 +154,12 @@ static void parents_that_were_there_stay(void **dir)
         place_close(&p);
 }
 
-static void spawn_in(struct place *p, const char *script, struct process *out)
+static void spawn_as(struct place *p, const char *script, enum cgroup_kind kind, struct process *out)
 {
         const char *const argv[] = { "/bin/sh", "-c", script, NULL };
         struct process_start start = process_start_init("/bin/sh", argv);
         _cleanup_(cgroup_entry_done) struct cgroup_entry entry = { .n = 0 };
-        assert_ok(cgroup_entry_open(p->cgroups, p->path, &entry));
+        assert_ok(cgroup_entry_open(p->cgroups, p->path, kind, &entry));
         if (entry.is_v2_directory) {
                 start.cgroup_fd = entry.fds[0];
         } else {
@@ -167,6 +167,35 @@ static void spawn_in(struct place *p, const char *script, struct process *out)
                 start.n_enter_fds = entry.n;
         }
         assert_ok(process_spawn(&start, out));
+}
+
+static void spawn_in(struct place *p, const char *script, struct process *out)
+{
+        spawn_as(p, script, CGROUP_CONTAINER, out);
+}
+
+/* On v1: in the parent where nothing is asked of it, so the parent must be there, and is let go with it. */
+static void a_sandbox_has_directories_where_they_count(void **dir)
+{
+        struct place p;
+        struct process process;
+        struct wait wait = wait_of_ms(5000);
+        int status = 0;
+        place_open(&p, *dir);
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_SANDBOX, NULL));
+        for (size_t i = 0; i < p.cgroups->n; i++) {
+                const struct hierarchy *h = &p.cgroups->hierarchies[i];
+                bool there = faccessat(h->fd, p.path + 1, F_OK, 0) == 0;
+                assert_int_equal(there, cgroups_is_v2(p.cgroups) || h->has_sandboxes);
+        }
+        spawn_as(&p, "exec sleep 1000", CGROUP_SANDBOX, &process);
+        assert_ok(cgroup_kill(p.cgroups, p.path));
+        assert_ok(process_wait(&process, &wait, &status));
+        assert_int_equal(status, 128 + SIGKILL);
+        assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
+        for (size_t i = 0; i < p.cgroups->n; i++)
+                assert_int_equal(faccessat(p.cgroups->hierarchies[i].fd, p.parent + 1, F_OK, 0), -1);
+        place_close(&p);
 }
 
 static void everything_in_it_is_killed(void **dir)
@@ -177,7 +206,7 @@ static void everything_in_it_is_killed(void **dir)
         int status = 0;
         place_open(&p, *dir);
         assert_ok(cgroup_kill(p.cgroups, p.path)); /* absent */
-        assert_ok(cgroup_make(p.cgroups, p.path, NULL));
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, NULL));
         spawn_in(&p, "setsid sleep 1000 & setsid sleep 1000 & sleep 1000", &process);
         struct wait busy = wait_of_ms(100);
         assert_fails(ERROR_DEADLINE_EXCEEDED, "still in it", cgroup_remove(p.cgroups, p.path, &busy));
@@ -208,7 +237,7 @@ static void devices_are_denied_by_default(void **dir)
         assert_int_equal(mknod(node, S_IFCHR | 0600, makedev(1, 11)), 0);
         _cleanup_(freep) char *use = format_string("exec 3<%s", node),
                               *null = format_string("echo x > /dev/null");
-        assert_ok(cgroup_make(p.cgroups, p.path, NULL));
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, NULL));
         assert_int_equal(run_in(&p, use), 0);
         assert_ok(cgroup_devices(p.cgroups, p.path, NULL, 0, false));
         assert_int_not_equal(run_in(&p, use), 0);
@@ -231,7 +260,7 @@ static void bad_paths_are_refused(void **dir)
         place_open(&p, *dir);
         for (size_t i = 0; i < LENGTH(bad); i++)
                 assert_fails(ERROR_INVALID_ARGUMENT, "is not a cgroup path",
-                             cgroup_make(p.cgroups, bad[i], NULL));
+                             cgroup_make(p.cgroups, bad[i], CGROUP_CONTAINER, NULL));
         place_close(&p);
         struct cgroups *none = NULL;
         assert_fails(ERROR_FAILED_PRECONDITION, "no cgroup hierarchy", cgroups_open("/proc", NULL, &none));
@@ -239,5 +268,6 @@ static void bad_paths_are_refused(void **dir)
 
 UNIT_MAIN(TEST(shares_become_weights), TEST(swap_is_what_is_left_of_both),
           TEST(device_programs_are_built_within_bounds), IN_TMPDIR(limits_are_set_and_all_is_removed),
-          IN_TMPDIR(parents_that_were_there_stay), IN_TMPDIR(everything_in_it_is_killed),
-          IN_TMPDIR(devices_are_denied_by_default), IN_TMPDIR(bad_paths_are_refused))
+          IN_TMPDIR(parents_that_were_there_stay), IN_TMPDIR(a_sandbox_has_directories_where_they_count),
+          IN_TMPDIR(everything_in_it_is_killed), IN_TMPDIR(devices_are_denied_by_default),
+          IN_TMPDIR(bad_paths_are_refused))

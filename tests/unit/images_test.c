@@ -336,7 +336,7 @@ static void broken_archives_leave_nothing(void **dir)
                 { { &base, MADE_GZIP, NULL, 1 }, ERROR_DATA_LOSS, "layer blobs/sha256/" },
                 { { &base, MADE_ZSTD, NULL, 1 }, ERROR_DATA_LOSS, "" },
                 { { &base, MADE_PLAIN, NULL, 1 }, ERROR_DATA_LOSS, "digest" },
-                { { &base, MADE_GZIP, NULL, 2 }, ERROR_DATA_LOSS, "ends early" },
+                { { &base, MADE_GZIP, NULL, 2 }, ERROR_DATA_LOSS, "the blob has digest" },
                 { { &base, MADE_PLAIN, NULL, 2 }, ERROR_DATA_LOSS, "digest" },
                 { { &base, MADE_GZIP, NULL, 3 }, ERROR_INVALID_ARGUMENT, "is not in the archive" },
                 { { &base, MADE_GZIP, "sha256:" HEX, 0 }, ERROR_DATA_LOSS, "the layer's tar has digest" },

@@ -33,6 +33,27 @@ static void a_kind_stays_below_its_cap_and_all_work_is_done(void **state)
         assert_in_range(atomic_load(&quick.most), 1, 4);
 }
 
+static void what_enters_counts_against_the_cap(void **state)
+{
+        (void) state;
+        struct pool *pool = NULL;
+        struct counted pods = { 0 };
+        assert_ok(pool_open((size_t[POOL_KINDS]){ 1, 2, 1, 1 }, &pool));
+        assert_true(pool_enter(pool, POOL_POD));
+        assert_true(pool_enter(pool, POOL_POD));
+        assert_false(pool_enter(pool, POOL_POD));
+        assert_true(pool_enter(pool, POOL_QUICK));
+        pool_leave(pool, POOL_QUICK);
+        pool_leave(pool, POOL_POD);
+        for (int i = 0; i < 5; i++)
+                assert_ok(pool_run(pool, POOL_POD, work, &pods));
+        while (atomic_load(&pods.done) < 5)
+                usleep(1000);
+        assert_int_equal(atomic_load(&pods.most), 1);
+        pool_leave(pool, POOL_POD);
+        pool_free(pool);
+}
+
 static atomic_int gate;
 static void blocked(void *argument)
 {
@@ -57,5 +78,5 @@ static void quick_work_does_not_wait_behind_slow_kinds(void **state)
         pool_free(pool);
 }
 
-UNIT_MAIN(TEST(a_kind_stays_below_its_cap_and_all_work_is_done),
+UNIT_MAIN(TEST(a_kind_stays_below_its_cap_and_all_work_is_done), TEST(what_enters_counts_against_the_cap),
           TEST(quick_work_does_not_wait_behind_slow_kinds))

@@ -111,7 +111,7 @@ void pod_up(struct fixture *f, struct pod_spec spec)
         spec.id = "pod";
         spec.dir_fd = f->dir_fd;
         spec.cgroup_path = path;
-        assert_ok(cgroup_make(f->cgroups, path, NULL));
+        assert_ok(cgroup_make(f->cgroups, path, CGROUP_SANDBOX, NULL));
         assert_ok(runtime_pod_start(f->runtime, &spec, &f->wait, &f->pod));
         assert_ok(runtime_pod_commit(f->pod, &f->wait));
 }
@@ -199,19 +199,24 @@ void spec_argv(struct container_spec *spec, ...)
         spec->process.argv = strings(argv, n);
 }
 
+static struct error *rootfs_clone(void *context, int *out_fd)
+{
+        const struct fixture *f = context;
+        return mount_clone(f->rootfs_dir_fd, "", false, out_fd);
+}
+
 struct error *container_try(struct fixture *f, const struct container_spec *spec)
 {
-        _cleanup_(closep) int rootfs_fd = -1, log_fd = -1;
+        _cleanup_(closep) int log_fd = -1;
         pid_t pid = 0;
         int64_t started = 0;
-        TRY(cgroup_make(f->cgroups, spec->cgroup_path, &spec->limits));
+        TRY(cgroup_make(f->cgroups, spec->cgroup_path, CGROUP_CONTAINER, &spec->limits));
         TRY(cgroup_devices(f->cgroups, spec->cgroup_path, spec->device_rules, spec->n_device_rules,
                            spec->all_devices));
-        TRY(mount_clone(f->rootfs_dir_fd, "", false, &rootfs_fd));
         log_fd = openat(f->dir_fd, spec->id, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        struct runtime_start start = { .rootfs_fd = rootfs_fd,
-                                       .log_fd = log_fd,
-                                       .log_line_max_bytes = 16384 };
+        struct runtime_start start = {
+                .rootfs = rootfs_clone, .rootfs_context = f, .log_fd = log_fd, .log_line_max_bytes = 16384
+        };
         TRY(runtime_container_start(f->pod, spec, &start, &f->wait, &pid, &started));
         assert_true(started > 0);
         return NULL;

@@ -475,6 +475,19 @@ static size_t fds_of(pid_t pid)
         return n;
 }
 
+/* Once it has let go of what it needed to start. */
+static size_t fds_at_rest(pid_t pid)
+{
+        size_t n = fds_of(pid);
+        struct wait wait = wait_of_ms(3000);
+        for (size_t before = 0; before != n && wait_left_ms(&wait) > 0;) {
+                before = n;
+                error_ignore(wait_delay(&wait, 20, "settle"));
+                n = fds_of(pid);
+        }
+        return n;
+}
+
 /* It closes a connection when it sees its end, which may be a moment after we have closed ours. */
 static void assert_fds_settle(pid_t pid, size_t want)
 {
@@ -490,7 +503,7 @@ static void the_supervisor_leaks_nothing(void **state)
         struct exec_result r = { 0 };
         pod_up(f, own_network);
         pid_t supervisor = runtime_pod_supervisor_pid(f->pod);
-        size_t before = fds_of(supervisor);
+        size_t before = fds_at_rest(supervisor);
         for (int i = 0; i < 10; i++) {
                 _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1",
                                                                                       "exec sleep 1000"),
@@ -513,7 +526,7 @@ static void a_cancelled_start_leaves_nothing(void **state)
 {
         struct fixture *f = *state;
         pod_up(f, own_network);
-        size_t before = fds_of(runtime_pod_supervisor_pid(f->pod));
+        size_t before = fds_at_rest(runtime_pod_supervisor_pid(f->pod));
         _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
         for (int us = 0; us < 2000; us += 100) {
                 f->wait = (struct wait){ .deadline_ns = clock_monotonic_ns() + us * 1000, .cancel_fd = -1 };
@@ -618,7 +631,7 @@ static void every_failure_on_the_way_leaves_nothing(void **state)
         struct fixture *f = *state;
         pod_up(f, own_network);
         pid_t supervisor = runtime_pod_supervisor_pid(f->pod);
-        size_t before = fds_of(supervisor), ours = fds_of(getpid());
+        size_t before = fds_at_rest(supervisor), ours = fds_of(getpid());
         _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
         for (unsigned nth = 1, hit = 1; hit && nth < 400; nth++) {
                 error_inject(nth);
