@@ -2,6 +2,7 @@
 stop signals and grace, exit codes and reasons, start errors, what is echoed, what is refused."""
 
 import os
+import shutil
 import time
 
 import grpc
@@ -254,6 +255,19 @@ def test_a_start_that_fails_says_why_in_words_users_know(skiff, pod, command, wo
     status = skiff.status(container)
     assert (status.state, status.exit_code, status.reason) == (2, 128, "StartError") and words in status.message
     skiff.cri.RemoveContainer(container_id=container)
+
+
+def test_a_root_filesystem_that_cannot_be_mounted_fails_the_start(skiff, pod):
+    """It is mounted while the process is being made, which must not wait for it for ever, nor run without it."""
+    container = skiff.create(pod, ["sleep", "1000"])
+    shutil.rmtree(skiff.root / "rootfs" / container / "upper")
+    code, text = harness.code_of(skiff.cri.StartContainer, container_id=container, _deadline=20)
+    assert code != grpc.StatusCode.DEADLINE_EXCEEDED and "upper" in text
+    status = skiff.status(container)
+    assert (status.state, status.exit_code, status.reason) == (2, 128, "StartError") and "upper" in status.message
+    assert not [name for name in skiff.census()["processes"] if "sleep" in name]
+    skiff.cri.RemoveContainer(container_id=container)
+    assert skiff.output_of(pod, ["echo", "the pod goes on"])[1] == "the pod goes on\n"
 
 
 def test_what_cannot_be_done_twice(skiff, pod):
