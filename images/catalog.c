@@ -446,16 +446,24 @@ struct error *catalog_remove(struct catalog *catalog, const char *reference)
         return e;
 }
 
-static struct error *forget_layer(void *context, const char *diff_id)
+static struct error *forget_body(struct db *db, void *context)
+{
+        for (const char *const *diff_id = context; *diff_id; diff_id++)
+                TRY(db_do(db, "DELETE FROM layers WHERE diff_id = ?", db_text(*diff_id)));
+        return NULL;
+}
+
+/* One transaction: each waits for the disk. */
+static struct error *forget_layers(void *context, const char *const *diff_ids)
 {
         struct catalog *catalog = context;
-        return db_do(catalog->db, "DELETE FROM layers WHERE diff_id = ?", db_text(diff_id));
+        return db_transaction(catalog->db, forget_body, (void *) (uintptr_t) diff_ids);
 }
 
 struct error *catalog_collect(struct catalog *catalog)
 {
         (void) pthread_mutex_lock(&catalog->change_lock);
-        struct error *e = layers_collect(catalog->layers, forget_layer, catalog);
+        struct error *e = layers_collect(catalog->layers, forget_layers, catalog);
         (void) pthread_mutex_unlock(&catalog->change_lock);
         return e;
 }

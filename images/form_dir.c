@@ -1,6 +1,7 @@
 /* The directory form: ROOT/layers/HEX holds the layer's files as overlayfs wants them; HEX.partial is one being
  * unpacked. */
 #include "base/file.h"
+#include "base/id.h"
 #include "images/form.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -19,13 +20,28 @@ static bool dir_probe(int layers_fd)
         return true;
 }
 
+/* Where ext4 puts a directory of a top directory (layers.c) is decided by its first name. An ext4 without a journal is slow
+ * where inodes were freed in the last minutes, so a layer that comes back does not go to the place where it was. What a
+ * kill leaves here is swept at the next start, like a partial layer. */
+static struct error *make_anywhere(int layers_fd, const char *name)
+{
+        char unique[ID_LEN + 1];
+        id_make(unique);
+        if (mkdirat(layers_fd, unique, 0755) < 0)
+                return error_errno(errno, "make the layer's directory");
+        if (renameat(layers_fd, unique, layers_fd, name) == 0)
+                return NULL;
+        struct error *e = error_errno(errno, "name the layer's directory");
+        (void) unlinkat(layers_fd, unique, AT_REMOVEDIR); /* else the next start does */
+        return e;
+}
+
 static struct error *dir_begin(int layers_fd, const char *hex, struct trash *trash, int *out_fd)
 {
         char name[PARTIAL_SIZE];
         partial_name(hex, name);
         TRY(trash_put(trash, layers_fd, name));
-        if (mkdirat(layers_fd, name, 0755) < 0)
-                return error_errno(errno, "make the layer's directory");
+        TRY(make_anywhere(layers_fd, name));
         return file_open_beneath(layers_fd, name, O_RDONLY | O_DIRECTORY, 0, out_fd);
 }
 

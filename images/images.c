@@ -1,5 +1,6 @@
 #include "base/file.h"
 #include "base/log.h"
+#include "images/install.h"
 #include "images/store.h"
 #include <fcntl.h>
 #include <string.h>
@@ -38,6 +39,8 @@ struct error *images_open(const struct images_config *config, struct images **ou
 {
         _cleanup_(images_freep) struct images *images = NEW(struct images);
         images->root_fd = -1;
+        long processors = sysconf(_SC_NPROCESSORS_ONLN);
+        atomic_store(&images->spare_workers, install_spare_workers(processors));
         images->pull_path = format_string("%s/skiff-pull", config->program_dir);
         images->unpack_path = format_string("%s/skiff-unpack", config->program_dir);
         images->registry_dirs = dup_string(config->registry_dirs ? config->registry_dirs : "");

@@ -17,7 +17,8 @@ static const uint64_t max_tar_bytes = UINT64_C(1) << 42;
 enum {
         MAX_ENTRIES = 8 << 20,
         PIPE_BYTES = 1 << 20,
-        WORKERS = 2,
+        WORKERS = 2,     /* each pull has these */
+        WORKERS_MAX = 6, /* and more while the store has some to spare */
         SYNC_LAYERS = 2,
         STACK_BYTES = 256 << 10,
         TELL_MS = 200
@@ -114,12 +115,13 @@ static struct error *unpack_into(struct team *team, size_t i, int layer_fd, uint
         bool at_end = false;
         TRY(digest_parse(from->diff_id, &job.diff));
         TRY(pipe_make(&read_fd, &write_fd));
-        TRY(unpacker_start(team->images->unpack_path, team->images->puller.holder_fd, layer_fd, read_fd, &job,
-                           &team->wait, &unpacker));
-        closep(&read_fd); /* only skiff-unpack reads: when it ends, the sender learns of it */
+        /* The download first: the registry looks for the blob while skiff-unpack starts and locks itself in. */
         TRY(puller_stream(team->puller, team->type, from->name, from->blob_bytes, team->watcher != NULL,
                           write_fd, &team->wait, &reply_fd));
         closep(&write_fd);
+        TRY(unpacker_start(team->images->unpack_path, team->images->puller.holder_fd, layer_fd, read_fd, &job,
+                           &team->wait, &unpacker));
+        closep(&read_fd); /* only skiff-unpack reads: when it ends, the sender learns of it */
         struct flow flow = { team, reply_fd, &team->done_bytes[i] };
         const struct unpacker_idle idle = { watch_flow, &flow };
         struct error *e =
@@ -253,11 +255,32 @@ static void watch_helpers(struct team *team)
         }
 }
 
+int install_spare_workers(long processors)
+{
+        return processors > WORKERS ? (int) processors - WORKERS : 0;
+}
+
+/* More workers than every pull has, for processors that would idle. The store has them for all pulls together: many
+ * pulls at once do not take memory for each. */
+static size_t spare_take(struct images *images, size_t n_wanted)
+{
+        size_t n = 0;
+        while (n < n_wanted && atomic_fetch_sub(&images->spare_workers, 1) > 0)
+                n++;
+        if (n < n_wanted)
+                (void) atomic_fetch_add(&images->spare_workers, 1); /* the one that was not there */
+        return n;
+}
+
 /* This thread works too, unless it has to tell how the others get on. */
 static void run_team(struct team *team)
 {
-        pthread_t helpers[WORKERS];
-        size_t n_helpers = 0, n_wanted = team->watcher ? WORKERS : WORKERS - 1;
+        pthread_t helpers[WORKERS_MAX];
+        size_t n_spare = 0, n_helpers = 0;
+        if (team->n > WORKERS)
+                n_spare = spare_take(team->images,
+                                     team->n < WORKERS_MAX ? team->n - WORKERS : WORKERS_MAX - WORKERS);
+        size_t n_wanted = WORKERS + n_spare - (team->watcher ? 0 : 1);
         size_t n_useful = team->watcher ? team->n : team->n - (team->n > 0);
         while (n_helpers < n_wanted && n_helpers < n_useful && start_helper(team, &helpers[n_helpers]))
                 n_helpers++;
@@ -267,6 +290,7 @@ static void run_team(struct team *team)
                 work(team);
         for (size_t i = 0; i < n_helpers; i++)
                 (void) pthread_join(helpers[i], NULL);
+        (void) atomic_fetch_add(&team->images->spare_workers, (int) n_spare);
 }
 
 /* Writes out what is unpacked while the rest comes: else the disk idles until the end, and all wait for it then. */

@@ -1,4 +1,4 @@
-/* install.h - the layers of one image from a skiff-pull into the store: claimed, unpacked two at once, made durable.
+/* install.h - the layers of one image from a skiff-pull into the store: claimed, unpacked two or more at once, made durable.
  *
  * For pull and import alike. Threads: any, at once, for different images. */
 #pragma once
@@ -20,6 +20,9 @@ MUST_CHECK struct error *install_layers(struct images *images, struct puller *pu
                                         const struct install_layer *list, size_t n,
                                         const struct pull_watcher *watcher, const struct wait *wait,
                                         struct layer ***out);
+/* How many workers more than two a pull all pulls together may have on a machine of so many processors. */
+int install_spare_workers(long processors);
+
 void install_done(struct images *images, struct layer **layers, size_t n);
 
 /* Reads and checks an image's config and makes its diffIDs the list's. digest may be NULL: not known beforehand. *id is

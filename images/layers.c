@@ -2,10 +2,12 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
+#include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 /* uthash's macros convert signs */
 #pragma GCC diagnostic ignored "-Wsign-conversion"
@@ -79,6 +81,17 @@ static void layer_tell(struct layer *layer)
         closep(&layer->done_fd); /* waiters have copies of their own */
 }
 
+/* Tells ext4 that the directories in this one have nothing to do with each other: each begins in a part of the disk of its
+ * own, so that layers unpacked at once do not fight over one. Other filesystems refuse, and need not be told. */
+static void mark_top_directory(int fd)
+{
+        int flags = 0;
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FS_TOPDIR_FL))
+                return;
+        flags |= FS_TOPDIR_FL;
+        (void) ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
 struct error *layers_open(int root_fd, struct trash *trash, struct layers **out)
 {
         _cleanup_(layers_freep) struct layers *layers = NEW(struct layers);
@@ -87,6 +100,7 @@ struct error *layers_open(int root_fd, struct trash *trash, struct layers **out)
         (void) pthread_mutex_init(&layers->lock, NULL);
         TRY(file_mkdirs(root_fd, "layers", 0700));
         TRY(file_open_beneath(root_fd, "layers", O_RDONLY | O_DIRECTORY, 0, &layers->fd));
+        mark_top_directory(layers->fd);
         layers->form = form_choose(layers->fd);
         *out = TAKE(layers);
         return NULL;
@@ -288,46 +302,60 @@ void layers_count_add(struct layers *layers, const char *diff_id)
         (void) pthread_mutex_unlock(&layers->lock);
 }
 
-/* Takes one that nobody needs: it is busy until it is gone. */
-static struct layer *take_unused(struct layers *layers)
+/* Takes all that nobody needs: they are busy until they are gone. The array and diff_ids, which ends with NULL, are the
+ * caller's, but not the texts. */
+static size_t take_unused(struct layers *layers, struct layer ***out, const char ***diff_ids)
 {
-        struct layer *layer;
+        size_t n = 0;
         (void) pthread_mutex_lock(&layers->lock);
-        for (layer = layers->table; layer; layer = layer->hh.next)
-                if (layer->state != LAYER_BUSY && layer->n_pins == 0 && layer->n_images == 0)
-                        break;
-        if (layer) {
+        struct layer **taken = NEW_ARRAY(struct layer *, HASH_COUNT(layers->table) + 1);
+        const char **ids = NEW_ARRAY(const char *, HASH_COUNT(layers->table) + 1);
+        for (struct layer *layer = layers->table; layer; layer = layer->hh.next) {
+                if (layer->state == LAYER_BUSY || layer->n_pins != 0 || layer->n_images != 0)
+                        continue;
                 layer->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
                 layer->state = LAYER_BUSY;
+                ids[n] = layer->diff_id;
+                taken[n++] = layer;
         }
         (void) pthread_mutex_unlock(&layers->lock);
-        return layer;
+        *out = taken;
+        *diff_ids = ids;
+        return n;
 }
 
-static struct error *remove_one(struct layers *layers, struct layer *layer,
-                                struct error *(*forget)(void *context, const char *diff_id), void *context)
+static struct error *remove_one(struct layers *layers, const struct layer *layer)
 {
-        TRY(forget(context, layer->diff_id));
         TRY(fault_point("layer.remove"));
         return layer->form->remove(layers->fd, hex_of(layer), layers->trash);
 }
 
-struct error *layers_collect(struct layers *layers,
-                             struct error *(*forget)(void *context, const char *diff_id), void *context)
+/* What was taken is gone, or there as before: then the next collection tries again. */
+static void give_back(struct layers *layers, struct layer *layer, bool is_gone)
 {
-        for (struct layer *layer; (layer = take_unused(layers));) {
-                struct error *e = remove_one(layers, layer, forget, context);
-                (void) pthread_mutex_lock(&layers->lock);
-                layer_tell(layer);
-                if (e)
-                        layer->state = LAYER_UNPACKED; /* still there: the next collection tries again */
-                else
-                        layer_free(layers, layer);
-                (void) pthread_mutex_unlock(&layers->lock);
-                if (e)
-                        return e;
+        (void) pthread_mutex_lock(&layers->lock);
+        layer_tell(layer);
+        if (is_gone)
+                layer_free(layers, layer);
+        else
+                layer->state = LAYER_UNPACKED;
+        (void) pthread_mutex_unlock(&layers->lock);
+}
+
+struct error *layers_collect(struct layers *layers,
+                             struct error *(*forget)(void *context, const char *const *diff_ids),
+                             void *context)
+{
+        _cleanup_(freep) struct layer **taken = NULL;
+        _cleanup_(freep) const char **diff_ids = NULL;
+        size_t n = take_unused(layers, &taken, &diff_ids);
+        struct error *e = n ? forget(context, diff_ids) : NULL;
+        for (size_t i = 0; i < n; i++) {
+                if (!e)
+                        e = remove_one(layers, taken[i]);
+                give_back(layers, taken[i], !e);
         }
-        return NULL;
+        return e;
 }
 
 void layers_list(struct layers *layers, struct image_layer **out, size_t *n)

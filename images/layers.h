@@ -63,10 +63,10 @@ void layer_usage(const struct layer *layer, uint64_t *bytes, uint64_t *inodes);
 void layers_count_reset(struct layers *layers);                    /* no layer has an image */
 void layers_count_add(struct layers *layers, const char *diff_id); /* one more image has it */
 
-/* Removes what no image has and nobody pins: forget(context, diff_id) first (its error leaves the layer), then to the
- * trash. */
+/* Removes what no image has and nobody pins: forget(context, diff_ids), a list that ends with NULL, first (its error
+ * leaves the layers), then to the trash. */
 MUST_CHECK struct error *layers_collect(struct layers *layers,
-                                        struct error *(*forget)(void *context, const char *diff_id),
+                                        struct error *(*forget)(void *context, const char *const *diff_ids),
                                         void *context);
 
 /* All that are there, in no order; *out is an array of *n, the caller's to free. */

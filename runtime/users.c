@@ -228,9 +228,7 @@ static struct error *read_etc(int root_fd, const char *path, char **out, size_t 
                                  "the image's %s is not a regular file of at most 10 MiB", path);
         /* A little more than it has: one that grows meanwhile is read as far as it went. */
         size_t size_bytes = (size_t) st.st_size + 1;
-        _cleanup_(freep) char *text = malloc(size_bytes + 1);
-        if (!text)
-                return error_errno(ENOMEM, "read %s", path);
+        _cleanup_(freep) char *text = NEW_ARRAY(char, size_bytes + 1);
         for (ssize_t n_bytes; *len_bytes < size_bytes; *len_bytes += (size_t) n_bytes) {
                 n_bytes = read(fd, text + *len_bytes, size_bytes - *len_bytes);
                 if (n_bytes < 0 && errno != EINTR)

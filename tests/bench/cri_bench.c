@@ -1,10 +1,11 @@
 /* cri-bench - times CRI calls against any endpoint, or two in turns, beside what the bare kernel takes for the same work.
  *
- * --parallel, --growth, --memory and --pull are measurements of their own beside (or with -n 0 in place of) the serial
+ * --parallel, --growth, --memory, --pull and --removal are measurements of their own beside (or with -n 0 in place of) the serial
  * lives. Whatever it made is removed at its end, on Ctrl-C too. As root. */
 #include "base/file.h"
 #include "base/id.h"
 #include "runtime/cgroup/cgroup.h"
+#include "tests/bench/pulls.h"
 #include "tests/bench/report.h"
 #include <getopt.h>
 #include <signal.h>
@@ -36,7 +37,9 @@ static const char usage[] =
         "  --parallel N           N clients at once: pods started, and whole lives, a second\n"
         "  --growth N             RunPodSandbox while pods pile up to N\n"
         "  --memory N             PSS a pod, as the slope over N pods\n"
-        "  --pull NAME            RemoveImage and PullImage, -n times, and nothing else\n"
+        "  --pull NAME[,NAME...]  PullImage from a cold store, -n times, and nothing else; several at once\n"
+        "  --removal NAME[,...]   RunPodSandbox while removed images are cleaned up, -n times, and nothing "
+        "else\n"
         "  --json                 for scripts\n";
 
 struct options {
@@ -60,6 +63,7 @@ enum flag {
         FLAG_GROWTH,
         FLAG_MEMORY,
         FLAG_PULL,
+        FLAG_REMOVAL,
         FLAG_JSON,
 };
 
@@ -117,6 +121,9 @@ static bool parse_flag(struct options *o, int flag, const char *value)
         case FLAG_PULL:
                 plan->pull = value;
                 return true;
+        case FLAG_REMOVAL:
+                plan->removal = value;
+                return true;
         case FLAG_JSON:
                 o->json = true;
                 return true;
@@ -143,6 +150,7 @@ static bool parse(int argc, char **argv, struct options *o)
                                                { "growth", required_argument, NULL, FLAG_GROWTH },
                                                { "memory", required_argument, NULL, FLAG_MEMORY },
                                                { "pull", required_argument, NULL, FLAG_PULL },
+                                               { "removal", required_argument, NULL, FLAG_REMOVAL },
                                                { "json", no_argument, NULL, FLAG_JSON },
                                                { 0 } };
         for (int flag; (flag = getopt_long(argc, argv, "n:", flags, NULL)) != -1;)
@@ -157,6 +165,8 @@ static struct error *run(const struct options *o, struct figures figures[TARGETS
         const struct plan *plan = &o->plan;
         if (plan->pull)
                 return mode_pull(plan, figures);
+        if (plan->removal)
+                return mode_removal(plan, figures);
         TRY(mode_background(plan));
         if (plan->rounds)
                 TRY(mode_serial(plan, figures, floor));

@@ -13,6 +13,10 @@ void figures_done(struct figures *figures)
 {
         timings_done(&figures->timings);
         timings_done(&figures->parallel);
+        struct samples *all[] = { &figures->pull_cpu_ms, &figures->pull_machine_ms, &figures->removal_cpu_ms,
+                                  &figures->run_quiet, &figures->run_removal };
+        for (size_t i = 0; i < LENGTH(all); i++)
+                samples_done(all[i]);
 }
 
 static struct error *check_interrupt(const struct plan *plan)
@@ -342,28 +346,5 @@ struct error *mode_memory(const struct plan *plan, struct figures figures[TARGET
                 TRY(measure_memory(plan, &s, &figures[t]));
                 TRY(session_sweep(&plan->targets[t], &plan->workload));
         }
-        return NULL;
-}
-
-/* --- pulls --- */
-
-struct error *mode_pull(const struct plan *plan, struct figures figures[TARGETS_MAX])
-{
-        _cleanup_(sessions_done) struct session sessions[TARGETS_MAX] = { 0 };
-        TRY(sessions_open(plan, sessions));
-        for (size_t i = 0; i < plan->rounds; i++)
-                for (size_t t = 0; t < plan->n_targets; t++) {
-                        struct cpu_reading before, after;
-                        TRY(check_interrupt(plan));
-                        TRY(cpu_read(&plan->targets[t], &before));
-                        TRY(image_pull(&sessions[t], plan->pull));
-                        TRY(cpu_read(&plan->targets[t], &after));
-                        figures[t].cpu_life_ms +=
-                                (after.cgroup_ms - before.cgroup_ms) / (double) plan->rounds;
-                        figures[t].machine_life_ms +=
-                                (after.machine_ms - before.machine_ms) / (double) plan->rounds;
-                }
-        for (size_t t = 0; t < plan->n_targets; t++)
-                timings_add_all(&figures[t].timings, &sessions[t].timings);
         return NULL;
 }

@@ -11,12 +11,13 @@ struct plan {
         struct target targets[TARGETS_MAX];
         size_t n_targets;
         struct workload workload;
-        size_t rounds;     /* -n */
-        size_t parallel;   /* threads of --parallel; 0: that part is left out */
-        size_t background; /* pods that run meanwhile */
-        size_t growth;     /* pods of --growth; 0: left out */
-        size_t memory;     /* pods of --memory; 0: left out */
-        const char *pull;  /* image of --pull; NULL: left out */
+        size_t rounds;       /* -n */
+        size_t parallel;     /* threads of --parallel; 0: that part is left out */
+        size_t background;   /* pods that run meanwhile */
+        size_t growth;       /* pods of --growth; 0: left out */
+        size_t memory;       /* pods of --memory; 0: left out */
+        const char *pull;    /* images of --pull; NULL: left out */
+        const char *removal; /* images of --removal; NULL: left out */
         bool floor;
         const volatile sig_atomic_t *interrupted;
 };
@@ -30,6 +31,9 @@ struct figures {
         struct timings parallel;                        /* what each call took there */
         double first_ms, middle_ms, last_ms;            /* --growth: RunPodSandbox, medians of 20 */
         double helpers_kb, daemon_kb, daemon_growth_kb; /* --memory: a pod; at the start; a pod */
+        struct samples pull_cpu_ms, pull_machine_ms, removal_cpu_ms; /* --pull */
+        double peak_kb;                                              /* --pull: all processes' PSS */
+        struct samples run_quiet, run_removal; /* --removal: RunPodSandbox before, and meanwhile */
 };
 void figures_done(struct figures *figures);
 
@@ -44,7 +48,6 @@ MUST_CHECK struct error *mode_parallel(const struct plan *plan, struct figures f
 MUST_CHECK struct error *mode_growth(const struct plan *plan, struct figures figures[TARGETS_MAX]);
 /* Helpers' and daemon's PSS as slopes over plan->memory pods with a container each. */
 MUST_CHECK struct error *mode_memory(const struct plan *plan, struct figures figures[TARGETS_MAX]);
-MUST_CHECK struct error *mode_pull(const struct plan *plan, struct figures figures[TARGETS_MAX]);
 
 /* plan->background pods on each target, which session_sweep ends. */
 MUST_CHECK struct error *mode_background(const struct plan *plan);

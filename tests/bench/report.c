@@ -36,6 +36,9 @@ static void print_figure(const char *name, const double values[], size_t n, bool
 #define PRINT_FIGURE(name, field, larger)                                                                    \
         print_figure(name, (double[]){ figures[0].field, figures[1].field }, plan->n_targets, larger)
 
+#define PRINT_SAMPLES(name, field)                                                                           \
+        print_samples(name, (struct samples *[]){ &figures[0].field, &figures[1].field }, plan->n_targets)
+
 static void print_timings(const struct plan *plan, struct figures figures[TARGETS_MAX])
 {
         for (size_t i = 0; i < TIMED_N; i++) {
@@ -60,6 +63,12 @@ void report_table(const struct plan *plan, struct figures figures[TARGETS_MAX], 
                 printf(" | %-23s", plan->targets[t].name);
         printf("\n");
         print_timings(plan, figures);
+        PRINT_SAMPLES("CPU of a pull, cgroup", pull_cpu_ms);
+        PRINT_SAMPLES("CPU of a pull, machine", pull_machine_ms);
+        PRINT_SAMPLES("CPU of a removal, cgroup", removal_cpu_ms);
+        PRINT_FIGURE("highest PSS in a pull, kB", peak_kb, false);
+        PRINT_SAMPLES("RunPodSandbox, quiet", run_quiet);
+        PRINT_SAMPLES("RunPodSandbox, in a removal", run_removal);
         PRINT_FIGURE("pods started a second", starts_per_s, true);
         PRINT_FIGURE("whole lives a second", lives_per_s, true);
         PRINT_FIGURE("CPU of a life, cgroup, ms", cpu_life_ms, false);
@@ -103,12 +112,27 @@ static struct error *put_target(struct buf *out, const struct target *target, st
         const struct {
                 const char *name;
                 double value;
-        } single[] = { { "starts_per_s", f->starts_per_s }, { "lives_per_s", f->lives_per_s },
-                       { "cpu_life_ms", f->cpu_life_ms },   { "machine_life_ms", f->machine_life_ms },
-                       { "cpu_exec_ms", f->cpu_exec_ms },   { "machine_exec_ms", f->machine_exec_ms },
-                       { "run_first_ms", f->first_ms },     { "run_middle_ms", f->middle_ms },
-                       { "run_last_ms", f->last_ms },       { "helpers_kb", f->helpers_kb },
-                       { "daemon_kb", f->daemon_kb },       { "daemon_growth_kb", f->daemon_growth_kb } };
+        } single[] = { { "starts_per_s", f->starts_per_s },
+                       { "lives_per_s", f->lives_per_s },
+                       { "cpu_life_ms", f->cpu_life_ms },
+                       { "machine_life_ms", f->machine_life_ms },
+                       { "cpu_exec_ms", f->cpu_exec_ms },
+                       { "machine_exec_ms", f->machine_exec_ms },
+                       { "run_first_ms", f->first_ms },
+                       { "run_middle_ms", f->middle_ms },
+                       { "run_last_ms", f->last_ms },
+                       { "helpers_kb", f->helpers_kb },
+                       { "daemon_kb", f->daemon_kb },
+                       { "daemon_growth_kb", f->daemon_growth_kb },
+                       { "peak_kb", f->peak_kb } };
+        struct {
+                const char *name;
+                struct samples *samples;
+        } many[] = { { "pull_cpu_ms", &f->pull_cpu_ms },
+                     { "pull_machine_ms", &f->pull_machine_ms },
+                     { "removal_cpu_ms", &f->removal_cpu_ms },
+                     { "run_quiet", &f->run_quiet },
+                     { "run_removal", &f->run_removal } };
         TRY(buf_append_text(out, "{\"name\":"));
         TRY(json_put_text(out, target->name));
         TRY(buf_append_text(out, ",\"endpoint\":"));
@@ -116,6 +140,8 @@ static struct error *put_target(struct buf *out, const struct target *target, st
         TRY(buf_append_text(out, ","));
         TRY(put_timings(out, "serial", &f->timings));
         TRY(put_timings(out, "parallel", &f->parallel));
+        for (size_t i = 0; i < LENGTH(many); i++)
+                TRY(put_samples(out, many[i].name, many[i].samples));
         for (size_t i = 0; i < LENGTH(single); i++)
                 TRY(buf_append_format(out, "\"%s\":%.4f%s", single[i].name, single[i].value,
                                       i + 1 < LENGTH(single) ? "," : ""));

@@ -22,6 +22,8 @@ static const char *const names[TIMED_N] = {
         [TIMED_REMOVE_POD] = "RemovePodSandbox",
         [TIMED_LIFE] = "whole life",
         [TIMED_PULL] = "PullImage",
+        [TIMED_PULL_ALL] = "all pulled",
+        [TIMED_REMOVE_IMAGE] = "RemoveImage",
 };
 
 const char *timed_name(enum timed timed)
@@ -249,27 +251,33 @@ struct error *pod_end(struct session *s, struct pod *pod)
 
 /* --- images --- */
 
-static struct error *image_call(struct session *s, const char *method, const void *request, void *answer)
+static struct error *image_call(struct session *s, enum timed timed, const char *method, const void *request)
 {
+        _cleanup_(client_answer_freep) void *answer = NULL;
+        int64_t before_ns = clock_monotonic_ns();
         TRY_WRAP(client_call(s->client, &cri__image_service__descriptor, method, request,
-                             10 * CALL_TIMEOUT_MS, s->interrupted, answer),
+                             10 * CALL_TIMEOUT_MS, s->interrupted, (void *) &answer),
                  "%s: %s", s->target->name, method);
+        samples_add(&s->timings.of[timed], ms_since(before_ns));
         return NULL;
 }
 
 struct error *image_pull(struct session *s, const char *image)
 {
         Cri__ImageSpec spec = CRI__IMAGE_SPEC__INIT;
-        Cri__RemoveImageRequest remove = CRI__REMOVE_IMAGE_REQUEST__INIT;
-        Cri__PullImageRequest pull = CRI__PULL_IMAGE_REQUEST__INIT;
-        _cleanup_(client_answer_freep) void *removed = NULL, *pulled = NULL;
+        Cri__PullImageRequest request = CRI__PULL_IMAGE_REQUEST__INIT;
         spec.image = image;
-        remove.image = pull.image = &spec;
-        TRY(image_call(s, "RemoveImage", &remove, &removed));
-        int64_t before_ns = clock_monotonic_ns();
-        TRY(image_call(s, "PullImage", &pull, &pulled));
-        samples_add(&s->timings.of[TIMED_PULL], ms_since(before_ns));
-        return NULL;
+        request.image = &spec;
+        return image_call(s, TIMED_PULL, "PullImage", &request);
+}
+
+struct error *image_remove(struct session *s, const char *image)
+{
+        Cri__ImageSpec spec = CRI__IMAGE_SPEC__INIT;
+        Cri__RemoveImageRequest request = CRI__REMOVE_IMAGE_REQUEST__INIT;
+        spec.image = image;
+        request.image = &spec;
+        return image_call(s, TIMED_REMOVE_IMAGE, "RemoveImage", &request);
 }
 
 /* --- what an interrupted run left --- */

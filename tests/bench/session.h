@@ -12,7 +12,8 @@
 /* What the containers sleep: tells the workload from what a runtime runs. */
 #define WORKLOAD_SECONDS "864213"
 
-/* What is timed; each is an RPC but for STARTED (RunPodSandbox to StartContainer's answer) and LIFE (all of a pod). */
+/* What is timed; each is an RPC but for STARTED (RunPodSandbox to StartContainer's answer), LIFE (all of a pod)
+ * and PULL_ALL (several at once: until the last has answered). */
 enum timed {
         TIMED_RUN_POD,
         TIMED_CREATE,
@@ -26,6 +27,8 @@ enum timed {
         TIMED_REMOVE_POD,
         TIMED_LIFE,
         TIMED_PULL,
+        TIMED_PULL_ALL,
+        TIMED_REMOVE_IMAGE,
         TIMED_N,
 };
 const char *timed_name(enum timed timed);
@@ -77,8 +80,8 @@ MUST_CHECK struct error *pod_exec(struct session *session, const struct pod *pod
 MUST_CHECK struct error *pod_list(struct session *session);                        /* ListContainers */
 MUST_CHECK struct error *pod_end(struct session *session, struct pod *pod); /* Stop and Remove, one by one */
 
-/* RemoveImage (not timed), then PullImage. */
 MUST_CHECK struct error *image_pull(struct session *session, const char *image);
+MUST_CHECK struct error *image_remove(struct session *session, const char *image);
 
 /* Stops and removes every pod of this run at the target, heeding no interrupt. */
 MUST_CHECK struct error *session_sweep(const struct target *target, const struct workload *workload);

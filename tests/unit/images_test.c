@@ -1,5 +1,6 @@
 /* The image store through its face, with the real skiff-pull and skiff-unpack, overlayfs and SIGKILL. Needs root. */
 #include "images/images.h"
+#include "images/store.h"
 #include "tests/unit/image_maker.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
@@ -318,6 +319,41 @@ static void assert_store_is_empty(struct images *images, const char *dir)
         assert_trash_empties(dir);
 }
 
+/* More workers than a pull has for itself: all layers come, whole or not at all, and the store has its workers back. */
+static void spare_workers_are_lent_and_come_back(void **dir)
+{
+        enum { LAYERS = 8, SPARE = 3 };
+        struct buf tars[LAYERS];
+        struct made_layer layers[LAYERS];
+        BUF(archive);
+        BUF(broken);
+        for (size_t i = 0; i < LAYERS; i++) {
+                char name[] = { 'a', '0' + (char) i, '\0' };
+                buf_init(&tars[i], 1 << 20);
+                PUT(tars[i], name, .mode = 0644, .data = "x");
+                tar_end(&tars[i]);
+                layers[i] = (struct made_layer){ &tars[i], MADE_GZIP, NULL, 0 };
+        }
+        make_oci_archive(&archive, "many:1", layers, LAYERS);
+        layers[5].spoil = 1;
+        make_oci_archive(&broken, "bad:1", layers, LAYERS);
+        struct images *images = open_store(*dir);
+        atomic_store(&images->spare_workers, SPARE);
+        assert_fails(ERROR_DATA_LOSS, "layer blobs/sha256/", import_bytes(images, &broken, NULL, NULL));
+        assert_int_equal(atomic_load(&images->spare_workers), SPARE);
+        assert_store_is_empty(images, *dir);
+        assert_ok(import_bytes(images, &archive, NULL, NULL));
+        assert_int_equal(atomic_load(&images->spare_workers), SPARE);
+        assert_int_equal(count_entries(*dir, "layers"), LAYERS);
+        assert_ok(images_remove(images, "many:1"));
+        assert_store_is_empty(images, *dir);
+        images_free(images);
+        for (size_t i = 0; i < LAYERS; i++)
+                buf_done(&tars[i]);
+        buf_done(&archive);
+        buf_done(&broken);
+}
+
 #define HEX "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 static void broken_archives_leave_nothing(void **dir)
@@ -518,8 +554,8 @@ static void a_lost_layer_costs_its_image_not_the_store(void **dir)
 UNIT_MAIN(IN_TMPDIR(an_imported_image_runs_as_a_rootfs_until_it_is_removed),
           IN_TMPDIR(docker_archives_of_all_compressions_are_one_image),
           IN_TMPDIR(layers_are_shared_and_names_move), IN_TMPDIR(many_imports_at_once_unpack_a_layer_once),
-          IN_TMPDIR(broken_archives_leave_nothing), IN_TMPDIR(a_cancelled_import_leaves_nothing),
-          IN_TMPDIR(sigkill_at_any_point_leaves_a_clean_store),
+          IN_TMPDIR(spare_workers_are_lent_and_come_back), IN_TMPDIR(broken_archives_leave_nothing),
+          IN_TMPDIR(a_cancelled_import_leaves_nothing), IN_TMPDIR(sigkill_at_any_point_leaves_a_clean_store),
           IN_TMPDIR(every_way_out_of_an_import_is_clean),
           IN_TMPDIR(a_lost_layer_costs_its_image_not_the_store),
           IN_TMPDIR(a_full_disk_is_said_and_leaves_nothing))
