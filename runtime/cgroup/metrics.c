@@ -172,13 +172,10 @@ static bool page_size_name(const char *entry, char *out, size_t size_bytes)
         char end;
         if (sscanf(entry, "hugepages-%llukB%c", &kib, &end) != 1)
                 return false;
-        if (kib >= 1 << 20)
-                (void) snprintf(out, size_bytes, "%lluGB", kib >> 20);
-        else if (kib >= 1 << 10)
-                (void) snprintf(out, size_bytes, "%lluMB", kib >> 10);
-        else
-                (void) snprintf(out, size_bytes, "%lluKB", kib);
-        return true;
+        int n = kib >= 1 << 20   ? snprintf(out, size_bytes, "%lluGB", kib >> 20)
+                : kib >= 1 << 10 ? snprintf(out, size_bytes, "%lluMB", kib >> 10)
+                                 : snprintf(out, size_bytes, "%lluKB", kib);
+        return n > 0 && (size_t) n < size_bytes;
 }
 
 static void hugepages_read(const struct cgroups *c, const char *path, struct cgroup_metrics *m)
