@@ -49,7 +49,7 @@ enum message_type {
         MESSAGE_OK = 100,
         MESSAGE_FAILED,   /* struct protocol_failure */
         MESSAGE_SNAPSHOT, /* struct protocol_snapshot; descriptors: pidfds of self, infra, netns, containers */
-        MESSAGE_SPAWNED, /* u64 started_wall_ns; descriptors: its pidfd, the reading end of its report pipe */
+        MESSAGE_SPAWNED, /* u64 started_wall_ns; descriptors: its pidfd, the reading end of its report socket */
         MESSAGE_EXIT,    /* struct runtime_exit as bytes */
         MESSAGE_INFRA_EXIT,     /* nothing */
         MESSAGE_OOM,            /* id */
@@ -101,7 +101,7 @@ enum stage {
         STAGE_LAST = STAGE_ENDING,
 };
 
-/* As the child writes it into its report pipe. */
+/* As the child writes it into its report socket. */
 struct child_report {
         uint32_t stage;
         int32_t errnum;

@@ -1,6 +1,6 @@
 /* child.h - what runs between clone and exec: system calls on what was prepared before, by descriptors.
  *
- * The first thing that fails is written to the report pipe as stage, errno and index, and the child ends. Source: runc's
+ * The first thing that fails is written to the report socket as stage, errno and index, and the child ends. Source: runc's
  * published advisories (facts of past escapes) for the order of things; capabilities(7), mount_setattr(2), openat2(2). */
 #pragma once
 #include "runtime/supervisor/pod.h"
