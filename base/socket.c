@@ -7,6 +7,7 @@
 
 #define BACKLOG 1024
 #define CONNECT_RETRY_MS 1
+#define IN_FLIGHT_RETRY_MS 1
 
 static struct error *socket_make(int type, int *out_fd)
 {
@@ -111,6 +112,8 @@ struct error *socket_send(int fd, const void *bytes, size_t len_bytes, const int
                         message.msg_controllen = 0;
                 } else if (errno == EAGAIN) {
                         TRY(wait_fd(wait, fd, POLLOUT, "send"));
+                } else if (errno == ETOOMANYREFS) {
+                        TRY(wait_delay(wait, IN_FLIGHT_RETRY_MS, "send descriptors"));
                 } else if (errno != EINTR) {
                         return error_errno(errno, "send");
                 }

@@ -19,7 +19,8 @@ MUST_CHECK struct error *socket_listen(int dir_fd, const char *name, int type, i
 MUST_CHECK struct error *socket_connect(int dir_fd, const char *name, int type, const struct wait *wait,
                                         int *out_fd);
 
-/* Sends one message whole. fds stay the caller's. */
+/* Sends one message whole. fds stay the caller's. An unprivileged process waits while more descriptors of its user, in all
+ * its processes together, are on their way than RLIMIT_NOFILE says: unix(7), ETOOMANYREFS. */
 MUST_CHECK struct error *socket_send(int fd, const void *bytes, size_t len_bytes, const int *fds,
                                      size_t n_fds, const struct wait *wait);
 

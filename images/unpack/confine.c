@@ -52,13 +52,21 @@ static struct error *limit_resources(void)
                 __rlimit_resource_t what;
                 rlim_t limit;
         } limits[] = {
-                { RLIMIT_CORE, 0 },         { RLIMIT_NOFILE, 64 },
-                { RLIMIT_DATA, 768 << 20 }, /* zstd's window is 128 MiB, names of directories are kept to the end */
-                { RLIMIT_MEMLOCK, 0 },      { RLIMIT_MSGQUEUE, 0 },
+                { RLIMIT_CORE, 0 },
+                /* Few are open at once; but no descriptor can be sent while more than this are on their way from any process
+                 * of root's, and each start of a container has dozens. */
+                { RLIMIT_NOFILE, 1024 },
+                { RLIMIT_DATA,
+                  768 << 20 }, /* zstd's window is 128 MiB, names of directories are kept to the end */
+                { RLIMIT_MEMLOCK, 0 },
+                { RLIMIT_MSGQUEUE, 0 },
                 { RLIMIT_SIGPENDING, 16 },
         };
         for (size_t i = 0; i < LENGTH(limits); i++) {
-                struct rlimit limit = { limits[i].limit, limits[i].limit };
+                struct rlimit own, limit = { limits[i].limit, limits[i].limit };
+                if (getrlimit(limits[i].what, &own) == 0 && own.rlim_max < limit.rlim_max)
+                        limit = (struct rlimit){ own.rlim_max,
+                                                 own.rlim_max }; /* skiffd may have little itself */
                 if (setrlimit(limits[i].what, &limit) < 0)
                         return error_errno(errno, "limit resources");
         }

@@ -2,8 +2,14 @@
 #include "base/socket.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int dir_open(void **dir)
 {
@@ -84,5 +90,60 @@ static void too_many_descriptors_are_closed_and_refused(void **state)
         (void) close(ends[0]), (void) close(ends[1]);
 }
 
+/* --- descriptors on their way --- */
+
+enum { ON_THEIR_WAY = 48, LIMIT = 16, DRAIN_MS = 100 };
+
+static void *drain(void *argument)
+{
+        const int *from = argument;
+        struct wait wait = wait_of_ms(5000);
+        (void) usleep(DRAIN_MS * 1000);
+        for (size_t i = 0; i < ON_THEIR_WAY; i++) {
+                char byte;
+                int fd = -1;
+                size_t n_fds = 1, len_bytes = 0;
+                assert_ok(socket_receive(*from, &byte, 1, &len_bytes, &fd, &n_fds, &wait));
+                (void) close(fd);
+        }
+        return NULL;
+}
+
+/* In a process without capabilities. */
+static void send_at_the_limit(void)
+{
+        int busy[2], ends[2];
+        struct wait wait = wait_of_ms(5000), moment = wait_of_ms(20);
+        const struct rlimit limit = { LIMIT, LIMIT };
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct none[2] = { 0 };
+        pthread_t thread;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, busy), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+        for (size_t i = 0; i < ON_THEIR_WAY; i++)
+                assert_ok(socket_send(busy[0], "x", 1, &ends[0], 1, &wait));
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(syscall(SYS_capset, &header, none), 0);
+        assert_fails(ERROR_DEADLINE_EXCEEDED, "send descriptors",
+                     socket_send(ends[0], "x", 1, &busy[0], 1, &moment));
+        assert_int_equal(pthread_create(&thread, NULL, drain, &busy[1]), 0);
+        assert_ok(socket_send(ends[0], "x", 1, &busy[0], 1, &wait));
+        assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void a_send_waits_while_too_many_are_on_their_way(void **state)
+{
+        (void) state;
+        int status = -1;
+        pid_t pid = fork();
+        if (pid == 0) {
+                send_at_the_limit();
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+}
+
 UNIT_MAIN(IN_TMPDIR(a_message_crosses_with_its_descriptors), IN_TMPDIR(nobody_listening_is_no_error),
-          TEST(too_many_descriptors_are_closed_and_refused))
+          TEST(too_many_descriptors_are_closed_and_refused),
+          TEST(a_send_waits_while_too_many_are_on_their_way))
