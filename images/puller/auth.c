@@ -126,7 +126,11 @@ static struct error *token_fetch(const struct credentials *credentials, const ch
         /* Our words for a registry's answers would mislead: here it is the token server that knows them not. */
         if (e && (fetch.status == 401 || fetch.status == 403 || (fetch.status == 400 && form))) {
                 error_free(e);
-                e = error_new(ERROR_UNAUTHENTICATED, "the credentials are refused (HTTP %ld)", fetch.status);
+                e = basic || form ? error_new(ERROR_UNAUTHENTICATED, "the credentials are refused (HTTP %ld)",
+                                              fetch.status)
+                                  : error_new(ERROR_UNAUTHENTICATED,
+                                              "it gives none without a username and password (HTTP %ld)",
+                                              fetch.status);
         } else if (e && fetch.status == 404) {
                 e = error_as(e, ERROR_UNAUTHENTICATED); /* no image is missing */
         }

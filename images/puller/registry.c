@@ -16,6 +16,7 @@ static const char manifest_types[] =
 
 struct endpoint {
         char *base; /* "https://host/v2", no slash at the end */
+        char *query; /* of a mirror: whose images it is asked for, "?ns=docker.io", as containerd does; else "" */
         bool can_resolve, can_pull, skip_verify;
         bool gets_credentials; /* it is the registry itself: a mirror must not learn its password */
         char *ca_pem, *cert_pem, *key_pem, *headers;
@@ -90,8 +91,9 @@ struct wanted {
 static struct error *fetch_from(struct registry_source *source, struct endpoint *endpoint,
                                 struct wanted *wanted, unsigned tries, char **media_type)
 {
-        _cleanup_(freep) char *url = format_string("%s/%s/%s/%s", endpoint->base, source->path,
-                                                   wanted->is_manifest ? "manifests" : "blobs", wanted->name);
+        _cleanup_(freep) char *url =
+                format_string("%s/%s/%s/%s%s", endpoint->base, source->path,
+                              wanted->is_manifest ? "manifests" : "blobs", wanted->name, endpoint->query);
         _cleanup_(fetch_done) struct fetch fetch = { .url = url,
                                                      .accept = wanted->is_manifest ? manifest_types : NULL,
                                                      .ca_pem = endpoint->ca_pem,
@@ -134,30 +136,64 @@ static bool may_go_on(const struct error *e, const struct wanted *wanted)
         return !wanted->is_manifest && error_code_of(e) == ERROR_UNAVAILABLE;
 }
 
+/* What an endpoint said that is not the last one: "URL: reason; URL: reason". */
+static void note_passed(char **passed, const char *message)
+{
+        char *both = *passed ? format_string("%s; %s", *passed, message) : dup_string(message);
+        free(*passed);
+        *passed = both;
+}
+
+/* The last endpoint's error, which is the registry's own, has the code; why the mirrors before it did not serve is told
+ * too, since where there are mirrors the registry is often out of reach. */
+static struct error *all_failed(struct error *last, const char *passed)
+{
+        if (!last)
+                return error_new(ERROR_UNAVAILABLE, "no endpoint serves this");
+        if (!passed)
+                return last;
+        struct error *e = error_new(error_code_of(last), "%s (before that: %s)", error_message(last), passed);
+        error_free(last);
+        return e;
+}
+
+static struct error *fetch_over_all(struct registry_source *source, struct wanted *wanted, char **media_type)
+{
+        struct error *last = NULL;
+        _cleanup_(freep) char *passed = NULL;
+        for (size_t i = 0; i < source->n; i++) {
+                struct endpoint *endpoint = &source->endpoints[i];
+                bool is_last = i + 1 == source->n;
+                if (!serves(endpoint, wanted))
+                        continue;
+                if (last)
+                        note_passed(&passed, error_message(last));
+                error_free(last);
+                last = NULL;
+                if (!is_last && atomic_load(&endpoint->is_down)) {
+                        _cleanup_(freep) char *down = format_string("%s did not answer", endpoint->base);
+                        note_passed(&passed, down);
+                        continue;
+                }
+                last = fetch_from(source, endpoint, wanted, is_last ? 0 : 1, media_type);
+                if (!last || !may_go_on(last, wanted))
+                        return last;
+        }
+        return all_failed(last, passed);
+}
+
 static struct error *registry_fetch(struct source *face, const struct source_request *request,
                                     const struct taker *taker, char **media_type)
 {
-        struct registry_source *source = (struct registry_source *) face;
         enum pull_type type = request->type;
         struct wanted wanted = { .is_manifest = type == PULL_READ_MANIFEST,
                                  .name = request->name,
                                  .limit_bytes = type == PULL_STREAM_BLOB ? 0 : request->size_bytes,
                                  .size_bytes = type == PULL_STREAM_BLOB ? request->size_bytes : 0,
                                  .taker = taker };
-        struct error *last = NULL;
         if (!wanted.is_manifest && type != PULL_READ_BLOB && type != PULL_STREAM_BLOB)
                 return error_new(ERROR_INTERNAL, "a registry has only manifests and blobs");
-        for (size_t i = 0; i < source->n; i++) {
-                struct endpoint *endpoint = &source->endpoints[i];
-                bool is_last = i + 1 == source->n;
-                if (!serves(endpoint, &wanted) || (!is_last && atomic_load(&endpoint->is_down)))
-                        continue;
-                error_free(last); /* the last endpoint tells: it is the registry itself */
-                last = fetch_from(source, endpoint, &wanted, is_last ? 0 : 1, media_type);
-                if (!last || !may_go_on(last, &wanted))
-                        return last;
-        }
-        return last ? last : error_new(ERROR_UNAVAILABLE, "no endpoint serves this");
+        return fetch_over_all((struct registry_source *) face, &wanted, media_type);
 }
 
 static const struct source_ops registry_ops = { .fetch = registry_fetch };
@@ -177,6 +213,20 @@ static char *ca_beside_system(const char *ca_pem)
         return buf_take_text(&all);
 }
 
+/* A mirror that serves several registries knows by this which is meant: "?ns=DOMAIN", an escaped colon in it. */
+static char *query_of(const char *url, const char *domain)
+{
+        const char *authority = strstr(url, "://");
+        size_t len_bytes = authority ? strcspn(authority + 3, "/") : 0;
+        const char *host = strcmp(domain, "docker.io") == 0 ? "registry-1.docker.io" : domain;
+        if (authority && strlen(host) == len_bytes && strncasecmp(authority + 3, host, len_bytes) == 0)
+                return dup_string("");
+        char *escaped = curl_easy_escape(NULL, domain, 0);
+        char *query = format_string("?ns=%s", escaped ? escaped : domain);
+        curl_free(escaped);
+        return query;
+}
+
 static void endpoint_put(struct registry_source *source, const char *const texts[PULL_TEXTS_ENDPOINT],
                          unsigned flags)
 {
@@ -187,6 +237,7 @@ static void endpoint_put(struct registry_source *source, const char *const texts
                 n--;
         const char *suffix = flags & PULL_ENDPOINT_OVERRIDE_PATH ? "" : "/v2";
         *endpoint = (struct endpoint){ .base = format_string("%.*s%s", (int) n, url, suffix),
+                                       .query = query_of(url, source->texts[PULL_TEXT_DOMAIN]),
                                        .can_resolve = flags & PULL_ENDPOINT_RESOLVE,
                                        .can_pull = flags & PULL_ENDPOINT_PULL,
                                        .skip_verify = flags & PULL_ENDPOINT_SKIP_VERIFY,
@@ -209,6 +260,7 @@ struct error *registry_source_endpoint(struct source *face, const char *const te
                 return error_new(ERROR_INVALID_ARGUMENT, "endpoint %s: neither http nor https", url);
         if (source->is_default) {
                 free(source->endpoints[0].base);
+                free(source->endpoints[0].query);
                 free(source->endpoints[0].ca_pem);
                 free(source->endpoints[0].cert_pem);
                 free(source->endpoints[0].key_pem);

@@ -228,7 +228,26 @@ def test_mirrors_in_order_capabilities_and_headers(node, debian):
         headers = first.seen("/blobs/")[0]["headers"]
         assert headers["x-one"] == "1" and "x-two" in headers
         assert second.seen("/manifests/1") and second.seen("/blobs/")
+        # a mirror of several registries is told which is meant
+        assert all("ns=registry.example" in request["path"] for request in first.requests + second.requests)
         assert not any("Authorization" in request["headers"] for request in first.requests + second.requests)
+
+
+def test_why_a_mirror_did_not_serve_is_told_too(node):
+    """Behind a firewall the registry itself is always out of reach: what the mirror said is what helps."""
+    with registry.Registry() as mirror:
+        node.hosts(
+            "registry.example",
+            f'server = "http://127.0.0.1:1"\n[host."http://127.0.0.1:2"]\n[host."{mirror.url}"]\n',
+        )
+        node.refused(
+            "registry.example/test/none:1",
+            CODE.UNAVAILABLE,
+            "http://127.0.0.1:1/v2/",
+            "before that: http://127.0.0.1:2/v2/",
+            f"{mirror.url}/v2/test/none/manifests/1",
+            "HTTP 404",
+        )
 
 
 def test_hosts_toml_is_read_again_when_it_changes(node, debian):
