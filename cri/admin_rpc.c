@@ -69,7 +69,7 @@ static struct error *export_image(void *context, struct rpc_call *call)
                 open(request->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "make %s: %s", request->path, strerror(errno));
-        struct error *e = images_export(daemon->images, image->id, fd, rpc_wait(call), &id);
+        struct error *e = images_export(daemon->images, request->image, fd, rpc_wait(call), &id);
         if (!e && fsync(fd) < 0)
                 e = error_errno(errno, "sync %s", request->path);
         if (e) {

@@ -5,6 +5,7 @@
 #include "images/install.h"
 #include "images/layer_tar.h"
 #include "images/manifest.h"
+#include "images/reference.h"
 #include "images/store.h"
 #include "images/strings.h"
 #include <string.h>
@@ -17,6 +18,7 @@ struct export
 {
         int fd;
         const struct wait *wait;
+        char *asked; /* the one of its names that was asked for, or NULL */
         struct image *image;
         struct layer **layers; /* pinned */
         size_t n;
@@ -175,20 +177,40 @@ static struct error *add_index_entry(struct export *export, const char *digest, 
         return buf_append_text(&export->json, "}}");
 }
 
+/* The names that go with it: the one that was asked for, or all of an image that was asked for by its id or digest. */
 static struct error *make_index(struct export *export, const struct digest *manifest, size_t size_bytes)
 {
         char text[DIGEST_TEXT_SIZE];
+        size_t n = 0;
         digest_format(manifest, text);
         TRY(buf_append_text(&export->json,
                             "{\"schemaVersion\":2,\"mediaType\":\"" OCI "index.v1+json\",\"manifests\":["));
         for (char **tag = export->image->repo_tags; *tag; tag++) {
-                if (tag != export->image->repo_tags)
+                if (export->asked && strcmp(*tag, export->asked) != 0)
+                        continue;
+                if (n++)
                         TRY(buf_append_text(&export->json, ","));
                 TRY(add_index_entry(export, text, size_bytes, *tag));
         }
-        if (!*export->image->repo_tags)
+        if (n == 0)
                 TRY(add_index_entry(export, text, size_bytes, NULL));
         return buf_append_text(&export->json, "]}");
+}
+
+/* The whole name behind what was asked for, where it is one of the image's; else NULL. */
+static char *asked_name(const struct image *image, const char *text)
+{
+        _cleanup_(reference_freep) struct reference *reference = NULL;
+        struct error *e = reference_parse(text, &reference);
+        if (e) { /* a short id */
+                error_free(e);
+                return NULL;
+        }
+        _cleanup_(freep) char *name = reference_name(reference);
+        for (char **tag = image->repo_tags; *tag; tag++)
+                if (strcmp(*tag, name) == 0)
+                        return TAKE(name);
+        return NULL;
 }
 
 static struct error *put_documents(struct export *export, char **out_id)
@@ -218,6 +240,7 @@ static void export_done(struct images *images, struct export *export)
 {
         install_done(images, export->layers, export->n);
         image_free(export->image);
+        free(export->asked);
         free(export->digests);
         free(export->sizes);
         buf_done(&export->config);
@@ -227,6 +250,7 @@ static void export_done(struct images *images, struct export *export)
 static struct error *run(struct images *images, struct export *export, const char *reference, char **out_id)
 {
         TRY(images_find(images, reference, &export->image));
+        export->asked = asked_name(export->image, reference);
         TRY(catalog_pin_layers(images->catalog, export->image->id, &export->layers, &export->n));
         export->digests = NEW_ARRAY(struct digest, export->n + 1);
         export->sizes = NEW_ARRAY(uint64_t, export->n + 1);

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct error *import_command(struct context *context, int argc, char **argv)
@@ -20,6 +21,11 @@ struct error *import_command(struct context *context, int argc, char **argv)
         char path[PATH_MAX]; /* skiffd opens it, and has another working directory */
         if (!realpath(argv[optind], path))
                 return error_as(error_errno(errno, "%s", argv[optind]), ERROR_NOT_FOUND);
+        struct stat st;
+        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "%s is a directory: import a tar of it (tar -C %s -cf layout.tar .)", path,
+                                 path);
         request.path = path;
         TRY(admin_call(context, "ImportImage", &request, 0, &answer));
         for (size_t i = 0; i < answer->n_image_ids; i++)
@@ -35,6 +41,8 @@ struct error *export_command(struct context *context, int argc, char **argv)
         char directory[PATH_MAX];
         if (argc != 3 || argv[1][0] == '-')
                 return USAGE_ERROR("an image and a file are needed");
+        if (strcmp(argv[2], "-") == 0)
+                return USAGE_ERROR("skiffd writes the file itself: it needs a path, not -");
         if (!getcwd(directory, sizeof(directory)))
                 return error_errno(errno, "where are we");
         _cleanup_(freep) char *path =
@@ -103,7 +111,10 @@ struct error *prune_command(struct context *context, int argc, char **argv)
                 spec.image = image->id;
                 request.image = &spec;
                 TRY(image_call(context, "RemoveImage", &request, CALL_TIMEOUT_MS, &answer));
-                (void) printf("%s\n", image->n_repo_tags ? image->repo_tags[0] : image->id);
+                for (size_t j = 0; j < image->n_repo_tags; j++)
+                        (void) printf("%s\n", image->repo_tags[j]);
+                if (image->n_repo_tags == 0)
+                        (void) printf("%s\n", image->id);
         }
         return NULL;
 }

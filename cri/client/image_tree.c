@@ -14,14 +14,22 @@ static const Admin__Layer *find_layer(const Admin__ListLayersResponse *answer, c
         return NULL;
 }
 
-static const char *name_of(const Cri__ListImagesResponse *images, const char *id)
+/* "NAME ID", a line for each of its names. */
+static void print_names(const Cri__ListImagesResponse *images, const char *image_id)
 {
+        _cleanup_(freep) char *id = print_id(image_id);
+        size_t n = 0;
         for (size_t i = 0; i < images->n_images; i++) {
                 const Cri__Image *image = images->images[i];
-                if (strcmp(image->id, id) == 0 && image->n_repo_tags + image->n_repo_digests > 0)
-                        return image->n_repo_tags ? image->repo_tags[0] : image->repo_digests[0];
+                if (strcmp(image->id, image_id) != 0)
+                        continue;
+                for (; n < image->n_repo_tags; n++)
+                        (void) printf("%s %s\n", image->repo_tags[n], id);
+                if (n == 0 && image->n_repo_digests > 0)
+                        (void) printf("%s %s\n", image->repo_digests[n++], id);
         }
-        return "<none>";
+        if (n == 0)
+                (void) printf("<none> %s\n", id);
 }
 
 static void print_layer(const Admin__Layer *layer, const char *diff_id, bool is_last)
@@ -99,8 +107,7 @@ struct error *print_image_tree(struct context *context)
                 return tree_json(answer, images);
         for (size_t i = 0; i < answer->n_images; i++) {
                 const Admin__ImageLayers *image = answer->images[i];
-                _cleanup_(freep) char *id = print_id(image->image_id);
-                (void) printf("%s %s\n", name_of(images, image->image_id), id);
+                print_names(images, image->image_id);
                 for (size_t j = 0; j < image->n_diff_ids; j++)
                         print_layer(find_layer(answer, image->diff_ids[j]), image->diff_ids[j],
                                     j + 1 == image->n_diff_ids);

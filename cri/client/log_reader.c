@@ -124,7 +124,8 @@ struct error *log_reader_show(struct log_reader *reader)
                         TRY(read_to_end(reader));
                 TRY(open_current(reader, &changed));
         }
-        (void) fflush(stdout);
         (void) fflush(stderr);
+        if (fflush(stdout) != 0)
+                return error_errno(errno, "write to stdout");
         return NULL;
 }

@@ -114,8 +114,9 @@ static int run(struct context *context, int argc, char **argv)
         optind = 0; /* getopt anew, for the command's own options */
         opterr = 0;
         struct error *e = command->run(context, argc, argv);
+        errno = 0; /* what a write before this one failed with is not known any more */
         if (!e && (fflush(stdout) != 0 || ferror(stdout)))
-                e = error_errno(errno, "write to stdout");
+                e = error_errno(errno ? errno : EIO, "write to stdout");
         if (!e)
                 return context->exit_code;
         int exit_code = fail(e, command);

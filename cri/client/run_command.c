@@ -15,8 +15,9 @@
 #define EXIT_NOT_EXECUTABLE 126
 #define EXIT_NOT_FOUND 127
 
-static volatile sig_atomic_t interrupts; /* how often Ctrl-C was pressed, or SIGTERM came */
-static volatile sig_atomic_t insists;    /* more than once */
+static volatile sig_atomic_t
+        interrupts; /* how often Ctrl-C was pressed, or another signal came that ends programs */
+static volatile sig_atomic_t insists; /* more than once */
 
 static void on_signal(int number)
 {
@@ -25,11 +26,15 @@ static void on_signal(int number)
         interrupts++;
 }
 
+/* Whatever would end us: the pod must not stay behind. Nobody who reads our output any more (`| head`) shows as a write
+ * that fails. */
 static void catch_signals(void)
 {
+        static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
         struct sigaction action = { .sa_handler = on_signal }; /* no SA_RESTART: a poll ends */
-        (void) sigaction(SIGINT, &action, NULL);
-        (void) sigaction(SIGTERM, &action, NULL);
+        for (size_t i = 0; i < LENGTH(ending); i++)
+                (void) sigaction(ending[i], &action, NULL);
+        (void) signal(SIGPIPE, SIG_IGN);
 }
 
 static void run_spec_freep(struct run_spec **spec)

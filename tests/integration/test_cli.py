@@ -85,14 +85,28 @@ def test_a_command_that_does_not_exist_leaves_nothing(skiff):
     assert logs_left() == []
 
 
-def test_ctrl_c_stops_the_container_and_removes_the_pod(skiff):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_ctrl_c_stops_the_container_and_removes_the_pod(skiff, number):
     command = [harness.BIN / "skiff", "--endpoint", skiff.endpoint, "run", "busybox", "--",
                "sh", "-c", "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.05; done"]  # fmt: skip
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert running.stdout.readline() == "ready\n"
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     assert running.stdout.read() == "asked\n"
     assert running.wait(30) == 3
+    assert skiff.cli("pods", "--json").stdout == "[]\n"
+    assert logs_left() == []
+
+
+def test_a_reader_that_goes_away_leaves_no_pod(skiff):
+    """As in `skiff run ... | head -1`."""
+    command = [harness.BIN / "skiff", "--endpoint", skiff.endpoint, "run", "busybox", "--",
+               "sh", "-c", "while echo line; do sleep 0.05; done"]  # fmt: skip
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout.readline() == "line\n"
+    running.stdout.close()
+    assert "Broken pipe" in running.stderr.read()
+    assert running.wait(30) != 0
     assert skiff.cli("pods", "--json").stdout == "[]\n"
     assert logs_left() == []
 

@@ -356,6 +356,28 @@ def test_export_gives_an_image_that_imports_as_it_was(node, fake, tmp_path):
     assert made.id != done.stdout.strip()
 
 
+def test_an_image_of_two_names(node, fake, tmp_path):
+    """Exported by a name it has that one, by its id both; lists and prune tell all."""
+    made = fake.put("a/b", "1", [[file("f", b"f")]])
+    fake.put_made("c/d", "2", made)
+    names = [f"{fake.host}/a/b:1", f"{fake.host}/c/d:2"]
+    for name in names:
+        node.pull(name)
+
+    def exported(what, path):
+        node.skiff.cli("export", what, path)
+        return sorted(m["annotations"]["io.containerd.image.name"] for m in names_of(path)[0]["manifests"])
+
+    assert exported(names[1], tmp_path / "one.tar") == [names[1]]
+    assert exported(made.id, tmp_path / "both.tar") == names
+    assert [line.split()[0] for line in node.skiff.cli("images", "--tree").stdout.splitlines() if "/" in line] == names
+    assert node.skiff.cli("prune").stdout.splitlines() == names
+    refused = node.skiff.cli("import", tmp_path, check=False)
+    assert refused.returncode != 0 and "is a directory" in refused.stderr
+    refused = node.skiff.cli("export", names[0], "-", check=False)
+    assert refused.returncode == 64 and "path" in refused.stderr
+
+
 def test_an_export_that_fails_leaves_no_file(node, fake, tmp_path):
     fake.put("a/b", "1", [[file("big", os.urandom(3 << 20))]])
     node.pull(f"{fake.host}/a/b:1")
