@@ -45,8 +45,13 @@ static struct error *read_manifest(struct pull *pull, const char *name, const st
                 if (want && !digest_equal(want, &got))
                         e = error_new(ERROR_DATA_LOSS, "it has digest %s", digest_text);
         }
-        if (!e)
+        if (!e) {
                 e = manifest_parse(bytes.bytes, bytes.len_bytes, media_type, out);
+                /* A proxy's login page, for one. */
+                if (e && (!media_type || !strstr(media_type, "json")))
+                        e = error_wrap(e, "what the registry sent, as %s, is none",
+                                       media_type && *media_type ? media_type : "no media type");
+        }
         buf_done(&bytes);
         return e ? error_wrap(e, "manifest %s", name) : NULL;
 }
