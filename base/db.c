@@ -312,7 +312,7 @@ static struct error *setup(struct db *db, enum db_durability durability, const c
         TRY(exec_simple(db,
                         durability == DB_FULL ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
         TRY(exec_simple(
-                db, "PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON; PRAGMA cache_size = -1024"));
+                db, "PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON; PRAGMA cache_size = -256"));
         return migrate(db, migrations);
 }
 

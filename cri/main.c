@@ -33,6 +33,7 @@
 #define HOLDERS_TIMEOUT_MS 20000
 #define HOUSEKEEPING_SECONDS 15
 #define MALLOC_THRESHOLD_BYTES (128 << 10)
+#define ARENAS_MAX 4
 
 /* Threads an operation of each kind may have at once. */
 static const size_t pool_caps[POOL_KINDS] = {
@@ -264,6 +265,7 @@ static void prepare_process(sigset_t *signals)
         (void) signal(SIGPIPE, SIG_IGN);
         (void) mallopt(M_MMAP_THRESHOLD, MALLOC_THRESHOLD_BYTES);
         (void) mallopt(M_TRIM_THRESHOLD, MALLOC_THRESHOLD_BYTES);
+        (void) mallopt(M_ARENA_MAX, ARENAS_MAX); /* each keeps what it grew to: a dozen is a megabyte more */
         (void) umask(0022);
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
                 files.rlim_cur = files.rlim_max; /* some descriptors a pod */
