@@ -115,10 +115,22 @@ static int thread_start(struct pool *pool)
         return errnum;
 }
 
-/* With the lock held. A thread that cannot be started matters only when there is none at all. */
-static struct error *ensure_thread(struct pool *pool, enum pool_kind kind)
+/* What waits and may run now: the rest waits for its kind's cap, and more threads would not help it. */
+static size_t runnable(const struct pool *pool)
 {
-        if (pool->idle >= pool->waiting || pool->kinds[kind].running >= pool->kinds[kind].cap)
+        size_t n = 0;
+        for (size_t i = 0; i < POOL_KINDS; i++) {
+                size_t running = pool->kinds[i].running, cap = pool->kinds[i].cap;
+                size_t room = cap > running ? cap - running : 0;
+                n += pool->kinds[i].waiting < room ? pool->kinds[i].waiting : room;
+        }
+        return n;
+}
+
+/* With the lock held. A thread that cannot be started matters only when there is none at all. */
+static struct error *ensure_thread(struct pool *pool)
+{
+        if (pool->idle >= runnable(pool))
                 return NULL;
         int errnum = thread_start(pool);
         if (errnum && pool->threads == 0)
@@ -141,7 +153,7 @@ struct error *pool_run(struct pool *pool, enum pool_kind kind, void (*run)(void 
                 pool->kinds[kind].waiting++;
                 pool->waiting++;
                 /* Should no thread start, the work stays queued for the threads that there are. */
-                e = ensure_thread(pool, kind);
+                e = ensure_thread(pool);
                 (void) pthread_cond_signal(&pool->wake);
                 work = NULL;
         }

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "images/images.h"
 #include "pods/message.h"
 #include "pods/records.h"
@@ -303,47 +304,42 @@ static struct error *mount_rootfs(void *context, int *out_fd)
         return fault_point("start_container.rootfs.after");
 }
 
+/* From here on the start has happened, whoever gave up waiting for it. A record that cannot be written says STARTING, and
+ * a restart asks the supervisor then. */
+static void note_running(struct container *c, pid_t pid)
+{
+        error_ignore(fault_point("start_container.running.before"));
+        lock(c);
+        c->pid = pid;
+        if (c->state == CONTAINER_STARTING) /* else its exit was faster than the answer */
+                c->state = CONTAINER_RUNNING;
+        unlock(c);
+        log_error(LOG_LEVEL_WARN, record_container_progress(c->pod->node->db, c), "record a start",
+                  "container", c->id);
+        error_ignore(fault_point("start_container.running.after"));
+}
+
 static struct error *start_process(void *object, const struct wait *wait)
 {
         struct start *start = object;
         struct container *c = start->c;
-        const struct runtime_start how = { .rootfs = mount_rootfs,
+        const struct runtime_start how = { .started_wall_ns = c->started_ns,
+                                           .rootfs = mount_rootfs,
                                            .rootfs_context = c,
                                            .mount_fds = start->mount_fds,
                                            .log_fd = start->log_fd,
                                            .log_line_max_bytes = c->pod->node->config.log_line_max_bytes };
         pid_t pid = 0;
-        int64_t started_ns = 0;
-        TRY(runtime_container_start(c->pod->runtime, c->spec, &how, wait, &pid, &started_ns));
-        lock(c);
-        c->pid = pid;
-        c->started_ns = started_ns;
-        if (c->state == CONTAINER_STARTING) /* else its exit was faster than the answer */
-                c->state = CONTAINER_RUNNING;
-        unlock(c);
+        TRY(runtime_container_start(c->pod->runtime, c->spec, &how, wait, &pid));
+        note_running(c, pid);
         return NULL;
 }
 
-static struct error *make_running(void *object, const struct wait *wait)
-{
-        struct start *start = object;
-        (void) wait;
-        return record_container_progress(start->c->pod->node->db, start->c);
-}
-
-/* What failed after the process ran (the record) takes the process with it. */
-static struct error *kill_process(void *object, const struct wait *wait)
-{
-        struct start *start = object;
-        (void) wait;
-        return cgroup_kill(start->c->pod->node->config.cgroups, start->c->cgroup_path);
-}
-
+/* The process is the last step: nothing that could fail comes after it has run. */
 static const struct step start_table[] = {
         { "log", open_log, NULL },
         { "volumes", open_volumes, NULL },
-        { "process", start_process, kill_process },
-        { "running", make_running, NULL },
+        { "process", start_process, NULL },
 };
 static const struct steps start_container = { .name = "start_container",
                                               .table = start_table,
@@ -370,6 +366,7 @@ static void start_failed(struct container *c, struct error *e)
         if (c->state != CONTAINER_EXITED) {
                 bool again = code == ERROR_CANCELLED || code == ERROR_DEADLINE_EXCEEDED;
                 c->state = again ? CONTAINER_CREATED : CONTAINER_EXITED;
+                c->started_ns = 0;
                 if (!again) {
                         c->finished_ns = clock_wall_ns();
                         c->exit_code = EXIT_CODE_NOT_STARTED;
@@ -411,6 +408,7 @@ static struct error *start_held(struct container *c, const struct wait *caller)
         TRY(operation_wait(&c->operation, &c->pod->node->lock, caller, &wait));
         lock(c);
         c->state = CONTAINER_STARTING;
+        c->started_ns = clock_wall_ns(); /* which start it is: container_exited */
         unlock(c);
         struct error *e = record_container_progress(c->pod->node->db, c);
         if (!e)

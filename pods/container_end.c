@@ -35,7 +35,9 @@ void container_exited(struct container *c, const struct runtime_exit *exit)
 {
         struct node *node = c->pod->node;
         (void) pthread_mutex_lock(&node->lock);
-        bool news = c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING;
+        /* The exit of a start that was cancelled may come when the next one is under way. */
+        bool news = (c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING) &&
+                    exit->started_wall_ns == c->started_ns;
         if (news) {
                 c->state = CONTAINER_EXITED;
                 c->pid = 0;
@@ -66,6 +68,7 @@ static void container_lost(struct container *c)
                                        .signal = SIGKILL,
                                        .finished_wall_ns = clock_wall_ns() };
         (void) pthread_mutex_lock(&c->pod->node->lock);
+        killed.started_wall_ns = c->started_ns;
         if (c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING)
                 set_text(&c->message, "the pod's supervisor was killed");
         (void) pthread_mutex_unlock(&c->pod->node->lock);

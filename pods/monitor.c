@@ -1,4 +1,5 @@
 #include "pods/monitor.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "pods/container.h"
 #include "pods/sandbox.h"
@@ -9,6 +10,7 @@
 
 #define EVENTS_AT_ONCE 64
 #define RETRY_MS 5000
+#define RETRY_NS (RETRY_MS * INT64_C(1000000))
 
 struct monitor {
         struct node *node;
@@ -167,6 +169,7 @@ static void retry(struct node *node)
 static void *monitor_main(void *argument)
 {
         struct monitor *monitor = argument;
+        int64_t retry_ns = clock_monotonic_ns() + RETRY_NS;
         for (;;) {
                 struct epoll_event events[EVENTS_AT_ONCE];
                 int n = epoll_wait(monitor->epoll_fd, events, LENGTH(events), RETRY_MS);
@@ -175,8 +178,10 @@ static void *monitor_main(void *argument)
                                 return NULL;
                         handle_ready(monitor, events[i].data.fd);
                 }
-                if (n == 0)
-                        retry(monitor->node);
+                if (clock_monotonic_ns() < retry_ns) /* on a busy node no wait times out */
+                        continue;
+                retry(monitor->node);
+                retry_ns = clock_monotonic_ns() + RETRY_NS;
         }
 }
 

@@ -88,13 +88,14 @@ static void settle_container(struct sandbox *pod, struct container *c, const str
         if (still_runs(pod, c))
                 return;
         for (size_t i = 0; i < n; i++)
-                if (strcmp(exits[i].container_id, c->id) == 0) {
+                if (strcmp(exits[i].container_id, c->id) == 0 && exits[i].started_wall_ns == c->started_ns) {
                         container_exited(c, &exits[i]);
                         return;
                 }
         if (pod->runtime && c->state == CONTAINER_STARTING) {
                 (void) pthread_mutex_lock(&pod->node->lock);
                 c->state = CONTAINER_CREATED; /* it never ran: the start may be tried again */
+                c->started_ns = 0;
                 (void) pthread_mutex_unlock(&pod->node->lock);
                 log_error(LOG_LEVEL_WARN, record_container_progress(pod->node->db, c), "record a container",
                           "container", c->id);

@@ -323,7 +323,7 @@ static void fill_container_status(struct container_status_parts *p, struct conta
         p->status.metadata = c->config->metadata;
         p->status.state = container_state_of(c);
         p->status.created_at = c->created_ns;
-        p->status.started_at = c->started_ns;
+        p->status.started_at = c->state == CONTAINER_STARTING ? 0 : c->started_ns;
         p->status.finished_at = c->finished_ns;
         p->status.exit_code = c->exit_code;
         p->status.image = c->config->image;

@@ -75,8 +75,9 @@ const char *runtime_pod_notice(const struct runtime_pod *pod);
 /* An exit as the supervisor saw it. Also the fixed record in STATE/pods/ID/exits. */
 struct runtime_exit {
         char container_id[65];
-        int32_t exit_code; /* 128 + signal for a killed one */
-        int32_t signal;    /* 0: it exited */
+        int64_t started_wall_ns; /* of which start: struct runtime_start */
+        int32_t exit_code;       /* 128 + signal for a killed one */
+        int32_t signal;          /* 0: it exited */
         uint8_t oom_killed;
         int64_t finished_wall_ns;
 };
@@ -111,6 +112,7 @@ size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_c
 MUST_CHECK struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n);
 
 struct runtime_start {
+        int64_t started_wall_ns; /* now; it also tells this start's exit from that of an earlier one */
         /* Mounts the root filesystem: *out_fd, a detached mount, is the handler's then. Called once, on the thread of the
          * start, while the process is being made already: the two take about as long. */
         struct error *(*rootfs)(void *context, int *out_fd);
@@ -121,13 +123,12 @@ struct runtime_start {
         uint64_t log_line_max_bytes; /* longer lines are cut into partial ones; 16384 as the peers do */
 };
 
-/* Starts a container whose cgroup exists. On success its process has been exec'ed: *pid is its host number for people,
- * *started_wall_ns when. Errors: FAILED_PRECONDITION when the child failed, with the words users know
- * (`exec: "x": executable file not found in $PATH`, `exec: "/x": permission denied`, `chdir to cwd ("/x")...`); nothing
- * is left then. */
+/* Starts a container whose cgroup exists. On success its process has been exec'ed: *pid is its host number for people.
+ * Errors: FAILED_PRECONDITION when the child failed, with the words users know (`exec: "x": executable file not found in
+ * $PATH`, `exec: "/x": permission denied`, `chdir to cwd ("/x")...`); nothing is left then. */
 MUST_CHECK struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
                                                  const struct runtime_start *start, const struct wait *wait,
-                                                 pid_t *pid, int64_t *started_wall_ns);
+                                                 pid_t *pid);
 
 /* Sends a signal to the main process, or to every process of the container (its cgroup). Succeeds when it is gone. */
 MUST_CHECK struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, int signal,

@@ -186,27 +186,6 @@ static struct error *note_drop(struct cgroups *c, size_t i)
         return notes_write(c);
 }
 
-struct error *cgroups_open(const char *mount_root, const char *notes_path, struct cgroups **out)
-{
-        _cleanup_(cgroups_freep) struct cgroups *c = NEW(struct cgroups);
-        (void) pthread_mutex_init(&c->lock, NULL);
-        c->mount_root = dup_string(mount_root);
-        c->notes_path = dup_string(notes_path);
-        TRY(mounts_read(c, true));
-        c->driver = &cgroup_v2_driver;
-        if (c->n == 0) {
-                c->driver = &cgroup_v1_driver;
-                TRY(mounts_read(c, false));
-                tree_first(c);
-        }
-        if (c->n == 0)
-                return error_new(ERROR_FAILED_PRECONDITION,
-                                 "no cgroup hierarchy is mounted below %s: mount cgroup2 there", mount_root);
-        TRY_WRAP(notes_read(c), "read %s", notes_path);
-        *out = TAKE(c);
-        return NULL;
-}
-
 void cgroups_free(struct cgroups *c)
 {
         if (!c)
@@ -337,16 +316,33 @@ static struct error *level_make(struct cgroups *c, const char *path, enum cgroup
         return kind == CGROUP_SANDBOX && !cgroups_is_v2(c) ? NULL : c->driver->prepare(c, path);
 }
 
+static bool level_exists(const struct cgroups *c, const char *path)
+{
+        for (size_t i = 0; i < c->n; i++)
+                if (faccessat(c->hierarchies[i].fd, path, F_OK, 0) == 0)
+                        return true;
+        return false;
+}
+
+/* Noted before it is made: a kill between its hierarchies must not leave what nobody removes. Should kubelet have been
+ * faster in one of them, it is kubelet's. */
+static struct error *parent_make(struct cgroups *c, const char *path)
+{
+        bool made, missing = !level_exists(c, path);
+        if (missing)
+                TRY_WRAP(note_add(c, path), "note cgroup %s", path);
+        TRY(level_make(c, path, CGROUP_CONTAINER, &made));
+        size_t note = missing && !made ? note_find(c, path) : SIZE_MAX;
+        return note == SIZE_MAX ? NULL : note_drop(c, note);
+}
+
 /* Parents have all that a container's cgroup has. */
 static struct error *parents_make(struct cgroups *c, const char *path)
 {
         _cleanup_(freep) char *part = dup_string(path);
         for (char *slash = part; (slash = strchr(slash, '/')); slash++) {
-                bool made;
                 *slash = '\0';
-                TRY(level_make(c, part, CGROUP_CONTAINER, &made));
-                if (made)
-                        TRY_WRAP(note_add(c, part), "note cgroup %s", part);
+                TRY(parent_make(c, part));
                 *slash = '/';
         }
         return NULL;
@@ -591,6 +587,49 @@ static struct error *parents_remove(struct cgroups *c, const char *path, const s
                         return NULL;
                 TRY_WRAP(note_drop(c, note), "note cgroups");
         }
+        return NULL;
+}
+
+/* What an earlier process noted and did not come to use, or could not remove. A parent may go after its children. */
+static void notes_sweep(struct cgroups *c)
+{
+        for (bool any = true; any;) {
+                any = false;
+                for (size_t i = 0; i < c->n_notes; i++) {
+                        struct wait moment = wait_of_ms(SELF_EMPTY_MS);
+                        bool gone = false;
+                        error_ignore(parent_remove(c, c->notes[i], &moment,
+                                                   &gone)); /* the next removal tries too */
+                        if (!gone)
+                                continue;
+                        error_ignore(note_drop(c, i)); /* a note of nothing harms nobody */
+                        any = true;
+                        break;
+                }
+        }
+}
+
+/* --- the beginning --- */
+
+struct error *cgroups_open(const char *mount_root, const char *notes_path, struct cgroups **out)
+{
+        _cleanup_(cgroups_freep) struct cgroups *c = NEW(struct cgroups);
+        (void) pthread_mutex_init(&c->lock, NULL);
+        c->mount_root = dup_string(mount_root);
+        c->notes_path = dup_string(notes_path);
+        TRY(mounts_read(c, true));
+        c->driver = &cgroup_v2_driver;
+        if (c->n == 0) {
+                c->driver = &cgroup_v1_driver;
+                TRY(mounts_read(c, false));
+                tree_first(c);
+        }
+        if (c->n == 0)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "no cgroup hierarchy is mounted below %s: mount cgroup2 there", mount_root);
+        TRY_WRAP(notes_read(c), "read %s", notes_path);
+        notes_sweep(c);
+        *out = TAKE(c);
         return NULL;
 }
 

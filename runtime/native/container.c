@@ -247,7 +247,8 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
                                          .oom = PROTOCOL_NO_FD,
                                          .oom_event = PROTOCOL_NO_FD,
                                          .tree = PROTOCOL_NO_FD,
-                                         .log_line_max_bytes = start->log_line_max_bytes };
+                                         .log_line_max_bytes = start->log_line_max_bytes,
+                                         .started_wall_ns = start->started_wall_ns };
         TRY(parcel_lend(p, rootfs_fd, &m->rootfs));
         if (start->log_fd >= 0)
                 TRY(parcel_lend(p, start->log_fd, &m->log));
@@ -328,14 +329,13 @@ static struct error *start_watch(int fd, int report_fd, const struct wait *wait,
 
 /* *ending: one of that id is there still. */
 static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
-                                  pid_t *pid, int64_t *started_wall_ns, bool *ending)
+                                  pid_t *pid, bool *ending)
 {
         _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
         bool runs = false;
         TRY(call_receive(fd, &answer, wait));
         if (answer.type != MESSAGE_SPAWNED || answer.n_fds != 2)
                 return start_failed(&answer, m, ending);
-        *started_wall_ns = (int64_t) wire_get_u64(&answer.reader);
         *pid = call_pid_of(answer.fds[0]);
         TRY(start_watch(fd, answer.fds[1], wait, &runs));
         if (runs)
@@ -347,14 +347,14 @@ static struct error *start_answer(int fd, const struct container_message *m, con
 
 /* The way on which the root filesystem goes to the process, and what goes. */
 struct rootfs {
-        int ours, its, mount_fd; /* mount_fd: -1 until it is mounted */
+        int ours, its;
+        bool is_sent;
 };
 
 static void rootfs_done(struct rootfs *rootfs)
 {
         closep(&rootfs->ours);
         closep(&rootfs->its);
-        closep(&rootfs->mount_fd);
 }
 
 static struct error *rootfs_open(struct rootfs *rootfs)
@@ -367,12 +367,17 @@ static struct error *rootfs_open(struct rootfs *rootfs)
         return NULL;
 }
 
+/* Once: a try that was refused has taken nothing out, and the next one's process finds it. */
 static struct error *rootfs_send(struct rootfs *rootfs, const struct runtime_start *start,
                                  const struct wait *wait)
 {
-        if (rootfs->mount_fd < 0)
-                TRY(start->rootfs(start->rootfs_context, &rootfs->mount_fd));
-        return socket_send(rootfs->ours, "", 1, &rootfs->mount_fd, 1, wait);
+        _cleanup_(closep) int mount_fd = -1;
+        if (rootfs->is_sent)
+                return NULL;
+        TRY(start->rootfs(start->rootfs_context, &mount_fd));
+        TRY(socket_send(rootfs->ours, "", 1, &mount_fd, 1, wait));
+        rootfs->is_sent = true;
+        return NULL;
 }
 
 struct starting {
@@ -384,25 +389,23 @@ struct starting {
 };
 
 /* *ending: one of that id is there still. */
-static struct error *start_once(struct starting *s, const struct wait *wait, pid_t *pid,
-                                int64_t *started_wall_ns, bool *ending)
+static struct error *start_once(struct starting *s, const struct wait *wait, pid_t *pid, bool *ending)
 {
         _cleanup_(closep) int fd = -1;
         TRY(call_open(s->pod, wait, &fd));
         TRY(start_send(fd, &s->parcel, &s->message, wait));
         TRY(rootfs_send(&s->rootfs, s->start, wait));
-        return start_answer(fd, &s->message, wait, pid, started_wall_ns, ending);
+        return start_answer(fd, &s->message, wait, pid, ending);
 }
 
 /* A skiffd that was killed during a start has left a process that the supervisor is ending; the next start, of the skiffd
  * that came after it, may be faster than that end. Nothing tells of it. */
-static struct error *start_patiently(struct starting *s, const struct wait *wait, pid_t *pid,
-                                     int64_t *started_wall_ns)
+static struct error *start_patiently(struct starting *s, const struct wait *wait, pid_t *pid)
 {
         int64_t until_ns = clock_monotonic_ns() + ENDING_MAX_NS;
         for (;;) {
                 bool ending = false;
-                struct error *e = start_once(s, wait, pid, started_wall_ns, &ending);
+                struct error *e = start_once(s, wait, pid, &ending);
                 if (!ending || clock_monotonic_ns() > until_ns)
                         return e;
                 error_free(e);
@@ -417,15 +420,16 @@ static void starting_done(struct starting *s)
 }
 
 struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
-                                      const struct runtime_start *start, const struct wait *wait, pid_t *pid,
-                                      int64_t *started_wall_ns)
+                                      const struct runtime_start *start, const struct wait *wait, pid_t *pid)
 {
-        _cleanup_(starting_done) struct starting s = { .pod = pod, .start = start, .rootfs = { -1, -1, -1 } };
+        _cleanup_(starting_done) struct starting s = { .pod = pod,
+                                                       .start = start,
+                                                       .rootfs = { .ours = -1, .its = -1 } };
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
         TRY(rootfs_open(&s.rootfs));
         TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.rootfs.its, &s.message));
-        return start_patiently(&s, wait, pid, started_wall_ns);
+        return start_patiently(&s, wait, pid);
 }
 
 /* --- what is asked of one that runs --- */

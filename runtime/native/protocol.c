@@ -249,6 +249,7 @@ void container_message_put(struct wire_writer *w, const struct container_message
         for (size_t i = 0; i < m->n_entries; i++)
                 wire_put_u32(w, m->entries[i]);
         wire_put_u64(w, m->log_line_max_bytes);
+        wire_put_u64(w, (uint64_t) m->started_wall_ns);
         wire_put_bytes(w, m->seccomp.bpf, m->seccomp.len_bytes);
 }
 
@@ -307,6 +308,7 @@ struct error *container_message_get(const void *bytes, size_t len_bytes, size_t 
         lists_get(&r, n_fds, s);
         fds_get(&r, n_fds, out);
         out->log_line_max_bytes = wire_get_u64(&r);
+        out->started_wall_ns = (int64_t) wire_get_u64(&r);
         seccomp_get(&r, &out->seccomp);
         if (out->seccomp.len_bytes)
                 s->seccomp = &out->seccomp;

@@ -49,8 +49,8 @@ enum message_type {
         MESSAGE_OK = 100,
         MESSAGE_FAILED,   /* struct protocol_failure */
         MESSAGE_SNAPSHOT, /* struct protocol_snapshot; descriptors: pidfds of self, infra, netns, containers */
-        MESSAGE_SPAWNED, /* u64 started_wall_ns; descriptors: its pidfd, the reading end of its report socket */
-        MESSAGE_EXIT,    /* struct runtime_exit as bytes */
+        MESSAGE_SPAWNED,  /* descriptors: its pidfd, the reading end of its report socket */
+        MESSAGE_EXIT,     /* struct runtime_exit as bytes */
         MESSAGE_INFRA_EXIT,     /* nothing */
         MESSAGE_OOM,            /* id */
         MESSAGE_EXEC_EXIT,      /* u32 exit code */
@@ -152,6 +152,7 @@ struct container_message {
         uint32_t entries[CGROUP_ENTRY_MAX];
         size_t n_entries;
         uint64_t log_line_max_bytes;
+        int64_t started_wall_ns;
         struct seccomp_program seccomp; /* spec.seccomp points here when there is one */
 };
 void container_message_put(struct wire_writer *w, const struct container_message *m);

@@ -118,6 +118,7 @@ static void container_finish(struct container *c)
         memset(&record, 0, sizeof(record)); /* padding goes to the file too */
         memcpy(record.container_id, c->id, sizeof(record.container_id));
         stdio_finish(c);
+        record.started_wall_ns = c->started_wall_ns;
         record.exit_code = c->status;
         record.signal = c->signal;
         record.finished_wall_ns = c->finished_wall_ns;
@@ -310,7 +311,6 @@ static void spawned_send(struct container *c)
         const int fds[] = { c->exit.fd, c->report.fd };
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
         wire_put_u32(&w, MESSAGE_SPAWNED);
-        wire_put_u64(&w, (uint64_t) c->started_wall_ns);
         connection_send(c->starter, &w, fds, LENGTH(fds));
         wire_done(&w);
 }
@@ -337,7 +337,7 @@ void container_start(struct pod *pod, struct connection *connection, const struc
                 fail(report, STAGE_MEMORY, ENOMEM);
                 return;
         }
-        c->started_wall_ns = clock_wall_ns();
+        c->started_wall_ns = m->started_wall_ns;
         container_spawn(c, m, fds, report);
         if (report->stage != STAGE_NONE) {
                 container_free(c);

@@ -209,16 +209,16 @@ struct error *container_try(struct fixture *f, const struct container_spec *spec
 {
         _cleanup_(closep) int log_fd = -1;
         pid_t pid = 0;
-        int64_t started = 0;
         TRY(cgroup_make(f->cgroups, spec->cgroup_path, CGROUP_CONTAINER, &spec->limits));
         TRY(cgroup_devices(f->cgroups, spec->cgroup_path, spec->device_rules, spec->n_device_rules,
                            spec->all_devices));
         log_fd = openat(f->dir_fd, spec->id, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        struct runtime_start start = {
-                .rootfs = rootfs_clone, .rootfs_context = f, .log_fd = log_fd, .log_line_max_bytes = 16384
-        };
-        TRY(runtime_container_start(f->pod, spec, &start, &f->wait, &pid, &started));
-        assert_true(started > 0);
+        struct runtime_start start = { .started_wall_ns = clock_wall_ns(),
+                                       .rootfs = rootfs_clone,
+                                       .rootfs_context = f,
+                                       .log_fd = log_fd,
+                                       .log_line_max_bytes = 16384 };
+        TRY(runtime_container_start(f->pod, spec, &start, &f->wait, &pid));
         return NULL;
 }
 
