@@ -2,6 +2,8 @@
 lists, many mounts, non-UTF-8 values, unknown fields, wide characters, duplicates, the same call many times at once."""
 
 import concurrent.futures
+import os
+import time
 
 import cri_client
 import grpc
@@ -139,3 +141,32 @@ def test_lists_and_status_under_load(skiff, count):
     assert set(lists) == {count}
     skiff.restart()
     assert len(skiff.cri.ListContainers().containers) == count
+
+
+def test_a_start_that_has_happened_is_not_taken_back(skiff):
+    """Cancelled in the moment after its process ran, it counts: an undo's kill could be told as the next start's exit.
+    The fault file is a fifo, so each fault point waits until it is let pass."""
+    pod = skiff.run_pod(host_network=True)
+    container = skiff.create(pod, ["sleep", "1000"])
+    os.mkfifo(skiff.fault_file)
+    starting = skiff.cri.future("StartContainer", container_id=container, _deadline=60)
+
+    def let_pass(path):
+        with open(path, "wb") as fault:
+            fault.write(b"none=none\n")
+        time.sleep(0.05)
+
+    for _ in range(7):  # log and volumes, the process before, the root filesystem before and after
+        let_pass(skiff.fault_file)
+    harness.wait_for(lambda: [x for x in skiff.census()["processes"] if "sleep" in x], "its process", 5)
+    starting.cancel()
+    time.sleep(0.2)
+    aside = skiff.fault_file.with_suffix(".aside")
+    skiff.fault_file.rename(aside)
+    let_pass(aside)
+    harness.wait_for(lambda: skiff.status(container).state == 1, "a container that runs", 5)
+    code, _ = harness.code_of(skiff.cri.StartContainer, container_id=container)
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    skiff.cri.StopContainer(container_id=container, timeout=0)
+    assert skiff.status(container).exit_code == 137
+    assert not [x for x in skiff.census()["processes"] if "sleep" in x]

@@ -1,5 +1,6 @@
 #include "base/pool.h"
 #include "tests/unit/unit.h"
+#include <dirent.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -78,5 +79,34 @@ static void quick_work_does_not_wait_behind_slow_kinds(void **state)
         pool_free(pool);
 }
 
+static size_t threads(void)
+{
+        size_t n = 0;
+        _cleanup_(closedirp) DIR *dir = opendir("/proc/self/task");
+        while (dir && readdir(dir))
+                n++;
+        return n;
+}
+
+static void what_waits_for_its_cap_makes_no_threads(void **state)
+{
+        (void) state;
+        struct pool *pool = NULL;
+        struct counted served = { 0 };
+        atomic_store(&gate, 0);
+        assert_ok(pool_open((size_t[POOL_KINDS]){ 2, 2, 2, 1 }, &pool));
+        for (int i = 0; i < 500; i++)
+                assert_ok(pool_run(pool, POOL_EXEC, blocked, NULL));
+        size_t before = threads();
+        for (int i = 0; i < 200; i++) {
+                assert_ok(pool_run(pool, POOL_SERVER, work, &served));
+                while (atomic_load(&served.done) <= i)
+                        usleep(200);
+        }
+        assert_in_range(threads(), 1, before + 4);
+        atomic_store(&gate, 1);
+        pool_free(pool);
+}
+
 UNIT_MAIN(TEST(a_kind_stays_below_its_cap_and_all_work_is_done), TEST(what_enters_counts_against_the_cap),
-          TEST(quick_work_does_not_wait_behind_slow_kinds))
+          TEST(quick_work_does_not_wait_behind_slow_kinds), TEST(what_waits_for_its_cap_makes_no_threads))
