@@ -311,8 +311,8 @@ static struct error *setup(struct db *db, enum db_durability durability, const c
         TRY(exec_simple(db, "PRAGMA journal_mode = WAL"));
         TRY(exec_simple(db,
                         durability == DB_FULL ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
-        TRY(exec_simple(
-                db, "PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON; PRAGMA cache_size = -256"));
+        TRY(exec_simple(db,
+                        "PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON; PRAGMA cache_size = -256"));
         return migrate(db, migrations);
 }
 
