@@ -378,8 +378,9 @@ static struct error *stop_containers(void *object, const struct wait *wait)
         _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
         for (struct container **c = list; *c; c++) {
                 struct error *e = container_stop(*c, 0);
-                /* A supervisor that does not answer is ended below, and everything of the pod with it. */
-                if (e && error_code_of(e) == ERROR_DEADLINE_EXCEEDED) {
+                /* A supervisor that does not answer, or dies meanwhile, is ended below, and everything of the pod with it. */
+                if (e && (error_code_of(e) == ERROR_DEADLINE_EXCEEDED ||
+                          error_code_of(e) == ERROR_FAILED_PRECONDITION)) {
                         log_error(LOG_LEVEL_WARN, e, "a container ends with its pod's supervisor",
                                   "container", (*c)->id);
                         continue;
