@@ -16,116 +16,6 @@
 #define SELF_EMPTY_MS 100
 #define MAKE_TRIES 3
 
-/* --- finding what is mounted --- */
-
-static bool word_in_list(const char *list, const char *word)
-{
-        size_t len_bytes = strlen(word);
-        for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',')
-                if (strncmp(at, word, len_bytes) == 0 && (at[len_bytes] == ',' || !at[len_bytes]))
-                        return true;
-        return false;
-}
-
-const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller)
-{
-        if (cgroups_is_v2(c))
-                return &c->hierarchies[0];
-        for (size_t i = 0; i < c->n; i++)
-                if (word_in_list(c->hierarchies[i].controllers, controller))
-                        return &c->hierarchies[i];
-        return NULL;
-}
-
-/* Named ones, systemd's above all, have no controllers. */
-static bool has_sandboxes(const char *controllers)
-{
-        static const char *const wanted[] = { "memory", "cpu", "cpuacct", "pids", "freezer" };
-        bool named = !*controllers || strncmp(controllers, "name=", 5) == 0;
-        for (size_t i = 0; !named && i < LENGTH(wanted); i++)
-                named = word_in_list(controllers, wanted[i]);
-        return named;
-}
-
-static struct error *hierarchy_add(struct cgroups *c, const char *mount, const char *controllers)
-{
-        if (c->n == HIERARCHIES_MAX)
-                return NULL; /* more than there are controllers: the rest are bare names */
-        int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return error_errno(errno, "open %s", mount);
-        c->hierarchies[c->n++] = (struct hierarchy){ .mount = dup_string(mount),
-                                                     .controllers = dup_string(controllers),
-                                                     .fd = fd,
-                                                     .has_sandboxes = has_sandboxes(controllers) };
-        return NULL;
-}
-
-/* The options of a v1 mount that are no flags are its controllers. */
-static void controllers_of(char *options)
-{
-        static const char *const flags[] = { "rw", "ro", "relatime", "xattr", "clone_children", "noprefix" };
-        char kept[256] = "", *rest = options;
-        for (char *option; (option = strsep(&rest, ","));) {
-                bool flag = strncmp(option, "release_agent=", 14) == 0;
-                for (size_t i = 0; i < LENGTH(flags); i++)
-                        flag = flag || strcmp(option, flags[i]) == 0;
-                size_t len_bytes = strlen(kept);
-                if (!flag && len_bytes + strlen(option) + 2 < sizeof(kept))
-                        (void) snprintf(kept + len_bytes, sizeof(kept) - len_bytes, "%s%s",
-                                        len_bytes ? "," : "", option);
-        }
-        memcpy(options, kept, strlen(kept) + 1); /* never longer than what it came from */
-}
-
-/* One line of mountinfo, proc(5): "36 35 98:0 /root /mount rw - type source options". */
-static struct error *mount_line(struct cgroups *c, const char *line, bool want_v2)
-{
-        char mount[PATH_MAX_BYTES], type[32], options[512];
-        const char *dash = strstr(line, " - ");
-        if (!dash || sscanf(line, "%*s %*s %*s %*s %4095s", mount) != 1 ||
-            sscanf(dash, " - %31s %*s %511s", type, options) != 2)
-                return NULL;
-        size_t root_bytes = strlen(c->mount_root);
-        if (strncmp(mount, c->mount_root, root_bytes) != 0)
-                return NULL;
-        if (want_v2)
-                return strcmp(type, "cgroup2") == 0 && !mount[root_bytes] ? hierarchy_add(c, mount, "")
-                                                                          : NULL;
-        if (strcmp(type, "cgroup") != 0 || mount[root_bytes] != '/')
-                return NULL;
-        controllers_of(options);
-        return *options ? hierarchy_add(c, mount, options) : NULL;
-}
-
-static struct error *mounts_read(struct cgroups *c, bool want_v2)
-{
-        _cleanup_(fclosep) FILE *file = fopen("/proc/self/mountinfo", "re");
-        _cleanup_(freep) char *line = NULL;
-        size_t size_bytes = 0;
-        if (!file)
-                return error_errno(errno, "open /proc/self/mountinfo");
-        while (getline(&line, &size_bytes, file) > 0 && !(want_v2 && c->n))
-                TRY(mount_line(c, line, want_v2));
-        return NULL;
-}
-
-/* The hierarchy that processes are found by comes first: the freezer's, which can also hold them still. */
-static void tree_first(struct cgroups *c)
-{
-        static const char *const wanted[] = { "freezer", "pids", "name=systemd", "memory" };
-        for (size_t w = 0; w < LENGTH(wanted); w++) {
-                for (size_t i = 0; i < c->n; i++) {
-                        if (!word_in_list(c->hierarchies[i].controllers, wanted[w]))
-                                continue;
-                        struct hierarchy first = c->hierarchies[i];
-                        c->hierarchies[i] = c->hierarchies[0];
-                        c->hierarchies[0] = first;
-                        return;
-                }
-        }
-}
-
 /* --- notes: the parents that we made --- */
 
 static struct error *notes_read(struct cgroups *c)
@@ -184,29 +74,6 @@ static struct error *note_drop(struct cgroups *c, size_t i)
         free(c->notes[i]);
         c->notes[i] = c->notes[--c->n_notes];
         return notes_write(c);
-}
-
-void cgroups_free(struct cgroups *c)
-{
-        if (!c)
-                return;
-        for (size_t i = 0; i < c->n; i++) {
-                free(c->hierarchies[i].mount);
-                free(c->hierarchies[i].controllers);
-                closep(&c->hierarchies[i].fd);
-        }
-        for (size_t i = 0; i < c->n_notes; i++)
-                free(c->notes[i]);
-        free(c->notes);
-        free(c->mount_root);
-        free(c->notes_path);
-        (void) pthread_mutex_destroy(&c->lock);
-        free(c);
-}
-
-bool cgroups_is_v2(const struct cgroups *c)
-{
-        return c->driver == &cgroup_v2_driver;
 }
 
 /* --- files --- */
@@ -609,27 +476,10 @@ static void notes_sweep(struct cgroups *c)
         }
 }
 
-/* --- the beginning --- */
-
-struct error *cgroups_open(const char *mount_root, const char *notes_path, struct cgroups **out)
+struct error *cgroup_notes_open(struct cgroups *c)
 {
-        _cleanup_(cgroups_freep) struct cgroups *c = NEW(struct cgroups);
-        (void) pthread_mutex_init(&c->lock, NULL);
-        c->mount_root = dup_string(mount_root);
-        c->notes_path = dup_string(notes_path);
-        TRY(mounts_read(c, true));
-        c->driver = &cgroup_v2_driver;
-        if (c->n == 0) {
-                c->driver = &cgroup_v1_driver;
-                TRY(mounts_read(c, false));
-                tree_first(c);
-        }
-        if (c->n == 0)
-                return error_new(ERROR_FAILED_PRECONDITION,
-                                 "no cgroup hierarchy is mounted below %s: mount cgroup2 there", mount_root);
-        TRY_WRAP(notes_read(c), "read %s", notes_path);
+        TRY_WRAP(notes_read(c), "read %s", c->notes_path);
         notes_sweep(c);
-        *out = TAKE(c);
         return NULL;
 }
 

@@ -40,9 +40,13 @@ extern const struct cgroup_driver cgroup_v1_driver, cgroup_v2_driver;
 /* The hierarchy that has a controller, or NULL. On v2 always the one. */
 const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller);
 
+/* Reads the notes, and removes what an earlier process noted and nobody uses. Errors: INTERNAL. */
+MUST_CHECK struct error *cgroup_notes_open(struct cgroups *c);
+
 /* The path without its slash, when it is one of ours to use: absolute, no "." or "..", nothing empty. Errors:
  * INVALID_ARGUMENT. */
 MUST_CHECK struct error *cgroup_path_check(const char *path, const char **out);
+
 /* file "": the directory itself. flags as openat's. */
 MUST_CHECK struct error *cgroup_open(const struct hierarchy *h, const char *path, const char *file, int flags,
                                      int *out_fd);
