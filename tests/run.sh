@@ -33,7 +33,7 @@ build() { # build PRESET
 
 units() { # units PRESET
         began=$SECONDS
-        ctest --preset "$1" >"$logs/units" 2>&1
+        ctest --preset "$1" --timeout 300 >"$logs/units" 2>&1
         local line ok bad
         line=$(grep -E '^[0-9]+% tests passed' "$logs/units")
         bad=$(echo "$line" | sed -E 's/.*, ([0-9]+) tests? failed out of ([0-9]+)/\1/')
@@ -51,7 +51,8 @@ integration() { # integration PRESET [pytest arguments]
         began=$SECONDS
         local preset=$1
         shift
-        SKIFF_BUILD=$PWD/build/$preset tests/integration/run.sh "$@" >"$logs/integration" 2>&1
+        # Should it hang all the same (it fails a test that does), what it printed is shown and the rest still runs.
+        SKIFF_BUILD=$PWD/build/$preset timeout -k 30 1500 tests/integration/run.sh "$@" >"$logs/integration" 2>&1
         local rc=$? line number
         line=$(grep -E '^(=+ )?.*(passed|failed|error).* in [0-9.]+s' "$logs/integration" | tail -n 1)
         number() { echo "$line" | grep -oE "[0-9]+ $1" | cut -d' ' -f1; }
@@ -72,7 +73,7 @@ fuzz() {
                 name=$(basename "$target")
                 [ -x "$target" ] && [ -f "$target" ] || continue
                 mkdir -p "$logs/corpus/$name"
-                step "fuzz $name" "$target" -max_total_time=4 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$logs/" \
+                step "fuzz $name" timeout -k 5 120 "$target" -max_total_time=4 -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$logs/" \
                         "$logs/corpus/$name" $([ -d "tests/fuzz/seeds/$name" ] && echo "tests/fuzz/seeds/$name")
         done
 }

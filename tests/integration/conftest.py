@@ -1,5 +1,7 @@
 """Fixtures: `skiff` is a started daemon with busybox imported, and a census before and after; `archive` the image."""
 
+import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -78,3 +80,24 @@ def debian(tmp_path_factory):
 def fake():
     with registry.Registry() as made:
         yield made
+
+
+def stacks_of(pid):
+    """What a process was doing, in the kernel, and with gdb, if it is there, outside."""
+    for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*")):
+        try:
+            yield f"{task.name} {(task / 'comm').read_text().strip()} {(task / 'stack').read_text().split()[1::2][:6]}"
+        except OSError as error:  # it has just ended
+            yield f"{task.name} {error}"
+    if shutil.which("gdb"):
+        command = ["gdb", "-batch", "-p", str(pid), "-ex", "thread apply all bt 12"]
+        yield subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def pytest_exception_interact(call, report):
+    """Of a test that hung (pytest-timeout): what each process of ours was doing."""
+    if "Timeout >" not in str(call.excinfo.value):
+        return
+    for pid, line in harness.processes().items():
+        if "skiff" in line and "pytest" not in line:
+            report.sections.append((f"{pid} {line}"[:100], "\n".join(stacks_of(pid))))

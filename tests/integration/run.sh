@@ -1,6 +1,7 @@
 #!/bin/bash
 # run.sh [pytest arguments]: the integration tests against the programs in $SKIFF_BUILD/bin (build/debug), in a network and
-# mount namespace of their own, so that bridges, rules, leases and pins end with them.
+# mount namespace of their own, so that bridges, rules, leases and pins end with them. A test that hangs fails after five
+# minutes, with the stacks of what it waited for (conftest.py).
 set -eu
 cd "$(dirname "$0")/../.."
 export SKIFF_BUILD=${SKIFF_BUILD:-$PWD/build/debug}
@@ -15,4 +16,4 @@ exec unshare --net --mount --propagation private bash -c '
         work=$(mktemp -d /tmp/skiff-integration.XXXXXX)
         mount -t tmpfs -o mode=755,size=6g work "$work"
         trap "umount -l $work; rmdir $work" EXIT
-        /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --basetemp="$work/t" "${@:-tests/integration}"' run "$@"
+        /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --timeout=300 --basetemp="$work/t" "${@:-tests/integration}"' run "$@"
