@@ -99,7 +99,9 @@ struct error *buf_read_all(struct buf *b, int fd)
                 /* One byte past the limit is asked for, so that "exactly the limit" and "more" differ. */
                 size_t room_bytes = b->limit_bytes - b->len_bytes;
                 char *to = NULL, beyond;
-                size_t want_bytes = room_bytes < 65536 ? room_bytes : 65536;
+                /* Most files are small, and memory that was never touched costs a page fault each 4 kB. */
+                size_t chunk_bytes = b->len_bytes < 1024 ? 2048 : b->len_bytes < 65536 ? b->len_bytes : 65536;
+                size_t want_bytes = room_bytes < chunk_bytes ? room_bytes : chunk_bytes;
                 TRY(buf_reserve(b, want_bytes, &to));
                 ssize_t n_bytes = want_bytes ? read(fd, to, want_bytes) : read(fd, &beyond, 1);
                 if (n_bytes < 0 && errno == EINTR)

@@ -1,7 +1,9 @@
 #include "base/file.h"
 #include <dirent.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -82,12 +84,24 @@ struct error *file_write_all(int fd, const void *bytes, size_t len_bytes)
         return NULL;
 }
 
+void file_mark_top_directory(int fd)
+{
+        int flags = 0;
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FS_TOPDIR_FL))
+                return;
+        flags |= FS_TOPDIR_FL;
+        (void) ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
 static struct error *write_temporary(int dir_fd, const char *name, const void *bytes, size_t len_bytes,
                                      mode_t mode, bool durable)
 {
-        (void) unlinkat(dir_fd, name, 0); /* what an earlier process left half written */
-        _cleanup_(closep) int fd =
-                openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+        const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+        _cleanup_(closep) int fd = openat(dir_fd, name, flags, mode);
+        if (fd < 0 && errno == EEXIST) { /* what an earlier process left half written */
+                (void) unlinkat(dir_fd, name, 0);
+                fd = openat(dir_fd, name, flags, mode);
+        }
         if (fd < 0)
                 return error_errno(errno, "create %s", name);
         if (fchmod(fd, mode) < 0)

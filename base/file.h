@@ -25,6 +25,11 @@ MUST_CHECK struct error *file_read(int dir_fd, const char *path, size_t limit_by
 /* Writes text to an existing file in one write(2) (/proc and /sys files). */
 MUST_CHECK struct error *file_put(int dir_fd, const char *path, const char *text);
 
+/* Tells ext4 that the directories in this one have nothing to do with each other (chattr(1), T): each begins in a part of
+ * the disk of its own, so that those who make and remove files in them at once do not fight over one, or search through
+ * what was removed just now. Other filesystems refuse, and need not be told. */
+void file_mark_top_directory(int fd);
+
 /* Replaces path atomically: a temporary file beside it, then rename. durable: fsync of both. */
 MUST_CHECK struct error *file_replace(int dir_fd, const char *path, const void *bytes, size_t len_bytes,
                                       mode_t mode, bool durable);

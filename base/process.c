@@ -62,7 +62,7 @@ static IN_CHILD int child_descriptors(struct child *child, int *exec_fd, int *mo
 {
         const struct process_start *start = child->start;
         size_t n = start->n_fds < 3 ? 3 : start->n_fds;
-        int parked[PROCESS_FDS_MAX];
+        int parked[PROCESS_FDS_MAX], null_fd = -1;
         if (start->exec_fd >= 0 && (*exec_fd = park(start->exec_fd)) < 0)
                 return child_fail(child, STAGE_DESCRIPTORS);
         if (start->mount_namespace_fd >= 0 && (*mounts_fd = park(start->mount_namespace_fd)) < 0)
@@ -72,7 +72,9 @@ static IN_CHILD int child_descriptors(struct child *child, int *exec_fd, int *mo
                 parked[i] = -1;
                 if (null && i > 2)
                         continue;
-                int from = null ? open("/dev/null", O_RDWR | O_CLOEXEC) : start->fds[i];
+                if (null && null_fd < 0)
+                        null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+                int from = null ? null_fd : start->fds[i];
                 if (from < 0 || (parked[i] = park(from)) < 0)
                         return child_fail(child, STAGE_DESCRIPTORS);
         }

@@ -257,6 +257,11 @@ static void serve(struct skiffd *d, const sigset_t *signals)
 static void prepare_process(sigset_t *signals)
 {
         struct rlimit files;
+        struct sigaction now;
+        /* Whoever started us from a script may ignore some (`skiffd &`, nohup), and containers would inherit that. */
+        for (int number = 1; number < NSIG; number++)
+                if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+                        (void) signal(number, SIG_DFL);
         (void) sigemptyset(signals);
         (void) sigaddset(signals, SIGTERM);
         (void) sigaddset(signals, SIGINT);

@@ -2,12 +2,10 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
-#include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 /* uthash's macros convert signs */
 #pragma GCC diagnostic ignored "-Wsign-conversion"
@@ -81,17 +79,6 @@ static void layer_tell(struct layer *layer)
         closep(&layer->done_fd); /* waiters have copies of their own */
 }
 
-/* Tells ext4 that the directories in this one have nothing to do with each other: each begins in a part of the disk of its
- * own, so that layers unpacked at once do not fight over one. Other filesystems refuse, and need not be told. */
-static void mark_top_directory(int fd)
-{
-        int flags = 0;
-        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FS_TOPDIR_FL))
-                return;
-        flags |= FS_TOPDIR_FL;
-        (void) ioctl(fd, FS_IOC_SETFLAGS, &flags);
-}
-
 struct error *layers_open(int root_fd, struct trash *trash, struct layers **out)
 {
         _cleanup_(layers_freep) struct layers *layers = NEW(struct layers);
@@ -100,7 +87,7 @@ struct error *layers_open(int root_fd, struct trash *trash, struct layers **out)
         (void) pthread_mutex_init(&layers->lock, NULL);
         TRY(file_mkdirs(root_fd, "layers", 0700));
         TRY(file_open_beneath(root_fd, "layers", O_RDONLY | O_DIRECTORY, 0, &layers->fd));
-        mark_top_directory(layers->fd);
+        file_mark_top_directory(layers->fd);
         layers->form = form_choose(layers->fd);
         *out = TAKE(layers);
         return NULL;

@@ -1,4 +1,4 @@
-/* Images that a container uses beside its own: image volumes. ROOT/rootfs/ID/held has a line "IMAGE DIFFID" for each layer,
+/* Images that a container uses beside its own: image volumes. ROOT/rootfs/D/ID/held has a line "IMAGE DIFFID" for each layer,
  * base first; it is written before the layers are counted on. */
 #include "base/file.h"
 #include "images/store.h"
@@ -64,7 +64,7 @@ void held_load(struct images *images, struct rootfs_table *table, struct rootfs 
         _cleanup_(freep) char *path = format_string("%s/held", rootfs->id), *text = NULL;
         size_t len_bytes = 0;
         char *rest = NULL;
-        struct error *e = file_read(table->fd, path, HELD_FILE_LIMIT, &text, &len_bytes);
+        struct error *e = file_read(rootfs_home(table, rootfs->id), path, HELD_FILE_LIMIT, &text, &len_bytes);
         if (e) {
                 if (error_errnum_of(e) != ENOENT)
                         rootfs->is_broken = true;
@@ -86,7 +86,8 @@ static struct error *held_write(struct images *images, const char *id, const str
                         e = buf_append_format(&text, "%s %s\n", held->image_id,
                                               layer_diff_id(held->layers[i]));
         if (!e)
-                e = file_open_beneath(images->rootfs->fd, id, O_RDONLY | O_DIRECTORY, 0, &dir_fd);
+                e = file_open_beneath(rootfs_home(images->rootfs, id), id, O_RDONLY | O_DIRECTORY, 0,
+                                      &dir_fd);
         if (!e)
                 e = file_replace(dir_fd, "held", text.bytes, text.len_bytes, 0600, false);
         buf_done(&text);

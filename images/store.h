@@ -49,17 +49,19 @@ struct rootfs {
         UT_hash_handle hh;
 };
 struct rootfs_table {
-        int fd;              /* ROOT/rootfs */
+        int home_fds[16];    /* ROOT/rootfs/0 to f: by the first digit of the id, rootfs_home */
         int mount_points_fd; /* ROOT/mount-points */
         struct rootfs *table;
         pthread_mutex_t lock;
 };
+/* The directory in which that of a container is. Borrowed. */
+int rootfs_home(const struct rootfs_table *table, const char *id);
 struct rootfs *rootfs_find(struct rootfs_table *table, const char *id); /* with the lock held; NULL: none */
 /* Of equal layers the topmost counts: all that a lower one shows, it shows. overlayfs refuses one twice. */
 void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n);
 /* A read-only, detached mount of layers, base first. */
 MUST_CHECK struct error *layers_view(struct images *images, struct layer *const *layers, size_t n,
                                      int *out_fd);
-/* Reads ROOT/rootfs/ID/held at the start; what cannot be pinned any more is left out. */
+/* Reads ROOT/rootfs/D/ID/held at the start; what cannot be pinned any more is left out. */
 void held_load(struct images *images, struct rootfs_table *table, struct rootfs *rootfs);
 void held_free(struct images *images, struct rootfs *rootfs);

@@ -2,7 +2,7 @@
 #pragma once
 #include "pods/state.h"
 
-/* Pins infra's namespace at /run/netns/skiff-ID and brings lo up. */
+/* Pins the pod's namespace at /run/netns/skiff-ID and brings lo up. */
 MUST_CHECK struct error *network_pin(void *pod, const struct wait *wait);
 MUST_CHECK struct error *network_unpin(void *pod, const struct wait *wait);
 

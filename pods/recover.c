@@ -165,7 +165,7 @@ static void recover_pod(struct sandbox *pod)
                         kill_unowned(pod);
                 settle_containers(pod);
         }
-        bool alive = pod->runtime && runtime_pod_infra_alive(pod->runtime);
+        bool alive = pod->runtime && runtime_pod_keeper_alive(pod->runtime);
         if (pod->state == POD_READY && !alive) {
                 pod->lost = true;
                 if (!pod->runtime)

@@ -363,11 +363,16 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
 
 /* --- stop_pod and remove_pod: end tables --- */
 
-static struct error *set_state(struct sandbox *pod, enum pod_state state)
+static void note_state(struct sandbox *pod, enum pod_state state)
 {
         (void) pthread_mutex_lock(&pod->node->lock);
         pod->state = state;
         (void) pthread_mutex_unlock(&pod->node->lock);
+}
+
+static struct error *set_state(struct sandbox *pod, enum pod_state state)
+{
+        note_state(pod, state);
         return record_pod_progress(pod->node->db, pod->id, state);
 }
 
@@ -390,10 +395,34 @@ static struct error *stop_containers(void *object, const struct wait *wait)
         return NULL;
 }
 
-/* What the supervisor took with it without a word. */
-static struct error *settle_containers(void *object, const struct wait *wait)
+/* Nothing of the pod runs any more but the supervisor, which is ours. In a shared pid namespace something may. */
+static bool is_empty(struct sandbox *pod)
+{
+        bool empty = pod->runtime && !pod->host_pid && !pod->share_pid;
+        (void) pthread_mutex_lock(&pod->node->lock);
+        for (struct container *c = pod->containers; c && empty; c = c->next)
+                empty = c->state != CONTAINER_RUNNING && c->state != CONTAINER_STARTING;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return empty;
+}
+
+static struct error *reap(struct sandbox *pod)
+{
+        struct wait wait = wait_of_ms(STOP_TIMEOUT_MS);
+        return runtime_pod_reap(pod->runtime, &wait);
+}
+
+/* The supervisor of an empty pod is killed, and whoever waits for the stop has no need to wait until the kernel has taken
+ * it apart as well: a removal does. Else its end is waited for, and what it took with it without a word is settled. */
+static struct error *end_pod(void *object, const struct wait *wait)
 {
         struct sandbox *pod = object;
+        if (is_empty(pod)) {
+                monitor_forget(pod);
+                TRY(runtime_pod_kill(pod->runtime));
+                background_run(pod, reap, "reap a pod's supervisor");
+                return NULL;
+        }
         TRY(stop_supervisor(pod, wait));
         containers_lost(pod);
         return NULL;
@@ -409,7 +438,7 @@ static struct error *mark_stopped(void *object, const struct wait *wait)
 
 static const struct step stop_pod_table[] = {
         { "containers", stop_containers, NULL }, { "network", network_del, NULL },
-        { "netns", network_unpin, NULL },        { "supervisor", settle_containers, NULL },
+        { "netns", network_unpin, NULL },        { "supervisor", end_pod, NULL },
         { "stopped", mark_stopped, NULL },
 };
 static const struct steps stop_pod = { .name = "stop_pod",
@@ -426,6 +455,12 @@ static struct error *remove_containers(void *object, const struct wait *wait)
         return NULL;
 }
 
+static struct error *await_supervisor(void *object, const struct wait *wait)
+{
+        struct sandbox *pod = object;
+        return pod->runtime ? runtime_pod_reap(pod->runtime, wait) : NULL;
+}
+
 static struct error *remove_record(void *object, const struct wait *wait)
 {
         struct sandbox *pod = object;
@@ -436,9 +471,8 @@ static struct error *remove_record(void *object, const struct wait *wait)
 }
 
 static const struct step remove_pod_table[] = {
-        { "containers", remove_containers, NULL },
-        { "cgroup", remove_cgroup, NULL },
-        { "directory", remove_directory, NULL },
+        { "containers", remove_containers, NULL }, { "supervisor", await_supervisor, NULL },
+        { "cgroup", remove_cgroup, NULL },         { "directory", remove_directory, NULL },
         { "record", remove_record, NULL },
 };
 static const struct steps remove_pod = { .name = "remove_pod",
@@ -452,7 +486,11 @@ static struct error *stop_held(struct sandbox *pod)
         struct step_times times = { 0 };
         if (pod->state == POD_STOPPED)
                 return NULL;
-        error_ignore(set_state(pod, POD_STOPPING)); /* a full disk must not keep a pod alive */
+        if (pod->host_network && is_empty(pod))
+                note_state(pod,
+                           POD_STOPPING); /* a crash finds it READY still, and its supervisor alive or dead */
+        else
+                error_ignore(set_state(pod, POD_STOPPING)); /* a full disk must not keep a pod alive */
         struct error *e = steps_end(&stop_pod, pod, &wait, &times);
         (void) pthread_mutex_lock(&pod->node->lock);
         pod->stop_times = times;

@@ -161,7 +161,7 @@ static struct error *pod_info(const struct sandbox *pod, struct buf *out)
 {
         TRY(buf_append_format(
                 out, "{\"pid\":%d,\"supervisorPid\":%d",
-                pod->runtime && pod->state == POD_READY ? runtime_pod_infra_pid(pod->runtime) : 0,
+                pod->runtime && pod->state == POD_READY ? runtime_pod_keeper_pid(pod->runtime) : 0,
                 pod->runtime && pod->state == POD_READY ? runtime_pod_supervisor_pid(pod->runtime) : 0));
         TRY(put_member(out, "cgroup", pod->cgroup_path));
         TRY(put_member(out, "notice", pod->runtime ? runtime_pod_notice(pod->runtime) : NULL));

@@ -71,7 +71,7 @@ struct seccomp_program; /* runtime/seccomp.h: finished BPF, shared by all that u
 
 struct container_spec {
         char *id;
-        char *hostname; /* of the pod, for messages only: the uts namespace is infra's */
+        char *hostname; /* of the pod, for messages only: the UTS namespace is the supervisor's */
         struct process_spec process;
         enum pid_mode pid_mode;
         char *pid_target; /* PID_MODE_TARGET: a container's id in the same pod */

@@ -41,14 +41,15 @@ struct pod_spec {
         const struct sysctl *sysctls;
         size_t n_sysctls;
         uint64_t shm_size_bytes; /* 64 MiB by default; ignored with host_ipc (the host's /dev/shm is used) */
-        const char *cgroup_path; /* exists already; the supervisor and infra enter it */
+        const char *cgroup_path; /* exists already; the supervisor and infra are in it */
         int oom_score_adj;
         bool set_oom_score_adj;
         const struct seccomp_program *seccomp; /* not applied to infra, which has a stricter one; reserved */
 };
 
-/* Starts a supervisor and the infra process. It is an orphan, which ends with its first connection, until
- * runtime_pod_commit. On failure nothing is left. */
+/* Starts a supervisor in the namespaces that the pod's containers share and, where they share a pid namespace too, an
+ * infra process that is its pid 1. It is an orphan, which ends with its first connection, until runtime_pod_commit. On
+ * failure nothing is left. */
 MUST_CHECK struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *spec,
                                            const struct wait *wait, struct runtime_pod **out);
 MUST_CHECK struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wait);
@@ -60,15 +61,20 @@ MUST_CHECK struct error *runtime_pod_attach(struct runtime *runtime, const char 
 /* Ends the supervisor and all that it runs (SIGKILL by pidfd; in a host-pid pod by the cgroup) and waits until they are
  * gone. Idempotent. The runtime_pod stays to be freed. */
 MUST_CHECK struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait);
+/* The same in two parts, for a pod with a pid namespace of its own: the kill, after which nothing of it runs any more, and
+ * the wait until the kernel has taken it apart. The latter may be called by several threads at once. */
+MUST_CHECK struct error *runtime_pod_kill(struct runtime_pod *pod);
+MUST_CHECK struct error *runtime_pod_reap(const struct runtime_pod *pod, const struct wait *wait);
 void runtime_pod_free(struct runtime_pod *pod); /* the supervisor goes on */
 DEFINE_FREEP(struct runtime_pod, runtime_pod_free)
 
-/* Descriptors borrowed from pod, valid until it is freed: infra's network namespace; -1 with the host's network. */
+/* Descriptors borrowed from pod, valid until it is freed: the pod's network namespace; -1 with the host's network. */
 int runtime_pod_netns(const struct runtime_pod *pod);
-/* Whether infra was alive in the last snapshot or event. */
-bool runtime_pod_infra_alive(const struct runtime_pod *pod);
+/* Whether what keeps the pod's namespaces was alive in the last snapshot or event: infra where there is one, else the
+ * supervisor. */
+bool runtime_pod_keeper_alive(const struct runtime_pod *pod);
 pid_t runtime_pod_supervisor_pid(const struct runtime_pod *pod); /* for people */
-pid_t runtime_pod_infra_pid(const struct runtime_pod *pod);      /* for people */
+pid_t runtime_pod_keeper_pid(const struct runtime_pod *pod);     /* for people */
 /* What could not be done and was not fatal ("oom_score_adj -998: permission denied"), or NULL. */
 const char *runtime_pod_notice(const struct runtime_pod *pod);
 

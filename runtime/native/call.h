@@ -15,11 +15,11 @@ struct runtime_pod {
         char id[PROTOCOL_ID_MAX + 1];
         int dir_fd;            /* our own copy */
         int event_fd;          /* the event connection */
-        int self_fd, infra_fd; /* pidfds; infra_fd is -1 when it had ended */
+        int self_fd, infra_fd; /* pidfds; infra_fd is -1 where there is none */
         int netns_fd;
         uint32_t flags;
-        bool infra_alive, lost;
-        pid_t supervisor_pid, infra_pid;
+        bool keeper_alive, lost;
+        pid_t supervisor_pid, keeper_pid;
         char *notice;
         struct runtime_container *running;
         size_t n_running;

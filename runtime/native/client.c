@@ -92,7 +92,7 @@ static struct runtime_pod *pod_new(struct runtime *runtime, const char *id, int 
 }
 
 /* Reaps the supervisor where it is our child, and has ended. */
-static void pod_reap(struct runtime_pod *pod)
+static void pod_reap(const struct runtime_pod *pod)
 {
         siginfo_t info;
         if (pod->self_fd >= 0)
@@ -119,6 +119,12 @@ static int next_fd(struct call_answer *answer, size_t *at)
         return *at < answer->n_fds ? TAKE_FD(answer->fds[(*at)++]) : -1;
 }
 
+/* A process of its own that the pod cannot do without. */
+static bool has_infra(uint32_t flags)
+{
+        return flags & POD_SHARE_PID || !(flags & POD_KEEPS_NAMESPACES);
+}
+
 static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *answer)
 {
         struct protocol_snapshot snapshot;
@@ -134,11 +140,12 @@ static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *
         pod->self_fd = next_fd(answer, &at);
         pod->infra_fd = snapshot.infra_alive ? next_fd(answer, &at) : -1;
         pod->netns_fd = snapshot.has_netns ? next_fd(answer, &at) : -1;
-        pod->infra_alive = snapshot.infra_alive;
+        pod->keeper_alive = snapshot.infra_alive || !has_infra(snapshot.flags);
         pod->flags = snapshot.flags;
         pod->notice = *snapshot.notice ? dup_string(snapshot.notice) : NULL;
-        pod->supervisor_pid = call_pid_of(pod->self_fd);
-        pod->infra_pid = call_pid_of(pod->infra_fd);
+        if (!pod->supervisor_pid) /* not a child that we have just made */
+                pod->supervisor_pid = call_pid_of(pod->self_fd);
+        pod->keeper_pid = has_infra(pod->flags) ? call_pid_of(pod->infra_fd) : pod->supervisor_pid;
         for (size_t i = 0; i < snapshot.n_running; i++)
                 pod->running[i].pid = call_pid_of(answer->fds[at++]);
         pod->n_running = snapshot.n_running;
@@ -150,7 +157,15 @@ static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *
 static uint32_t flags_of(const struct pod_spec *spec)
 {
         return (spec->host_network ? POD_HOST_NETWORK : 0) | (spec->host_ipc ? POD_HOST_IPC : 0) |
-               (spec->host_pid ? POD_HOST_PID : 0) | (spec->share_pid ? POD_SHARE_PID : 0);
+               (spec->host_pid ? POD_HOST_PID : 0) | (spec->share_pid ? POD_SHARE_PID : 0) |
+               POD_KEEPS_NAMESPACES;
+}
+
+static unsigned namespaces_of(const struct pod_spec *spec)
+{
+        return (spec->host_network ? 0U : (unsigned) (CLONE_NEWNET | CLONE_NEWUTS)) |
+               (spec->host_ipc ? 0U : (unsigned) CLONE_NEWIPC) |
+               (spec->host_pid ? 0U : (unsigned) CLONE_NEWPID);
 }
 
 static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_spec *spec, int first_fd,
@@ -174,8 +189,7 @@ static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_
 #endif
         start.exec_fd = pod->runtime->binary_fd;
         start.mount_namespace_fd = pod->runtime->mounts_fd;
-        start.clone_flags =
-                (is_rooted ? 0U : (unsigned) CLONE_NEWNS) | (spec->host_pid ? 0U : (unsigned) CLONE_NEWPID);
+        start.clone_flags = (is_rooted ? 0U : (unsigned) CLONE_NEWNS) | namespaces_of(spec);
         if (entry->is_v2_directory) {
                 start.cgroup_fd = entry->fds[0];
         } else {
@@ -249,6 +263,7 @@ struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *
         first_fd = ends[1];
         TRY(supervisor_spawn(pod, spec, first_fd, &entry, &process));
         closep(&first_fd);
+        pod->supervisor_pid = process.pid;
         struct error *e = start_talk(pod, spec, wait);
         if (e) {
                 process_kill(&process);
@@ -342,22 +357,34 @@ static struct error *pidfd_kill(int pid_fd, const char *what)
         return NULL;
 }
 
+static const char supervisor_name[] = "the pod's supervisor", infra_name[] = "the pod's infra process";
+
 /* infra first: the end of the supervisor waits for that of all in its pid namespace, and so they end side by side. */
-struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait)
+struct error *runtime_pod_kill(struct runtime_pod *pod)
 {
-        static const char supervisor[] = "the pod's supervisor", infra[] = "the pod's infra process";
-        if (pod->flags & POD_HOST_PID) /* no pid namespace of its own that would end with it */
-                stop_ask(pod);
-        TRY(pidfd_kill(pod->infra_fd, infra));
-        TRY(pidfd_kill(pod->self_fd, supervisor));
-        if (pod->self_fd >= 0)
-                TRY_WRAP(wait_fd(wait, pod->self_fd, POLLIN, supervisor), "end");
-        if (pod->infra_fd >= 0)
-                TRY_WRAP(wait_fd(wait, pod->infra_fd, POLLIN, infra), "end");
-        pod_reap(pod);
-        pod->infra_alive = false;
+        TRY(pidfd_kill(pod->infra_fd, infra_name));
+        TRY(pidfd_kill(pod->self_fd, supervisor_name));
+        pod->keeper_alive = false;
         closep(&pod->netns_fd); /* the namespace itself goes now, not when the pod is freed */
         return NULL;
+}
+
+struct error *runtime_pod_reap(const struct runtime_pod *pod, const struct wait *wait)
+{
+        if (pod->self_fd >= 0)
+                TRY_WRAP(wait_fd(wait, pod->self_fd, POLLIN, supervisor_name), "end");
+        if (pod->infra_fd >= 0)
+                TRY_WRAP(wait_fd(wait, pod->infra_fd, POLLIN, infra_name), "end");
+        pod_reap(pod);
+        return NULL;
+}
+
+struct error *runtime_pod_stop(struct runtime_pod *pod, const struct wait *wait)
+{
+        if (pod->flags & POD_HOST_PID) /* no pid namespace of its own that would end with it */
+                stop_ask(pod);
+        TRY(runtime_pod_kill(pod));
+        return runtime_pod_reap(pod, wait);
 }
 
 /* --- what is known --- */
@@ -367,9 +394,9 @@ int runtime_pod_netns(const struct runtime_pod *pod)
         return pod->netns_fd;
 }
 
-bool runtime_pod_infra_alive(const struct runtime_pod *pod)
+bool runtime_pod_keeper_alive(const struct runtime_pod *pod)
 {
-        return pod->infra_alive;
+        return pod->keeper_alive;
 }
 
 pid_t runtime_pod_supervisor_pid(const struct runtime_pod *pod)
@@ -377,9 +404,9 @@ pid_t runtime_pod_supervisor_pid(const struct runtime_pod *pod)
         return pod->supervisor_pid;
 }
 
-pid_t runtime_pod_infra_pid(const struct runtime_pod *pod)
+pid_t runtime_pod_keeper_pid(const struct runtime_pod *pod)
 {
-        return pod->infra_pid;
+        return pod->keeper_pid;
 }
 
 const char *runtime_pod_notice(const struct runtime_pod *pod)
@@ -407,12 +434,12 @@ static struct error *event_read(struct runtime_pod *pod, struct call_answer *ans
         switch (answer->type) {
         case 0:
                 pod->lost = true;
-                pod->infra_alive = false;
+                pod->keeper_alive = false;
                 out->kind = RUNTIME_EVENT_LOST;
                 pod_reap(pod);
                 return NULL;
         case MESSAGE_INFRA_EXIT:
-                pod->infra_alive = false;
+                pod->keeper_alive = false;
                 out->kind = RUNTIME_EVENT_INFRA_EXIT;
                 return NULL;
         case MESSAGE_EXIT:

@@ -120,6 +120,8 @@ struct child_report {
 #define POD_HOST_IPC 2U
 #define POD_HOST_PID 4U
 #define POD_SHARE_PID 8U
+#define POD_KEEPS_NAMESPACES                                                                                 \
+        16U /* the supervisor itself does; before there was this flag, infra did in every pod */
 
 struct pod_start {
         uint32_t flags;

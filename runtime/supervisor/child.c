@@ -44,20 +44,16 @@ static void cgroups_enter(const struct child *child)
                         child_fail(child, STAGE_CGROUP, i);
 }
 
-/* The pid namespace was chosen before the clone: it is never the process's own that changes. */
+/* The pid namespace was chosen before the clone: it is never the process's own that changes. The network, IPC and UTS
+ * namespaces are skiff-pod's. */
 static void namespaces_enter(const struct child *child)
 {
-        const struct pod *pod = child->pod;
         if (!child->message) {
                 int all = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
                 if (setns(child->container_fd, all) < 0)
                         child_fail(child, STAGE_NAMESPACES, 0);
                 return;
         }
-        int flags = (pod->flags & POD_HOST_NETWORK ? 0 : CLONE_NEWNET | CLONE_NEWUTS) |
-                    (pod->flags & POD_HOST_IPC ? 0 : CLONE_NEWIPC);
-        if (flags && setns(pod->infra.exit.fd, flags) < 0)
-                child_fail(child, STAGE_NAMESPACES, 0);
         if (child->message->spec.private_cgroup_namespace && unshare(CLONE_NEWCGROUP) < 0)
                 child_fail(child, STAGE_CGROUP_NAMESPACE, 0);
 }

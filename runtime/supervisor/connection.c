@@ -123,14 +123,14 @@ static void snapshot_send(struct connection *c)
         struct protocol_snapshot snapshot = { .version = PROTOCOL_VERSION,
                                               .flags = pod->flags,
                                               .infra_alive = pod->infra.exit.fd >= 0,
-                                              .has_netns = pod->infra.netns_fd >= 0,
+                                              .has_netns = pod->netns_fd >= 0,
                                               .notice = pod->notice,
                                               .running = running };
         fds[n_fds++] = pod->self_fd;
         if (snapshot.infra_alive)
                 fds[n_fds++] = pod->infra.exit.fd;
         if (snapshot.has_netns)
-                fds[n_fds++] = pod->infra.netns_fd;
+                fds[n_fds++] = pod->netns_fd;
         for (struct container *i = pod->containers; i && running; i = i->next) {
                 /* One that no skiffd has taken yet may end with the connection that started it. */
                 if (!i->running || i->ended || i->starter || i->cancelled ||

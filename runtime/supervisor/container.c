@@ -325,7 +325,7 @@ void container_start(struct pod *pod, struct connection *connection, const struc
                 fail(report, stays ? STAGE_RUNNING_ALREADY : STAGE_ENDING, 0);
                 return;
         }
-        if (pod->infra.exit.fd < 0) {
+        if (pod->flags & POD_SHARE_PID && pod->infra.exit.fd < 0) {
                 fail(report, STAGE_NO_INFRA, 0);
                 return;
         }

@@ -22,35 +22,12 @@
 #error "infra's seccomp program is not written for this architecture"
 #endif
 
-/* In infra. */
-_Noreturn static void infra_fail(int report_fd, enum stage stage, size_t index)
+_Noreturn static void infra_fail(int report_fd)
 {
-        struct child_report report = { .stage = stage, .errnum = errno, .index = (uint32_t) index };
+        struct child_report report = { .stage = STAGE_CAPABILITIES, .errnum = errno };
         ssize_t ignored = write(report_fd, &report, sizeof(report));
         (void) ignored;
         _exit(1);
-}
-
-/* "net.ipv4.ip_forward" to "sys/net/ipv4/ip_forward". As sysctl(8) does, a name whose first separator is a slash is
- * taken as it is, for interface names with dots in them. */
-static int sysctl_set(const struct pod *pod, const char *name, const char *value)
-{
-        char path[256] = "sys/";
-        size_t len_bytes = strlen(name);
-        if (len_bytes + 5 > sizeof(path)) {
-                errno = ENAMETOOLONG;
-                return -1;
-        }
-        memcpy(path + 4, name, len_bytes + 1);
-        if (path[4 + strcspn(path + 4, "./")] == '.')
-                for (char *at = path + 4; *at; at++)
-                        *at = *at == '.' ? '/' : *at == '/' ? '.' : *at;
-        /* Through our own procfs: nothing that a container mounted can stand in the way (CVE-2025-52881). */
-        int fd = sys_openat2(pod->proc_fd, path, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-        if (fd < 0)
-                return -1;
-        size_t value_bytes = strlen(value);
-        return write(fd, value, value_bytes) == (ssize_t) value_bytes ? 0 : -1;
 }
 
 static int seccomp_lock(void)
@@ -114,22 +91,17 @@ __attribute__((no_stack_protector)) static void memory_release(const struct pod 
 #endif
 }
 
-/* Nothing is left to it but to exist. Children that are given to it as pid 1 of a shared pid namespace are reaped by
- * the kernel, since it ignores SIGCHLD. */
-_Noreturn static void infra_run(const struct pod *pod, const struct pod_start *start, int report_fd)
+/* Nothing is left to it but to exist. Children that are given to it as pid 1 of the pid namespace are reaped by the
+ * kernel, since it ignores SIGCHLD. */
+_Noreturn static void infra_run(const struct pod *pod, int report_fd)
 {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct none[2] = { { 0 } };
-        if (*start->hostname && sethostname(start->hostname, strlen(start->hostname)) < 0)
-                infra_fail(report_fd, STAGE_HOSTNAME, 0);
-        for (size_t i = 0; start->sysctls[i] && start->sysctls[i + 1]; i += 2)
-                if (sysctl_set(pod, start->sysctls[i], start->sysctls[i + 1]) < 0)
-                        infra_fail(report_fd, STAGE_SYSCTL, i / 2);
         (void) prctl(PR_SET_NAME, "skiff-infra");
         (void) signal(SIGCHLD, SIG_IGN);
         (void) setsid();
         if (prctl(PR_SET_DUMPABLE, 0) < 0 || syscall(__NR_capset, &header, none) < 0)
-                infra_fail(report_fd, STAGE_CAPABILITIES, 0);
+                infra_fail(report_fd);
         (void) sys_close_range(0, 0);
         memory_release(pod);
         if (seccomp_lock() < 0)
@@ -143,7 +115,7 @@ _Noreturn static void infra_run(const struct pod *pod, const struct pod_start *s
         }
 }
 
-/* infra has ended: the pod has lost its namespaces' keeper. skiffd decides what that means. */
+/* infra has ended, and with it all that was in the pod's pid namespace. skiffd decides what that means. */
 static void infra_ended(struct source *source, uint32_t events)
 {
         (void) events;
@@ -157,17 +129,6 @@ static void infra_ended(struct source *source, uint32_t events)
         wire_put_u32(&w, MESSAGE_INFRA_EXIT);
         events_send(pod, &w);
         wire_done(&w);
-}
-
-static void netns_open(struct pod *pod, struct child_report *report)
-{
-        char path[48];
-        if (pod->flags & POD_HOST_NETWORK)
-                return;
-        (void) snprintf(path, sizeof(path), "%d/ns/net", pod->infra.pid);
-        pod->infra.netns_fd = openat(pod->proc_fd, path, O_RDONLY | O_CLOEXEC);
-        if (pod->infra.netns_fd < 0)
-                *report = (struct child_report){ .stage = STAGE_NAMESPACES, .errnum = errno };
 }
 
 void infra_settled(struct pod *pod, struct child_report *report)
@@ -188,37 +149,23 @@ static void report_ready(struct source *source, uint32_t events)
         infra_settled(CONTAINER_OF(CONTAINER_OF(source, struct infra, report), struct pod, infra), &ignored);
 }
 
-void infra_start(struct pod *pod, const struct pod_start *start, struct child_report *report)
+void infra_start(struct pod *pod, struct child_report *report)
 {
         _cleanup_(closep) int write_fd = -1;
-        struct spawn spawn = { .pid_namespace = -1, .cgroup_fd = -1 };
-        if (!(pod->flags & POD_HOST_NETWORK))
-                spawn.flags |= CLONE_NEWNET | CLONE_NEWUTS;
-        if (!(pod->flags & POD_HOST_IPC))
-                spawn.flags |= CLONE_NEWIPC;
-        if (pod->flags & POD_SHARE_PID)
-                spawn.flags |= CLONE_NEWPID;
+        const struct spawn spawn = { .flags = CLONE_NEWPID, .pid_namespace = -1, .cgroup_fd = -1 };
         if (report_socket(&pod->infra.report.fd, &write_fd) < 0) {
                 *report = (struct child_report){ .stage = STAGE_PIPE, .errnum = errno };
                 return;
         }
-        pod->infra.pid = spawn_clone(pod, &spawn, &pod->infra.exit.fd, report);
-        if (pod->infra.pid == 0)
-                infra_run(pod, start, write_fd);
-        if (pod->infra.pid < 0)
+        pid_t pid = spawn_clone(pod, &spawn, &pod->infra.exit.fd, report);
+        if (pid == 0)
+                infra_run(pod, write_fd);
+        if (pid < 0)
                 return;
-        closep(&write_fd);
-        /* The namespaces are there. What it still does takes some microseconds of its own, and is waited for by the first
-         * container; only a sysctl may fail for what the caller asked, which must be said now. */
-        if (start->sysctls[0])
-                infra_settled(pod, report);
-        if (report->stage == STAGE_NONE)
-                netns_open(pod, report);
+        /* What it still does takes some microseconds of its own, and is waited for by the first container. */
         pod->infra.exit.ready = infra_ended;
         pod->infra.report.ready = report_ready;
         error_ignore(
                 loop_add(&pod->loop, &pod->infra.exit, EPOLLIN)); /* it would be seen at the next attach */
-        if (pod->infra.report.fd >= 0)
-                error_ignore(
-                        loop_add(&pod->loop, &pod->infra.report, EPOLLIN)); /* the first container looks */
+        error_ignore(loop_add(&pod->loop, &pod->infra.report, EPOLLIN)); /* the first container looks */
 }

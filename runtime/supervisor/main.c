@@ -1,8 +1,9 @@
-/* skiff-pod - one a pod: the parent of the pod's infra process and of its containers, the owner of their output, logs,
- * execs and exit codes. It outlives skiffd.
+/* skiff-pod - one a pod: the parent of its containers, the keeper of its namespaces, the owner of output, logs, execs and
+ * exit codes. It outlives skiffd.
  *
- * skiffd starts it as pid 1 of a pid namespace of its own (so that all it started dies with it), already in its cgroup,
- * with three descriptors: the listening socket, the exits file, the first connection. It makes itself a root that holds
+ * skiffd starts it as pid 1 of a pid namespace of its own (so that all it started dies with it), already in its cgroup and
+ * in the pod's network, IPC and UTS namespaces, with three descriptors: the listening socket, the exits file, the first
+ * connection. It makes itself a root that holds
  * nothing but a null device, the pod's shm and a mount point for root filesystems, and opens no path of the host's ever
  * after. It never aborts: what fails is answered as an error. */
 #include "base/mount.h"
@@ -95,7 +96,9 @@ void pod_start(struct pod *pod, const struct pod_start *start, int shm_fd, struc
                 error_free(e);
                 return;
         }
-        infra_start(pod, start, report);
+        namespaces_set(pod, start, report);
+        if (report->stage == STAGE_NONE && pod->flags & POD_SHARE_PID)
+                infra_start(pod, report);
 }
 
 static void listener_ready(struct source *source, uint32_t events)
@@ -132,7 +135,8 @@ static struct error *pod_open(struct pod *pod, bool is_rooted)
 {
         *pod = (struct pod){ .listener = { .fd = FD_LISTENER, .ready = listener_ready },
                              .exits_fd = FD_EXITS,
-                             .infra = { .exit.fd = -1, .netns_fd = -1, .report.fd = -1 } };
+                             .netns_fd = -1,
+                             .infra = { .exit.fd = -1, .report.fd = -1 } };
         TRY(descriptors_check());
         if (!is_rooted)
                 TRY(root_make());

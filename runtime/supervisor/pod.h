@@ -12,10 +12,9 @@
 /* Descriptors that skiffd hands over at the start. */
 enum { FD_LISTENER = 3, FD_EXITS = 4, FD_FIRST = 5 };
 
+/* Of a pod that shares a pid namespace. */
 struct infra {
-        pid_t pid;
         struct source exit;   /* its pidfd; -1 once it has ended */
-        int netns_fd;         /* -1 with the host's network */
         struct source report; /* until it is settled; then -1 */
 };
 
@@ -28,8 +27,9 @@ struct pod {
         struct loop loop;
         struct source listener;
         int exits_fd;
-        int proc_fd; /* detached procfs of our pid namespace */
-        int self_fd; /* pidfd of our own */
+        int proc_fd;  /* detached procfs of our pid namespace */
+        int self_fd;  /* pidfd of our own */
+        int netns_fd; /* the pod's, which is ours; -1 with the host's network */
         uint32_t flags;
         bool committed, started;
         char notice[128];
@@ -43,7 +43,7 @@ struct pod {
 
 /* --- main.c --- */
 
-/* Does what POD_START asks: shm, oom score, infra. shm_fd: the host's /dev/shm, borrowed, or -1. */
+/* Does what POD_START asks: shm, oom score, namespaces, infra. shm_fd: the host's /dev/shm, borrowed, or -1. */
 void pod_start(struct pod *pod, const struct pod_start *start, int shm_fd, struct child_report *report);
 
 /* --- connection.c --- */
@@ -76,13 +76,19 @@ void connection_fail(struct connection *c, const struct child_report *report);
 /* To every event connection. */
 void events_send(struct pod *pod, struct wire_writer *w);
 
+/* --- namespaces.c --- */
+
+/* The pod's network, IPC and UTS namespaces are those that skiffd started us in: gives them their hostname and sysctls.
+ * *report says where it failed (stage not NONE). */
+void namespaces_set(struct pod *pod, const struct pod_start *start, struct child_report *report);
+
 /* --- infra.c --- */
 
-/* Makes infra in the namespaces that flags ask for. *report says where it failed (stage not NONE). */
-void infra_start(struct pod *pod, const struct pod_start *start, struct child_report *report);
+/* Makes pid 1 of the pid namespace that the pod's containers share. *report says where it failed (stage not NONE). */
+void infra_start(struct pod *pod, struct child_report *report);
 
-/* Waits, some microseconds at most, until infra is what it should be (hostname, capabilities, no descriptors); *report
- * says what failed. */
+/* Waits, some microseconds at most, until infra is what it should be (no capabilities, no descriptors); *report says what
+ * failed. No infra, nothing to wait for. */
 void infra_settled(struct pod *pod, struct child_report *report);
 
 /* --- container.c --- */

@@ -1,5 +1,5 @@
 /* runtime_bench - what a pod, a container start and an exec cost, end to end from the client, on the real kernel; and the
- * memory of skiff-pod and infra. As root. Usage: runtime_bench [rounds] */
+ * memory of skiff-pod. As root. Usage: runtime_bench [rounds] */
 #include "base/clock.h"
 #include "runtime/seccomp.h"
 #include "tests/unit/runtime_fixture.h"
@@ -91,7 +91,7 @@ static void bench_memory(struct fixture *f)
 {
         enum { PODS = 10 };
         struct runtime_pod *pods[PODS] = { NULL };
-        uint64_t supervisors_kb = 0, infras_kb = 0;
+        uint64_t supervisors_kb = 0;
         for (int i = 0; i < PODS; i++) {
                 char name[16];
                 (void) snprintf(name, sizeof(name), "pod%d", i);
@@ -100,12 +100,9 @@ static void bench_memory(struct fixture *f)
                 struct pod_spec spec = { .id = name, .dir_fd = dir_fd, .hostname = name };
                 assert_ok(runtime_pod_start(f->runtime, &spec, &f->wait, &pods[i]));
         }
-        for (int i = 0; i < PODS; i++) {
+        for (int i = 0; i < PODS; i++)
                 supervisors_kb += pss_kb(runtime_pod_supervisor_pid(pods[i]));
-                infras_kb += pss_kb(runtime_pod_infra_pid(pods[i]));
-        }
-        printf("PSS a pod, ten running: skiff-pod %.1f kB, infra %.1f kB\n", (double) supervisors_kb / PODS,
-               (double) infras_kb / PODS);
+        printf("PSS a pod, ten running: skiff-pod %.1f kB\n", (double) supervisors_kb / PODS);
         for (int i = 0; i < PODS; i++) {
                 assert_ok(runtime_pod_stop(pods[i], &f->wait));
                 runtime_pod_free(pods[i]);
@@ -137,9 +134,8 @@ int main(int argc, char **argv)
         container_up(f, spec);
         bench_execs(f, rounds, NULL, "exec true");
         bench_execs(f, rounds, seccomp, "exec true, seccomp");
-        printf("PSS of one pod after that: skiff-pod %llu kB, infra %llu kB\n",
-               (unsigned long long) pss_kb(runtime_pod_supervisor_pid(f->pod)),
-               (unsigned long long) pss_kb(runtime_pod_infra_pid(f->pod)));
+        printf("PSS of one pod after that: skiff-pod %llu kB\n",
+               (unsigned long long) pss_kb(runtime_pod_supervisor_pid(f->pod)));
         if (argc > 2) {
                 char command[64];
                 (void) snprintf(command, sizeof(command), "cat /proc/%d/smaps",

@@ -322,7 +322,7 @@ class Skiff:
     def files(self):
         """What lies in root and state for pods."""
         found = [str(p.relative_to(self.directory)) for p in (self.state / "pods").glob("*")]
-        found += [str(p.relative_to(self.directory)) for p in (self.root / "rootfs").glob("*")]
+        found += [str(p.relative_to(self.directory)) for p in (self.root / "rootfs").glob("*/*")]
         return sorted(found)
 
     def census(self):

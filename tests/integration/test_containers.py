@@ -260,7 +260,7 @@ def test_a_start_that_fails_says_why_in_words_users_know(skiff, pod, command, wo
 def test_a_root_filesystem_that_cannot_be_mounted_fails_the_start(skiff, pod):
     """It is mounted while the process is being made, which must not wait for it for ever, nor run without it."""
     container = skiff.create(pod, ["sleep", "1000"])
-    shutil.rmtree(skiff.root / "rootfs" / container / "upper")
+    shutil.rmtree(skiff.root / "rootfs" / container[0] / container / "upper")
     code, text = harness.code_of(skiff.cri.StartContainer, container_id=container, _deadline=20)
     assert code != grpc.StatusCode.DEADLINE_EXCEEDED and "upper" in text
     status = skiff.status(container)

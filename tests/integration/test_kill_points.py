@@ -16,7 +16,7 @@ TABLES = {
     "stop_container": ["signal", "kill"],
     "remove_container": ["process", "cgroup", "rootfs", "record"],
     "stop_pod": ["containers", "network", "netns", "supervisor", "stopped"],
-    "remove_pod": ["containers", "cgroup", "directory", "record"],
+    "remove_pod": ["containers", "supervisor", "cgroup", "directory", "record"],
 }
 POINTS = [
     f"{table}.{step}.{when}"

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import time
 
+import pytest
+
 import harness
 
 
@@ -76,9 +78,11 @@ def test_a_supervisor_killed_while_skiffd_is_away(skiff):
         harness.wait_for(lambda: f"sleep 79{host_pid:d}1" not in harness.processes().values(), "the end of the process")
 
 
-def test_a_killed_infra_makes_the_pod_not_ready_and_it_is_cleaned(skiff):
+@pytest.mark.parametrize("share_pid", [False, True])
+def test_a_pod_whose_keeper_is_killed_is_not_ready_and_is_cleaned(skiff, share_pid):
+    """The process that holds its namespaces: infra, where they include a pid namespace, else the supervisor."""
     before = skiff.census()
-    pod = skiff.run_pod(name="infra")
+    pod = skiff.run_pod(name="keeper", linux={"security_context": {"namespace_options": {"pid": 0 if share_pid else 1}}})
     container = skiff.run(pod, ["sleep", "1000"])
     os.kill(skiff.pod_info(pod)["pid"], signal.SIGKILL)
     harness.wait_for(lambda: skiff.pod_status(pod).status.state == 1, "NOTREADY")

@@ -52,7 +52,7 @@ def test_a_pod_adds_up(skiff):
     pod = skiff.run_pod()
     container = skiff.run(pod, ["sleep", "60"])
     before = skiff.cri.PodSandboxStats(pod_sandbox_id=pod).stats.linux
-    assert before.process.process_count.value == 3  # supervisor, infra, sleep
+    assert before.process.process_count.value == 2  # supervisor, sleep
     assert before.memory.usage_bytes.value >= before.containers[0].memory.usage_bytes.value
     assert before.network.default_interface.name == "eth0"
     skiff.exec(container, ["ping", "-c", "2", "-i", "0.1", "10.211.0.1"])

@@ -181,7 +181,7 @@ static void an_imported_image_runs_as_a_rootfs_until_it_is_removed(void **dir)
         assert_ok(rootfs_remove(images, container));
         assert_ok(rootfs_remove(images, container));
         assert_int_equal(count_entries(*dir, "layers"), 0);
-        assert_int_equal(count_entries(*dir, "rootfs"), 0);
+        assert_int_equal(count_entries(*dir, "rootfs/0"), 0);
         assert_trash_empties(*dir);
         images_free(images);
         buf_done(&base);
@@ -497,7 +497,7 @@ static void sigkill_at_any_point_leaves_a_clean_store(void **dir)
                 assert_ok(rootfs_remove(images, container));
                 assert_ok(images_remove(images, id));
                 assert_store_is_empty(images, *dir);
-                assert_int_equal(count_entries(*dir, "rootfs"), 0);
+                assert_int_equal(count_entries(*dir, "rootfs/0"), 0);
                 images_free(images);
         }
         buf_done(&base);
