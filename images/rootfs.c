@@ -203,8 +203,12 @@ static struct error *make_files(struct images *images, const struct rootfs *root
 {
         _cleanup_(closep) int dir_fd = -1;
         int home_fd = rootfs_home(images->rootfs, rootfs->id);
-        TRY(trash_put(images->trash, home_fd, rootfs->id)); /* what an earlier attempt left */
-        if (mkdirat(home_fd, rootfs->id, 0700) < 0)
+        int rc = mkdirat(home_fd, rootfs->id, 0700);
+        if (rc < 0 && errno == EEXIST) { /* what an earlier attempt left */
+                TRY(trash_put(images->trash, home_fd, rootfs->id));
+                rc = mkdirat(home_fd, rootfs->id, 0700);
+        }
+        if (rc < 0)
                 return error_errno(errno, "make the directory");
         TRY(file_open_beneath(home_fd, rootfs->id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
         TRY(make_upper(images, rootfs, dir_fd));

@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+
+#define REST_MS 50
 
 struct trash {
         int fd;
@@ -40,12 +43,21 @@ static void empty(struct trash *trash)
         }
 }
 
-/* Waits until woken; false when it is time to end. */
+/* Waits until woken, and then a moment more: what is thrown away is seldom one thing, and those who threw it are still
+ * busy with what comes next. False when it is time to end. */
 static bool wait_woken(struct trash *trash)
 {
+        struct timespec until;
         (void) pthread_mutex_lock(&trash->lock);
         while (!trash->wake && !trash->stop)
                 (void) pthread_cond_wait(&trash->woken, &trash->lock);
+        (void) clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += REST_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        while (!trash->stop &&
+               pthread_cond_clockwait(&trash->woken, &trash->lock, CLOCK_MONOTONIC, &until) == 0)
+                continue;
         bool go_on = !trash->stop;
         trash->wake = false;
         (void) pthread_mutex_unlock(&trash->lock);
@@ -110,7 +122,9 @@ struct error *trash_put(struct trash *trash, int dir_fd, const char *name)
         int errnum = renameat(dir_fd, name, trash->fd, unique) < 0 ? errno : 0;
         if (errnum == ENOSPC || errnum == EDQUOT) /* a directory with many names needs a block for one more */
                 return file_remove_tree(dir_fd, name);
-        if (errnum && errnum != ENOENT)
+        if (errnum == ENOENT)
+                return NULL;
+        if (errnum)
                 return error_errno(errnum, "move %s to the trash", name);
         trash_wake(trash);
         return NULL;

@@ -277,16 +277,8 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
 
 struct start {
         struct container *c;
-        int log_fd;
         int *mount_fds; /* of image volumes, or NULL */
 };
-
-static struct error *open_log(void *object, const struct wait *wait)
-{
-        struct start *start = object;
-        (void) wait;
-        return container_open_log(start->c, &start->log_fd);
-}
 
 static struct error *open_volumes(void *object, const struct wait *wait)
 {
@@ -295,7 +287,14 @@ static struct error *open_volumes(void *object, const struct wait *wait)
         return volumes_open(start->c, &start->mount_fds);
 }
 
-/* While the process is being made: its own part of the start, with fault points like a step. */
+/* While the process is being made: parts of the start of their own, with fault points like steps. */
+static struct error *open_log(void *context, int *out_fd)
+{
+        TRY(fault_point("start_container.log.before"));
+        TRY(container_open_log(context, out_fd));
+        return fault_point("start_container.log.after");
+}
+
 static struct error *mount_rootfs(void *context, int *out_fd)
 {
         const struct container *c = context;
@@ -304,8 +303,8 @@ static struct error *mount_rootfs(void *context, int *out_fd)
         return fault_point("start_container.rootfs.after");
 }
 
-/* From here on the start has happened, whoever gave up waiting for it. A record that cannot be written says STARTING, and
- * a restart asks the supervisor then. */
+/* From here on the start has happened, whoever gave up waiting for it. The record goes on saying STARTING: whether it came
+ * to run, a restart asks the supervisor in any case. */
 static void note_running(struct container *c, pid_t pid)
 {
         error_ignore(fault_point("start_container.running.before"));
@@ -314,8 +313,6 @@ static void note_running(struct container *c, pid_t pid)
         if (c->state == CONTAINER_STARTING) /* else its exit was faster than the answer */
                 c->state = CONTAINER_RUNNING;
         unlock(c);
-        log_error(LOG_LEVEL_WARN, record_container_progress(c->pod->node->db, c), "record a start",
-                  "container", c->id);
         error_ignore(fault_point("start_container.running.after"));
 }
 
@@ -325,9 +322,9 @@ static struct error *start_process(void *object, const struct wait *wait)
         struct container *c = start->c;
         const struct runtime_start how = { .started_wall_ns = c->started_ns,
                                            .rootfs = mount_rootfs,
-                                           .rootfs_context = c,
+                                           .log = c->log_path ? open_log : NULL,
+                                           .context = c,
                                            .mount_fds = start->mount_fds,
-                                           .log_fd = start->log_fd,
                                            .log_line_max_bytes = c->pod->node->config.log_line_max_bytes };
         pid_t pid = 0;
         TRY(runtime_container_start(c->pod->runtime, c->spec, &how, wait, &pid));
@@ -337,7 +334,6 @@ static struct error *start_process(void *object, const struct wait *wait)
 
 /* The process is the last step: nothing that could fail comes after it has run. */
 static const struct step start_table[] = {
-        { "log", open_log, NULL },
         { "volumes", open_volumes, NULL },
         { "process", start_process, NULL },
 };
@@ -398,7 +394,7 @@ static struct error *check_pid_target(struct container *c)
 
 static struct error *start_held(struct container *c, const struct wait *caller)
 {
-        struct start start = { .c = c, .log_fd = -1 };
+        struct start start = { .c = c };
         struct step_times times = { 0 };
         struct wait wait;
         TRY(check_startable(c));
@@ -414,7 +410,6 @@ static struct error *start_held(struct container *c, const struct wait *caller)
         if (!e)
                 e = steps_make(&start_container, &start, &wait, &times);
         operation_wait_done(&wait);
-        closep(&start.log_fd);
         volumes_close(c, start.mount_fds);
         lock(c);
         c->start_times = times;

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "pods/container.h"
+#include "pods/image_users.h"
 #include "pods/message.h"
 #include "pods/monitor.h"
 #include "pods/records.h"
@@ -37,6 +38,7 @@ static struct error *open_state(struct node *node)
 struct error *node_open(const struct node_config *config, struct node **out)
 {
         _cleanup_(node_freep) struct node *node = NEW(struct node);
+        node->image_users = image_users_new();
         node->config = *config;
         node->root = dup_string(config->root);
         node->state = dup_string(config->state);
@@ -75,6 +77,7 @@ void node_free(struct node *node)
         (void) pthread_mutex_unlock(&node->lock);
         monitor_free(node->monitor);
         drop_tables(node);
+        image_users_free(node->image_users);
         db_free(node->db);
         closep(&node->state_fd);
         (void) pthread_mutex_destroy(&node->lock);

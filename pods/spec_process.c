@@ -1,5 +1,6 @@
 /* The process: command, environment, user, capabilities, seccomp. */
 #include "base/file.h"
+#include "pods/image_users.h"
 #include "pods/spec.h"
 #include "runtime/capabilities.h"
 #include <limits.h>
@@ -193,12 +194,11 @@ static void remember_user(struct container *c, const struct process_spec *p)
 
 static struct error *add_user(struct spec_source *s, struct user *user)
 {
-        _cleanup_(closep) int view_fd = -1;
         _cleanup_(freep) char *text = NULL;
         struct process_spec *p = &s->spec->process;
         TRY(user_text(s, &text));
-        TRY(rootfs_view_below(s->node->config.images, s->container->id, &view_fd));
-        TRY(user_resolve(view_fd, text, user));
+        TRY(image_users_find(s->node->image_users, s->node->config.images, s->container->image_id,
+                             s->container->id, text, user));
         p->uid = user->uid;
         p->gid = user->gid;
         TRY(add_groups(s, user));

@@ -125,6 +125,7 @@ struct node {
         struct sandbox *pods, *pods_by_name;
         struct container *containers, *containers_by_name;
         size_t background; /* jobs under way */
+        struct image_users *image_users;
         bool closing;
 
         struct monitor *monitor;

@@ -122,10 +122,11 @@ struct runtime_start {
         /* Mounts the root filesystem: *out_fd, a detached mount, is the handler's then. Called once, on the thread of the
          * start, while the process is being made already: the two take about as long. */
         struct error *(*rootfs)(void *context, int *out_fd);
-        void *rootfs_context;
+        /* Opens the log file (O_APPEND), likewise, before that. NULL: output is thrown away. */
+        struct error *(*log)(void *context, int *out_fd);
+        void *context;        /* of both */
         const int *mount_fds; /* detached mounts for the spec's mounts without a host_path, by the same index,
                                       * borrowed; -1: none. NULL: none at all */
-        int log_fd;           /* the open log file (O_APPEND), borrowed; -1: output is thrown away */
         uint64_t log_line_max_bytes; /* longer lines are cut into partial ones; 16384 as the peers do */
 };
 

@@ -242,11 +242,30 @@ static struct error *read_etc(int root_fd, const char *path, char **out, size_t 
         return NULL;
 }
 
+void user_files_done(struct user_files *files)
+{
+        freep(&files->passwd);
+        freep(&files->group);
+}
+
+struct error *user_files_read(int root_fd, struct user_files *out)
+{
+        _cleanup_(user_files_done) struct user_files files = { 0 };
+        TRY_AS(ERROR_INVALID_ARGUMENT, read_etc(root_fd, "etc/passwd", &files.passwd, &files.passwd_bytes));
+        TRY_AS(ERROR_INVALID_ARGUMENT, read_etc(root_fd, "etc/group", &files.group, &files.group_bytes));
+        *out = files;
+        files = (struct user_files){ 0 };
+        return NULL;
+}
+
+struct error *user_find(const struct user_files *files, const char *text, struct user *out)
+{
+        return user_of_files(files->passwd, files->passwd_bytes, files->group, files->group_bytes, text, out);
+}
+
 struct error *user_resolve(int root_fd, const char *text, struct user *out)
 {
-        _cleanup_(freep) char *passwd = NULL, *group = NULL;
-        size_t passwd_bytes, group_bytes;
-        TRY_AS(ERROR_INVALID_ARGUMENT, read_etc(root_fd, "etc/passwd", &passwd, &passwd_bytes));
-        TRY_AS(ERROR_INVALID_ARGUMENT, read_etc(root_fd, "etc/group", &group, &group_bytes));
-        return user_of_files(passwd, passwd_bytes, group, group_bytes, text, out);
+        _cleanup_(user_files_done) struct user_files files = { 0 };
+        TRY(user_files_read(root_fd, &files));
+        return user_find(&files, text, out);
 }

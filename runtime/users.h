@@ -15,6 +15,18 @@ struct user {
 };
 void user_done(struct user *user);
 
-/* root_fd: a directory (rootfs_view). Errors: INVALID_ARGUMENT: `unable to find user x: no matching entries in passwd
+/* An image's passwd and group, as they are; empty where it has none. */
+struct user_files {
+        char *passwd, *group;
+        size_t passwd_bytes, group_bytes;
+};
+void user_files_done(struct user_files *files);
+/* Errors: INVALID_ARGUMENT when one is no regular file, or too large. */
+MUST_CHECK struct error *user_files_read(int root_fd, struct user_files *out);
+
+/* Errors: INVALID_ARGUMENT, as user_resolve's. */
+MUST_CHECK struct error *user_find(const struct user_files *files, const char *text, struct user *out);
+
+/* Both. root_fd: a directory (rootfs_view). Errors: INVALID_ARGUMENT: `unable to find user x: no matching entries in passwd
  * file`, ... */
 MUST_CHECK struct error *user_resolve(int root_fd, const char *text, struct user *out);

@@ -119,12 +119,6 @@ static int next_fd(struct call_answer *answer, size_t *at)
         return *at < answer->n_fds ? TAKE_FD(answer->fds[(*at)++]) : -1;
 }
 
-/* A process of its own that the pod cannot do without. */
-static bool has_infra(uint32_t flags)
-{
-        return flags & POD_SHARE_PID || !(flags & POD_KEEPS_NAMESPACES);
-}
-
 static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *answer)
 {
         struct protocol_snapshot snapshot;
@@ -140,12 +134,12 @@ static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *
         pod->self_fd = next_fd(answer, &at);
         pod->infra_fd = snapshot.infra_alive ? next_fd(answer, &at) : -1;
         pod->netns_fd = snapshot.has_netns ? next_fd(answer, &at) : -1;
-        pod->keeper_alive = snapshot.infra_alive || !has_infra(snapshot.flags);
+        pod->keeper_alive = snapshot.infra_alive || !(snapshot.flags & POD_SHARE_PID);
         pod->flags = snapshot.flags;
         pod->notice = *snapshot.notice ? dup_string(snapshot.notice) : NULL;
         if (!pod->supervisor_pid) /* not a child that we have just made */
                 pod->supervisor_pid = call_pid_of(pod->self_fd);
-        pod->keeper_pid = has_infra(pod->flags) ? call_pid_of(pod->infra_fd) : pod->supervisor_pid;
+        pod->keeper_pid = pod->flags & POD_SHARE_PID ? call_pid_of(pod->infra_fd) : pod->supervisor_pid;
         for (size_t i = 0; i < snapshot.n_running; i++)
                 pod->running[i].pid = call_pid_of(answer->fds[at++]);
         pod->n_running = snapshot.n_running;
@@ -157,8 +151,7 @@ static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *
 static uint32_t flags_of(const struct pod_spec *spec)
 {
         return (spec->host_network ? POD_HOST_NETWORK : 0) | (spec->host_ipc ? POD_HOST_IPC : 0) |
-               (spec->host_pid ? POD_HOST_PID : 0) | (spec->share_pid ? POD_SHARE_PID : 0) |
-               POD_KEEPS_NAMESPACES;
+               (spec->host_pid ? POD_HOST_PID : 0) | (spec->share_pid ? POD_SHARE_PID : 0);
 }
 
 static unsigned namespaces_of(const struct pod_spec *spec)

@@ -243,15 +243,13 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
                                  struct container_message *m)
 {
         *m = (struct container_message){ .spec = *spec,
-                                         .log = PROTOCOL_NO_FD,
                                          .oom = PROTOCOL_NO_FD,
                                          .oom_event = PROTOCOL_NO_FD,
                                          .tree = PROTOCOL_NO_FD,
+                                         .log_follows = start->log != NULL,
                                          .log_line_max_bytes = start->log_line_max_bytes,
                                          .started_wall_ns = start->started_wall_ns };
         TRY(parcel_lend(p, rootfs_fd, &m->rootfs));
-        if (start->log_fd >= 0)
-                TRY(parcel_lend(p, start->log_fd, &m->log));
         TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
         TRY(mounts_add(p, cgroups, spec, start));
         m->spec.mounts = p->mounts;
@@ -345,14 +343,16 @@ static struct error *start_answer(int fd, const struct container_message *m, con
         return start_failed(&answer, m, ending);
 }
 
-/* The way on which the root filesystem goes to the process, and what goes. */
+/* What follows the request: the log, and the way on which the root filesystem goes to the process. */
 struct rootfs {
         int ours, its;
+        int log_fd;
         bool is_sent;
 };
 
 static void rootfs_done(struct rootfs *rootfs)
 {
+        closep(&rootfs->log_fd);
         closep(&rootfs->ours);
         closep(&rootfs->its);
 }
@@ -374,10 +374,24 @@ static struct error *rootfs_send(struct rootfs *rootfs, const struct runtime_sta
         _cleanup_(closep) int mount_fd = -1;
         if (rootfs->is_sent)
                 return NULL;
-        TRY(start->rootfs(start->rootfs_context, &mount_fd));
+        TRY(start->rootfs(start->context, &mount_fd));
         TRY(socket_send(rootfs->ours, "", 1, &mount_fd, 1, wait));
         rootfs->is_sent = true;
         return NULL;
+}
+
+/* With every try: it was opened once. */
+static struct error *log_send(struct rootfs *rootfs, const struct runtime_start *start, int fd,
+                              const struct wait *wait)
+{
+        struct wire_writer w;
+        if (!start->log)
+                return NULL;
+        if (rootfs->log_fd < 0)
+                TRY(start->log(start->context, &rootfs->log_fd));
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_LOG);
+        return call_send(fd, &w, &rootfs->log_fd, 1, wait);
 }
 
 struct starting {
@@ -394,6 +408,7 @@ static struct error *start_once(struct starting *s, const struct wait *wait, pid
         _cleanup_(closep) int fd = -1;
         TRY(call_open(s->pod, wait, &fd));
         TRY(start_send(fd, &s->parcel, &s->message, wait));
+        TRY(log_send(&s->rootfs, s->start, fd, wait));
         TRY(rootfs_send(&s->rootfs, s->start, wait));
         return start_answer(fd, &s->message, wait, pid, ending);
 }
@@ -424,7 +439,7 @@ struct error *runtime_container_start(struct runtime_pod *pod, const struct cont
 {
         _cleanup_(starting_done) struct starting s = { .pod = pod,
                                                        .start = start,
-                                                       .rootfs = { .ours = -1, .its = -1 } };
+                                                       .rootfs = { .ours = -1, .its = -1, .log_fd = -1 } };
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
         TRY(rootfs_open(&s.rootfs));

@@ -233,7 +233,8 @@ void container_message_put(struct wire_writer *w, const struct container_message
         wire_put_u32(w, (uint32_t) s->pid_mode);
         wire_put_text(w, s->pid_target);
         wire_put_u32(w, (uint32_t) s->private_cgroup_namespace | (uint32_t) s->readonly_rootfs << 1 |
-                                (uint32_t) s->stdin_open << 2 | (uint32_t) m->entry_is_v2_directory << 3);
+                                (uint32_t) s->stdin_open << 2 | (uint32_t) m->entry_is_v2_directory << 3 |
+                                (uint32_t) m->log_follows << 4);
         wire_put_u32(w, (uint32_t) s->n_mounts);
         for (size_t i = 0; i < s->n_mounts; i++)
                 mount_put(w, &s->mounts[i]);
@@ -242,7 +243,7 @@ void container_message_put(struct wire_writer *w, const struct container_message
         wire_put_u32(w, (uint32_t) s->n_devices);
         for (size_t i = 0; i < s->n_devices; i++)
                 device_put(w, &s->devices[i]);
-        const uint32_t fds[] = { m->rootfs, m->log, m->oom, m->oom_event, m->tree };
+        const uint32_t fds[] = { m->rootfs, m->oom, m->oom_event, m->tree };
         for (size_t i = 0; i < LENGTH(fds); i++)
                 wire_put_u32(w, fds[i]);
         wire_put_u32(w, (uint32_t) m->n_entries);
@@ -264,7 +265,6 @@ static uint32_t fd_get(struct wire_reader *r, size_t n_fds, bool needed)
 static void fds_get(struct wire_reader *r, size_t n_fds, struct container_message *m)
 {
         m->rootfs = fd_get(r, n_fds, true);
-        m->log = fd_get(r, n_fds, false);
         m->oom = fd_get(r, n_fds, false);
         m->oom_event = fd_get(r, n_fds, false);
         m->tree = fd_get(r, n_fds, false);
@@ -305,6 +305,7 @@ struct error *container_message_get(const void *bytes, size_t len_bytes, size_t 
         uint32_t flags = wire_get_u32(&r);
         s->private_cgroup_namespace = flags & 1, s->readonly_rootfs = flags & 2, s->stdin_open = flags & 4;
         out->entry_is_v2_directory = flags & 8;
+        out->log_follows = flags & 16;
         lists_get(&r, n_fds, s);
         fds_get(&r, n_fds, out);
         out->log_line_max_bytes = wire_get_u64(&r);

@@ -25,7 +25,7 @@
 #include "runtime/native/wire.h"
 #include "runtime/seccomp.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 #define PROTOCOL_MESSAGE_MAX 65536
 #define PROTOCOL_FDS_BATCH 128
 #define PROTOCOL_FDS_MAX 1024
@@ -40,11 +40,12 @@ enum message_type {
         MESSAGE_COMMIT,        /* the pod, on the first connection; a container, once it runs. No answer */
         MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec; descriptor: memfd */
         MESSAGE_FDS,             /* descriptors */
-        MESSAGE_SIGNAL,          /* id, u32 signal, u32 all */
-        MESSAGE_REOPEN_LOG,      /* id; descriptor: the new log */
-        MESSAGE_EXEC,      /* id, u64 bytes of spec, u64 timeout_ms; descriptors: memfd, stdout, stderr */
-        MESSAGE_EXEC_KILL, /* on an exec's connection: its tree dies even when its first process has ended */
-        MESSAGE_STOP,      /* kills all containers and infra */
+        MESSAGE_LOG,        /* on a start's connection, when its spec says log_follows; descriptor: the log */
+        MESSAGE_SIGNAL,     /* id, u32 signal, u32 all */
+        MESSAGE_REOPEN_LOG, /* id; descriptor: the new log */
+        MESSAGE_EXEC,       /* id, u64 bytes of spec, u64 timeout_ms; descriptors: memfd, stdout, stderr */
+        MESSAGE_EXEC_KILL,  /* on an exec's connection: its tree dies even when its first process has ended */
+        MESSAGE_STOP,       /* kills all containers and infra */
 
         MESSAGE_OK = 100,
         MESSAGE_FAILED,   /* struct protocol_failure */
@@ -120,8 +121,6 @@ struct child_report {
 #define POD_HOST_IPC 2U
 #define POD_HOST_PID 4U
 #define POD_SHARE_PID 8U
-#define POD_KEEPS_NAMESPACES                                                                                 \
-        16U /* the supervisor itself does; before there was this flag, infra did in every pod */
 
 struct pod_start {
         uint32_t flags;
@@ -149,7 +148,8 @@ void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out);
 struct container_message {
         struct container_spec spec; /* source_fd: an index until the caller resolves it */
         /* Indexes of descriptors. rootfs: a socket on which the mount comes when it is ready, to the process itself */
-        uint32_t rootfs, log, oom, oom_event, tree;
+        uint32_t rootfs, oom, oom_event, tree;
+        bool log_follows; /* in a message of its own, before the root filesystem */
         bool entry_is_v2_directory;
         uint32_t entries[CGROUP_ENTRY_MAX];
         size_t n_entries;

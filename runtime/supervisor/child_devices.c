@@ -38,7 +38,7 @@ static int node_make(int dir_fd, const char *name, const struct container_device
 {
         mode_t type = d->type == 'b' ? S_IFBLK : S_IFCHR;
         if (mknodat(dir_fd, name, type | (d->mode & 07777), makedev(d->major, d->minor)) < 0)
-                return errno == EEXIST ? 0 : -1; /* the usual ones are there before those of the spec */
+                return errno == EEXIST ? 0 : -1; /* one of the spec that another name leads to */
         return d->uid || d->gid ? fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) : 0;
 }
 
@@ -65,6 +65,15 @@ static const char *name_in_dev(const struct container_device *d)
         return strchr(d->path + 5, '/') ? NULL : d->path + 5;
 }
 
+/* There already: who asks for all of the host's devices asks for these too. */
+static bool is_usual(const struct container_device *d)
+{
+        for (size_t i = 0; i < LENGTH(usual); i++)
+                if (strcmp(usual[i].path, d->path) == 0)
+                        return true;
+        return false;
+}
+
 void child_dev_fill(const struct child *child)
 {
         const struct container_spec *spec = &child->message->spec;
@@ -80,7 +89,8 @@ void child_dev_fill(const struct child *child)
         for (size_t i = 0; i < spec->n_devices; i++) {
                 const struct container_device *d = &spec->devices[i];
                 const char *name = is_in_dev(d) ? name_in_dev(d) : NULL;
-                if (is_in_dev(d) && (name && *name ? node_make(dev_fd, name, d) : device_make(d)) < 0)
+                if (is_in_dev(d) && !is_usual(d) &&
+                    (name && *name ? node_make(dev_fd, name, d) : device_make(d)) < 0)
                         child_fail(child, STAGE_DEVICE, i);
         }
         (void) close(dev_fd);

@@ -229,6 +229,16 @@ static bool on_fds(struct connection *c, int *fds, size_t n)
         return true;
 }
 
+/* A start that was refused meanwhile has no use for it. */
+static bool on_log(struct connection *c, int *fds)
+{
+        if (c->kind != CONNECTION_START || fds[0] < 0)
+                return false;
+        if (c->container && c->container->log_awaited)
+                container_log(c->container, TAKE_FD(fds[0]));
+        return true;
+}
+
 static bool on_signal(struct connection *c, struct wire_reader *r)
 {
         struct container *container = container_find(c->pod, wire_get_text(r));
@@ -314,6 +324,8 @@ static bool dispatch(struct connection *c, struct wire_reader *r, int *fds, size
                 return on_container_start(c, r, fds);
         case MESSAGE_FDS:
                 return on_fds(c, fds, n_fds);
+        case MESSAGE_LOG:
+                return on_log(c, fds);
         case MESSAGE_SIGNAL:
                 return on_signal(c, r);
         case MESSAGE_REOPEN_LOG:

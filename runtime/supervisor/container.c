@@ -176,6 +176,8 @@ static void exit_ready(struct source *source, uint32_t events)
         struct container *c = CONTAINER_OF(source, struct container, exit);
         siginfo_t info = { 0 };
         report_read(c);
+        if (c->running && c->log_awaited && c->starter)
+                return; /* on its way to us: it was sent before what the process needed to run. The event comes again */
         if (waitid(P_PIDFD, (id_t) source->fd, &info, WEXITED | WNOHANG | __WALL) < 0 || !info.si_pid)
                 return;
         loop_remove(&c->pod->loop, source);
@@ -220,7 +222,8 @@ static struct container *container_new(struct pod *pod, const struct container_m
                                  .tree_fd = take(fds, m->tree),
                                  .oom_fd = take(fds, m->oom),
                                  .stdin_fd = -1,
-                                 .log.fd = take(fds, m->log) };
+                                 .log.fd = -1,
+                                 .log_awaited = m->log_follows };
         memcpy(c->id, m->spec.id, strlen(m->spec.id) + 1);
         for (size_t i = 0; i < m->n_entries; i++)
                 c->entries[c->n_entries++] = take(fds, m->entries[i]);
@@ -263,7 +266,6 @@ static void container_watch(struct container *c)
         if (c->oom_event.fd >= 0)
                 error_ignore(loop_add(&pod->loop, &c->oom_event, /* without it an OOM is told at the end */
                                       c->oom_event.fd == c->oom_fd ? EPOLLPRI : EPOLLIN));
-        stdio_watch(c);
 }
 
 static void container_spawn(struct container *c, const struct container_message *m, int *fds,
@@ -347,6 +349,14 @@ void container_start(struct pod *pod, struct connection *connection, const struc
         connection->container = c;
         container_watch(c);
         spawned_send(c);
+}
+
+void container_log(struct container *c, int log_fd)
+{
+        closep(&c->log.fd);
+        c->log.fd = log_fd;
+        c->log_awaited = false;
+        stdio_watch(c);
 }
 
 void container_commit(struct container *c)

@@ -120,6 +120,7 @@ struct container {
         uint64_t oom_kills_before, oom_kills_told;
         unsigned oom_looks;
         struct log_file log;
+        bool log_awaited; /* it follows the request; until then the pipes keep what is written */
         struct stream out, err;
         struct timer flush, linger, oom_look;
         uint32_t n_execs;
@@ -130,6 +131,7 @@ struct container *container_find(struct pod *pod, const char *id); /* one that r
 /* Starts what m says, with descriptors fds (which become ours). On failure *report says where. */
 void container_start(struct pod *pod, struct connection *c, const struct container_message *m, int *fds,
                      size_t n_fds, struct child_report *report);
+void container_log(struct container *container, int log_fd);
 void container_commit(struct container *container); /* skiffd knows that it runs */
 void container_cancel(struct container *container); /* its start's connection has closed before */
 void container_signal(struct container *container, int signal, bool all);

@@ -73,7 +73,7 @@ int stdio_pipes(struct container *c, bool stdin_open, int *in_fd, int *out_fd, i
         /* Without a writer yet, what reads stdin waits; with the null device it sees the end. */
         if (stdin_open && pipe_make(&c->stdin_fd, in_fd, 1) < 0)
                 return -1;
-        if (c->log.fd < 0)
+        if (!c->log_awaited)
                 return 0;
         if (pipe_make(&c->out.source.fd, out_fd, 0) < 0 || pipe_make(&c->err.source.fd, err_fd, 0) < 0)
                 return -1;

@@ -32,7 +32,7 @@ static void container_put(struct wire_writer *w)
                                                               .oom_score_adj = -5,
                                                               .set_oom_score_adj = true } },
                                        .rootfs = 0,
-                                       .log = 1,
+                                       .log_follows = true,
                                        .oom = PROTOCOL_NO_FD,
                                        .oom_event = PROTOCOL_NO_FD,
                                        .tree = PROTOCOL_NO_FD,

@@ -199,24 +199,36 @@ void spec_argv(struct container_spec *spec, ...)
         spec->process.argv = strings(argv, n);
 }
 
+struct trying {
+        const struct fixture *f;
+        const struct container_spec *spec;
+};
+
 static struct error *rootfs_clone(void *context, int *out_fd)
 {
-        const struct fixture *f = context;
-        return mount_clone(f->rootfs_dir_fd, "", false, out_fd);
+        const struct trying *trying = context;
+        return mount_clone(trying->f->rootfs_dir_fd, "", false, out_fd);
+}
+
+static struct error *log_open(void *context, int *out_fd)
+{
+        const struct trying *trying = context;
+        const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+        *out_fd = openat(trying->f->dir_fd, trying->spec->id, flags, 0640);
+        return *out_fd < 0 ? error_errno(errno, "open the log") : NULL;
 }
 
 struct error *container_try(struct fixture *f, const struct container_spec *spec)
 {
-        _cleanup_(closep) int log_fd = -1;
+        struct trying trying = { f, spec };
         pid_t pid = 0;
         TRY(cgroup_make(f->cgroups, spec->cgroup_path, CGROUP_CONTAINER, &spec->limits));
         TRY(cgroup_devices(f->cgroups, spec->cgroup_path, spec->device_rules, spec->n_device_rules,
                            spec->all_devices));
-        log_fd = openat(f->dir_fd, spec->id, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
         struct runtime_start start = { .started_wall_ns = clock_wall_ns(),
                                        .rootfs = rootfs_clone,
-                                       .rootfs_context = f,
-                                       .log_fd = log_fd,
+                                       .log = log_open,
+                                       .context = &trying,
                                        .log_line_max_bytes = 16384 };
         TRY(runtime_container_start(f->pod, spec, &start, &f->wait, &pid));
         return NULL;
