@@ -2,7 +2,9 @@
 stop signals and grace, exit codes and reasons, start errors, what is echoed, what is refused."""
 
 import os
+import pathlib
 import shutil
+import signal
 import time
 
 import grpc
@@ -316,3 +318,44 @@ def test_unknown_ids_are_not_found(skiff):
         (skiff.cri.CreateContainer, {"pod_sandbox_id": unknown, "config": skiff.container_config(["true"])}),
     ]:
         assert harness.code_of(call, **fields)[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_signals_that_skiffd_was_started_without_are_there_in_a_container(bare, archive):
+    """A script's `skiffd &`, or nohup, has it ignore some."""
+    ignored = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
+    try:
+        bare.start()
+    finally:
+        for number, handler in zip(ignored, before):
+            signal.signal(number, handler)
+    bare.import_image(archive)
+    pod = bare.run_pod(host_network=True)
+    container = bare.run(pod, ["grep", "SigIgn", "/proc/self/status"])
+    bare.wait_exited(container)
+    assert bare.text(container).split() == ["SigIgn:", "0000000000000000"]
+    bare.remove_pod(pod)
+
+
+def test_what_a_short_life_wrote_is_all_there(skiff):
+    """The log is on its way to the supervisor while the process is being made."""
+    pod = skiff.run_pod(host_network=True)
+    for i in range(40):
+        container = skiff.run(pod, ["sh", "-c", f"echo first {i}; echo -n last {i} >&2"])
+        assert skiff.wait_exited(container).exit_code == 0
+        assert sorted(skiff.text(container).splitlines()) == [f"first {i}", f"last {i}"]
+        skiff.cri.RemoveContainer(container_id=container)
+
+
+def test_a_start_whose_log_cannot_be_made_fails_and_runs_nothing(skiff):
+    pod = skiff.run_pod(host_network=True)
+    shared = [{"container_path": "/shared", "host_path": str(skiff.directory)}]
+    container = skiff.create(pod, ["touch", "/shared/ran"], mounts=shared)
+    directory = pathlib.Path(skiff.status(container).log_path).parent
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.write_text("in the way")
+    _, details = harness.code_of(skiff.cri.StartContainer, container_id=container)
+    assert f"log {directory}/0.log: " in details
+    assert skiff.status(container).state == 2 and skiff.status(container).exit_code == 128
+    assert not (skiff.directory / "ran").exists()
+    directory.unlink()

@@ -1,6 +1,7 @@
 """Sandboxes. Covers: run, status, list and filters, stop and remove twice, names, namespaces shared and not, DNS and
 hostname, sysctls, shm, host network, cancel, what is refused."""
 
+import os
 import socket
 
 import grpc
@@ -194,3 +195,23 @@ def test_an_unknown_handler_is_refused(skiff):
         skiff.cri.RunPodSandbox, config=skiff.pod_config(host_network=True), runtime_handler="kata"
     )
     assert code == grpc.StatusCode.INVALID_ARGUMENT and "kata" in text
+
+
+def test_a_stopped_pod_leaves_no_corpse(skiff):
+    """The answer does not wait for the supervisor's end, which comes a moment later, nobody asking for it."""
+    pods = [skiff.run_pod(name=f"corpse-{i}", host_network=i % 2 == 0) for i in range(6)]
+    pids = [skiff.pod_info(pod)["pid"] for pod in pods]
+    for pod in pods:
+        skiff.cri.StopPodSandbox(pod_sandbox_id=pod)
+        assert skiff.pod_status(pod).status.state == 1
+    harness.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "their ends")
+    for pod in pods:
+        skiff.cri.StopPodSandbox(pod_sandbox_id=pod)
+
+
+def test_a_name_is_taken_again_and_again(skiff):
+    """Stop, remove and run with nothing in between."""
+    for _ in range(30):
+        pod = skiff.run_pod(name="again", host_network=True)
+        skiff.cri.StopPodSandbox(pod_sandbox_id=pod)
+        skiff.cri.RemovePodSandbox(pod_sandbox_id=pod)
