@@ -2,6 +2,7 @@
 #include "api/cri.pb-c.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "cri/daemon.h"
 #include "cri/validate.h"
 #include "images/images.h"
@@ -143,6 +144,22 @@ static struct error *remove_image(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+struct error *pull_and_log(struct daemon *daemon, const char *image, const struct image_auth *auth,
+                           const struct pull_watcher *watcher, const struct wait *wait, char **id)
+{
+        char took_ms[24];
+        int64_t began_ns = clock_monotonic_ns();
+        struct error *e = images_pull(daemon->images, image, auth, watcher, wait, id);
+        (void) snprintf(took_ms, sizeof(took_ms), "%lld",
+                        (long long) ((clock_monotonic_ns() - began_ns) / 1000000));
+        if (e)
+                log_event(LOG_LEVEL_WARN, "pull failed", "image", image, "error", error_message(e), "ms",
+                          took_ms, NULL);
+        else
+                log_event(LOG_LEVEL_INFO, "pulled", "image", image, "id", *id, "ms", took_ms, NULL);
+        return e;
+}
+
 static struct error *pull_image(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
@@ -155,8 +172,8 @@ static struct error *pull_image(void *context, struct rpc_call *call)
                 auth = (struct image_auth){ request->auth->username,       request->auth->password,
                                             request->auth->auth,           request->auth->server_address,
                                             request->auth->identity_token, request->auth->registry_token };
-        struct error *e = images_pull(daemon->images, request->image->image, request->auth ? &auth : NULL,
-                                      NULL, rpc_wait(call), &id);
+        struct error *e = pull_and_log(daemon, request->image->image, request->auth ? &auth : NULL, NULL,
+                                       rpc_wait(call), &id);
         if (e) /* kubelet knows a registry's failure by its message's beginning */
                 return error_code_of(e) == ERROR_UNAVAILABLE ? error_wrap(e, "RegistryUnavailable") : e;
         response.image_ref = id;

@@ -31,6 +31,7 @@ def test_by_digest_by_tag_and_by_both(node, debian):
     image = node.cri.ImageStatus(image={"image": made.id}).image
     assert list(image.repo_tags) == [f"{debian.host}/test/refs:1"]
     assert list(image.repo_digests) == [f"{debian.host}/test/refs@{made.digest}"]
+    assert f"pulled image={debian.host}/test/refs:1 id={made.id} ms=" in node.skiff.log_text()
 
 
 @pytest.mark.parametrize("family", ["oci", "docker"])
@@ -55,6 +56,7 @@ def test_an_index_without_this_machine_says_so(node, fake):
     body, kind = registry.make_index([(made, {"os": "linux", "architecture": "arm64"})])
     fake.put_manifest("test/index", "other", body, kind)
     node.refused(f"{fake.host}/test/index:other", CODE.NOT_FOUND, "linux/amd64")
+    assert f'pull failed image={fake.host}/test/index:other error=' in node.skiff.log_text()
 
 
 def test_everything_a_layer_may_hold(node, debian):
