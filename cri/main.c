@@ -32,6 +32,7 @@
 #define STOP_GRACE_MS 2000
 #define HOLDERS_TIMEOUT_MS 20000
 #define HOUSEKEEPING_SECONDS 15
+#define LISTENER_END_MS 500
 #define MALLOC_THRESHOLD_BYTES (128 << 10)
 #define ARENAS_MAX 4
 
@@ -115,9 +116,22 @@ static struct error *check_nobody_listens(const char *listen)
         return NULL;
 }
 
+/* A helper that a killed skiffd was just starting holds its socket until it has been exec'ed. */
+static struct error *check_patiently(const char *listen)
+{
+        struct wait wait = wait_of_ms(LISTENER_END_MS);
+        for (;;) {
+                struct error *e = check_nobody_listens(listen);
+                if (!e || error_code_of(e) != ERROR_FAILED_PRECONDITION || wait_left_ms(&wait) == 0)
+                        return e;
+                error_free(e);
+                error_ignore(wait_delay(&wait, 20, "wait for a socket"));
+        }
+}
+
 static struct error *open_server(struct skiffd *d)
 {
-        TRY(check_nobody_listens(d->config.listen));
+        TRY(check_patiently(d->config.listen));
         static const ProtobufCServiceDescriptor *const services[] = { &cri__runtime_service__descriptor,
                                                                       &cri__image_service__descriptor,
                                                                       &admin__admin__descriptor, NULL };
@@ -215,7 +229,9 @@ static struct error *start(struct skiffd *d)
                                      .cgroups = d->cgroups,
                                      .recursive_readonly = has_mount_setattr() };
         TRY(server_start(d->server, d->pool, &d->daemon));
-        return write_pid_file(d);
+        /* For people and scripts. On a full disk pods must be stopped and removed all the same. */
+        log_error(LOG_LEVEL_WARN, write_pid_file(d), "write skiffd.pid", NULL, NULL);
+        return NULL;
 }
 
 static void stop(struct skiffd *d)

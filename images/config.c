@@ -49,6 +49,8 @@ static struct error *read_labels(const struct json *config, struct image_config 
 static struct error *read_config(const struct json *root, struct image_config *out)
 {
         const struct json *config = json_get(root, "config");
+        if (config && json_type_of(config) != JSON_OBJECT && json_type_of(config) != JSON_NULL)
+                return error_new(ERROR_INVALID_ARGUMENT, "\"config\" is not an object");
         TRY(read_command(config, "Entrypoint", &out->entrypoint));
         TRY(read_command(config, "Cmd", &out->cmd));
         TRY(strings_of_json(config, "Env", STRINGS_MAX, &out->env));

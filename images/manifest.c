@@ -108,7 +108,7 @@ static struct error *image_read(const struct json *root, struct manifest *to)
 
 static struct error *kind_of(const struct json *root, const char *media_type, bool *is_index)
 {
-        const char *type = json_text(json_get(root, "mediaType"), "");
+        const char *said = json_text(json_get(root, "mediaType"), ""), *type = said;
         if (!*type && media_type)
                 type = media_type;
         int64_t version = json_integer(json_get(root, "schemaVersion"), 0);
@@ -125,7 +125,8 @@ static struct error *kind_of(const struct json *root, const char *media_type, bo
         bool says_image = is_one_of(type, image_types, LENGTH(image_types));
         if ((says_index && has_layers) || (says_image && has_list))
                 return error_new(ERROR_INVALID_ARGUMENT, "its media type %s is not what it holds", type);
-        if (!says_index && !says_image && !has_list && !has_layers)
+        /* What it says of itself counts; of what a registry's header says many are in error. */
+        if (!says_index && !says_image && (*said || (!has_list && !has_layers)))
                 return error_new(ERROR_UNIMPLEMENTED, "unknown media type \"%s\"", type);
         *is_index = says_index || has_list;
         return NULL;

@@ -29,9 +29,10 @@ static void pull_done(struct pull *pull)
         free(pull->id);
 }
 
-/* Reads a manifest by tag or digest; a digest that is known is checked. */
+/* Reads a manifest by tag or digest; a digest that is known is checked, and the size that an index gave (else -1). */
 static struct error *read_manifest(struct pull *pull, const char *name, const struct digest *want,
-                                   char digest_text[DIGEST_TEXT_SIZE], struct manifest **out)
+                                   int64_t size_bytes, char digest_text[DIGEST_TEXT_SIZE],
+                                   struct manifest **out)
 {
         struct buf bytes;
         struct digest got;
@@ -44,6 +45,9 @@ static struct error *read_manifest(struct pull *pull, const char *name, const st
                 digest_format(&got, digest_text);
                 if (want && !digest_equal(want, &got))
                         e = error_new(ERROR_DATA_LOSS, "it has digest %s", digest_text);
+                else if (size_bytes >= 0 && (size_t) size_bytes != bytes.len_bytes)
+                        e = error_new(ERROR_DATA_LOSS, "it has %zu bytes, and %lld by the index",
+                                      bytes.len_bytes, (long long) size_bytes);
         }
         if (!e) {
                 e = manifest_parse(bytes.bytes, bytes.len_bytes, media_type, out);
@@ -63,7 +67,7 @@ static struct error *resolve(struct pull *pull)
         if (reference->digest)
                 TRY(digest_parse(reference->digest, &pinned));
         TRY(read_manifest(pull, reference->digest ? reference->digest : reference->tag,
-                          reference->digest ? &pinned : NULL, pull->top_digest, &pull->manifest));
+                          reference->digest ? &pinned : NULL, -1, pull->top_digest, &pull->manifest));
         if (pull->manifest->kind == MANIFEST_IMAGE)
                 return NULL;
         const struct descriptor *chosen = NULL;
@@ -71,7 +75,7 @@ static struct error *resolve(struct pull *pull)
         struct manifest *image = NULL;
         TRY(manifest_choose(pull->manifest, &chosen));
         digest_format(&chosen->digest, chosen_text);
-        TRY(read_manifest(pull, chosen_text, &chosen->digest, got_text, &image));
+        TRY(read_manifest(pull, chosen_text, &chosen->digest, chosen->size_bytes, got_text, &image));
         manifest_free(pull->manifest);
         pull->manifest = image;
         if (image->kind != MANIFEST_IMAGE)

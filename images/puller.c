@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define DEATH_MS 200
+
 struct puller {
         struct process process;
         int socket_fd;
@@ -141,6 +143,21 @@ static struct error *next_answer(int reply_fd, const struct wait *wait, struct p
         return error_new(into->message.code, "%s", text);
 }
 
+/* Why it has: a status says more than that. */
+static struct error *death(struct puller *puller, struct error *e)
+{
+        struct wait moment = wait_of_ms(DEATH_MS);
+        int status = 0;
+        if (puller->process.pid_fd < 0)
+                return e;
+        struct error *unknown = process_wait(&puller->process, &moment, &status);
+        if (unknown) { /* it lives, and has closed this conversation */
+                error_ignore(unknown);
+                return e;
+        }
+        return error_wrap(e, "ended with status %d", status);
+}
+
 struct error *puller_read(struct puller *puller, enum pull_type type, const char *name, size_t limit_bytes,
                           const struct wait *wait, struct buf *out, char **media_type)
 {
@@ -149,7 +166,10 @@ struct error *puller_read(struct puller *puller, enum pull_type type, const char
         const struct pull_message message = { .type = type, .n_texts = 1, .size_bytes = limit_bytes };
         TRY(ask(puller, &message, name, -1, wait, &reply_fd));
         for (bool is_end = false; !is_end;) {
-                TRY(next_answer(reply_fd, wait, answer, &is_end));
+                struct error *e = next_answer(reply_fd, wait, answer, &is_end);
+                if (e)
+                        return answer->len_bytes == 0 && error_code_of(e) == ERROR_INTERNAL ? death(puller, e)
+                                                                                            : e;
                 if (!is_end)
                         TRY(buf_append(out, answer->data, answer->data_bytes)); /* its limit bounds it */
         }

@@ -303,8 +303,8 @@ static struct error *mount_rootfs(void *context, int *out_fd)
         return fault_point("start_container.rootfs.after");
 }
 
-/* From here on the start has happened, whoever gave up waiting for it. The record goes on saying STARTING: whether it came
- * to run, a restart asks the supervisor in any case. */
+/* From here on the start has happened, whoever gave up waiting for it. A record that cannot be written says STARTING, and
+ * a restart asks the supervisor then. */
 static void note_running(struct container *c, pid_t pid)
 {
         error_ignore(fault_point("start_container.running.before"));
@@ -313,6 +313,8 @@ static void note_running(struct container *c, pid_t pid)
         if (c->state == CONTAINER_STARTING) /* else its exit was faster than the answer */
                 c->state = CONTAINER_RUNNING;
         unlock(c);
+        log_error(LOG_LEVEL_WARN, record_container_progress(c->pod->node->db, c), "record a start",
+                  "container", c->id);
         error_ignore(fault_point("start_container.running.after"));
 }
 

@@ -9,8 +9,8 @@
  *
  * Recovery, by pod_progress.state: MAKING: undo, newest step first, and forget the pod. READY: find its
  * supervisor again; if there is none the pod is dead, so STOPPING. STOPPING, REMOVING: run that end table again.
- * STOPPED: nothing. By container_progress.state: MAKING: undo and forget; STARTING (which stays while it
- * runs), RUNNING: ask the supervisor, then the exits file; REMOVING: run the end table again. */
+ * STOPPED: nothing. By container_progress.state: MAKING: undo and forget; STARTING, RUNNING: ask the
+ * supervisor, then the exits file; REMOVING: run the end table again. */
 #include "pods/records.h"
 #include "base/log.h"
 #include "pods/message.h"

@@ -171,7 +171,20 @@ static struct error *end_supervisor(struct sandbox *pod, struct runtime_pod *run
         _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
         for (struct container **c = list; *c; c++)
                 TRY(cgroup_kill(pod->node->config.cgroups, (*c)->cgroup_path));
+        TRY(cgroup_kill(pod->node->config.cgroups, pod->cgroup_path));
         return runtime_pod_stop(runtime, wait);
+}
+
+/* The same for one that was killed before. */
+static struct error *await_end(struct sandbox *pod, const struct wait *wait)
+{
+        struct wait first = wait_within(wait, SUPERVISOR_END_MS);
+        struct error *e = runtime_pod_reap(pod->runtime, &first);
+        if (!e || error_code_of(e) != ERROR_DEADLINE_EXCEEDED)
+                return e;
+        error_ignore(e);
+        TRY(cgroup_kill(pod->node->config.cgroups, pod->cgroup_path));
+        return runtime_pod_reap(pod->runtime, wait);
 }
 
 /* A supervisor that we have no connection to (after a restart) is found again to be ended. What a dead one left running,
@@ -409,7 +422,7 @@ static bool is_empty(struct sandbox *pod)
 static struct error *reap(struct sandbox *pod)
 {
         struct wait wait = wait_of_ms(STOP_TIMEOUT_MS);
-        return runtime_pod_reap(pod->runtime, &wait);
+        return await_end(pod, &wait);
 }
 
 /* The supervisor of an empty pod is killed, and whoever waits for the stop has no need to wait until the kernel has taken
@@ -458,7 +471,7 @@ static struct error *remove_containers(void *object, const struct wait *wait)
 static struct error *await_supervisor(void *object, const struct wait *wait)
 {
         struct sandbox *pod = object;
-        return pod->runtime ? runtime_pod_reap(pod->runtime, wait) : NULL;
+        return pod->runtime ? await_end(pod, wait) : NULL;
 }
 
 static struct error *remove_record(void *object, const struct wait *wait)

@@ -262,7 +262,9 @@ void stats_links(struct sandbox *pod, struct netns_link **out, size_t *n)
         *n = 0;
         (void) pthread_mutex_lock(&node->lock);
         bool has = pod->state == POD_READY && !pod->lost && pod->runtime;
-        int netns_fd = has ? runtime_pod_netns(pod->runtime) : -1;
+        /* A descriptor of our own: a stop closes the pod's. */
+        int pods_fd = has ? runtime_pod_netns(pod->runtime) : -1;
+        _cleanup_(closep) int netns_fd = pods_fd < 0 ? -1 : fcntl(pods_fd, F_DUPFD_CLOEXEC, 3);
         (void) pthread_mutex_unlock(&node->lock);
         if (netns_fd < 0)
                 return;

@@ -18,7 +18,8 @@ struct runtime_pod {
         int self_fd, infra_fd; /* pidfds; infra_fd is -1 where there is none */
         int netns_fd;
         uint32_t flags;
-        bool keeper_alive, lost;
+        bool lost;
+        _Atomic bool keeper_alive; /* the monitor and a stop write it */
         pid_t supervisor_pid, keeper_pid;
         char *notice;
         struct runtime_container *running;

@@ -132,9 +132,9 @@ static void snapshot_send(struct connection *c)
         if (snapshot.has_netns)
                 fds[n_fds++] = pod->netns_fd;
         for (struct container *i = pod->containers; i && running; i = i->next) {
-                /* One that no skiffd has taken yet may end with the connection that started it. */
-                if (!i->running || i->ended || i->starter || i->cancelled ||
-                    snapshot.n_running == PROTOCOL_RUNNING_MAX)
+                /* One that no skiffd has taken yet may end with the connection that started it. One that has ended and
+                 * whose output is not: its exit is still to be told. */
+                if (!i->running || i->starter || i->cancelled || snapshot.n_running == PROTOCOL_RUNNING_MAX)
                         continue;
                 struct runtime_container *r = &running[snapshot.n_running++];
                 memcpy(r->id, i->id, sizeof(r->id));
@@ -148,6 +148,7 @@ static void snapshot_send(struct connection *c)
         connection_send(c, &w, fds, n_fds);
         wire_done(&w);
         free(running);
+        exits_retry(c);
 }
 
 /* Returns false when the message is not one that may come here. */

@@ -176,8 +176,12 @@ static void exit_ready(struct source *source, uint32_t events)
         struct container *c = CONTAINER_OF(source, struct container, exit);
         siginfo_t info = { 0 };
         report_read(c);
-        if (c->running && c->log_awaited && c->starter)
-                return; /* on its way to us: it was sent before what the process needed to run. The event comes again */
+        if (c->running && c->log_awaited && c->starter) {
+                /* On its way to us: it was sent before what the process needed to run, or will be. */
+                loop_remove(&c->pod->loop, source);
+                c->exit_put_off = true;
+                return;
+        }
         if (waitid(P_PIDFD, (id_t) source->fd, &info, WEXITED | WNOHANG | __WALL) < 0 || !info.si_pid)
                 return;
         loop_remove(&c->pod->loop, source);
@@ -351,12 +355,20 @@ void container_start(struct pod *pod, struct connection *connection, const struc
         spawned_send(c);
 }
 
+static void exit_watch_again(struct container *c)
+{
+        if (c->exit_put_off)
+                error_ignore(loop_add(&c->pod->loop, &c->exit, EPOLLIN)); /* as in container_watch */
+        c->exit_put_off = false;
+}
+
 void container_log(struct container *c, int log_fd)
 {
         closep(&c->log.fd);
         c->log.fd = log_fd;
         c->log_awaited = false;
         stdio_watch(c);
+        exit_watch_again(c);
 }
 
 void container_commit(struct container *c)
@@ -370,6 +382,7 @@ void container_cancel(struct container *c)
 {
         c->starter = NULL;
         c->cancelled = true;
+        exit_watch_again(c);
         (void) sys_pidfd_signal(c->exit.fd, SIGKILL);
         tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
 }

@@ -120,7 +120,8 @@ struct container {
         uint64_t oom_kills_before, oom_kills_told;
         unsigned oom_looks;
         struct log_file log;
-        bool log_awaited; /* it follows the request; until then the pipes keep what is written */
+        bool log_awaited;  /* it follows the request; until then the pipes keep what is written */
+        bool exit_put_off; /* until the log has come */
         struct stream out, err;
         struct timer flush, linger, oom_look;
         uint32_t n_execs;
@@ -166,3 +167,6 @@ void exec_kill(struct exec *exec);
 
 /* Appends the record to the exits file and tells the event connections. */
 void exit_record(struct pod *pod, const struct runtime_exit *record);
+/* For a skiffd that has just attached: writes what found the disk full, and tells c of what still does. After the
+ * snapshot. */
+void exits_retry(struct connection *c);

@@ -3,6 +3,7 @@ lose lines, never the container; and all is well again when there is room."""
 
 import os
 import subprocess
+import time
 
 import grpc
 import harness
@@ -147,3 +148,33 @@ def test_a_container_writes_on_when_its_logs_disk_is_full(skiff, tmp_path):
         skiff.remove_pod(pod)
     finally:
         subprocess.run(["umount", logs], check=True)
+
+
+def test_an_exit_that_found_the_state_directory_full_is_told_once_there_is_room(bare, archive):
+    bare.state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=711", "state", bare.state], check=True)
+    try:
+        bare.start()
+        bare.import_image(archive)
+        pod = bare.run_pod(host_network=True)
+        containers = [bare.run(pod, ["sh", "-c", f"sleep {0.5 * i}; exit {7 + i}"]) for i in (1, 2)]
+        with pytest.raises(OSError), open(bare.state / "filler", "wb", buffering=0) as filler:
+            while filler.write(b"x" * 4096):
+                pass
+        bare.kill()
+        time.sleep(1.5)
+        bare.start(wait=False)  # on the full disk: not even its pid can be written
+        bare.cri.wait_ready(20)
+        for i, container in enumerate(containers):
+            assert bare.wait_exited(container).exit_code == 8 + i
+        os.unlink(bare.state / "filler")
+        bare.restart()
+        for i, container in enumerate(containers):
+            status = bare.status(container)
+            assert (status.state, status.exit_code) == (2, 8 + i)
+        bare.remove_pod(pod)
+        bare.stop()
+    finally:
+        if bare.process.poll() is None:
+            bare.kill()
+        subprocess.run(["umount", "-l", bare.state], check=True)

@@ -126,3 +126,14 @@ def test_cgroup_parents_are_clean(skiff, parent):
     code, text = harness.code_of(skiff.run_pod, config)
     assert code == grpc.StatusCode.INVALID_ARGUMENT and "cgroup_parent" in text
     assert skiff.files() == []
+
+
+@pytest.mark.parametrize("host_network", [True, False])
+def test_a_pod_that_was_frozen_is_stopped_and_removed(skiff, host_network):
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        pytest.skip("cgroup v1 only: no freezer hierarchy here")
+    pod = skiff.run_pod(name="frozen", host_network=host_network)
+    with open(f"/sys/fs/cgroup/freezer{skiff.cgroup_parent}/{pod}/freezer.state", "w", encoding="utf-8") as state:
+        state.write("FROZEN")
+    skiff.cri.StopPodSandbox(pod_sandbox_id=pod, _deadline=20)
+    skiff.cri.RemovePodSandbox(pod_sandbox_id=pod, _deadline=20)

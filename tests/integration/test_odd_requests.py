@@ -152,7 +152,11 @@ def test_a_start_that_has_happened_is_not_taken_back(skiff):
     starting = skiff.cri.future("StartContainer", container_id=container, _deadline=60)
 
     def let_pass(path):
+        """The fault point that waits there. The next one finds another pipe, or it would see the end of this one."""
         with open(path, "wb") as fault:
+            fresh = skiff.fault_file.with_suffix(".fresh")
+            os.mkfifo(fresh)
+            fresh.rename(path)
             fault.write(b"none=none\n")
         time.sleep(0.05)
 

@@ -175,6 +175,7 @@ def test_bad_bytes_fail_one_pull_and_never_the_next(node, fake, action, options,
         ({"config": b'{"os": 7, "rootfs": {"type": "layers", "diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"os"']),
         ({"config": b'{"config": {"Env": "A=B"}, "rootfs": {"diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"Env"']),
         ({"config": b'{"config": {"Labels": [1]}, "rootfs": {"diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"Labels"']),
+        ({"config": b'{"config": [1], "rootfs": {"diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"config" is not an object']),
         ({"config": b"[]"}, CODE.INVALID_ARGUMENT, ["config"]),
         ({"config": b'{"config": '}, CODE.INVALID_ARGUMENT, ["config"]),
         ({"config": b"[" * 100_000}, CODE.INVALID_ARGUMENT, ["config"]),
@@ -212,6 +213,24 @@ def test_more_layers_than_overlayfs_takes(node, fake):
     body = json.dumps(whole).encode()
     fake.put_manifest("a/b", "1", body, one.media_type)
     node.refused(f"{fake.host}/a/b:1", CODE.INVALID_ARGUMENT, "500")
+
+
+def test_a_manifest_that_says_it_is_something_else(node, fake):
+    made = make_image(HELLO)
+    whole = json.loads(made.manifest)
+    whole["mediaType"] = "application/vnd.weird+json"
+    fake.put_made("a/b", "0", made)
+    fake.put_manifest("a/b", "1", json.dumps(whole).encode(), "application/vnd.weird+json")
+    node.refused(f"{fake.host}/a/b:1", CODE.UNIMPLEMENTED, 'unknown media type "application/vnd.weird+json"')
+
+
+def test_an_index_that_lies_about_a_size(node, fake):
+    made = fake.put("a/b", "1", HELLO)
+    body, kind = registry.make_index([(made, {"os": "linux", "architecture": "amd64"})])
+    whole = json.loads(body)
+    whole["manifests"][0]["size"] += 1
+    fake.put_manifest("a/b", "longer", json.dumps(whole).encode(), kind)
+    node.refused(f"{fake.host}/a/b:longer", CODE.DATA_LOSS, "by the index")
 
 
 def test_an_index_in_an_index_and_one_that_names_itself(node, fake):

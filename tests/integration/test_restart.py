@@ -161,3 +161,18 @@ def test_a_live_socket_is_not_taken_away(skiff, tmp_path):
     done = subprocess.run(other.command(), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 78 and "answers there already" in done.stderr
     assert skiff.socket.exists() and skiff.cri.Version().runtime_name == "skiff"
+
+
+def test_an_exit_whose_output_somebody_holds_is_told_after_a_restart(skiff):
+    """The supervisor waits a moment for the end of the output, and in that moment skiffd is killed."""
+    security = {"namespace_options": {"pid": 0}, "privileged": True}
+    pod = skiff.run_pod(host_network=True, security={"namespace_options": {"pid": 0}})
+    ends = skiff.run(pod, ["sh", "-c", "sleep 1; exit 7"], security=security)
+    find = "for p in /proc/[0-9]*; do grep -q 'exit 7' $p/cmdline && [ ${p#/proc/} != $$ ] && exec 5>$p/fd/1 && break; done"
+    holds = skiff.run(pod, ["sh", "-c", f"{find}; echo holds; sleep 1000"], security=security)
+    harness.wait_for(lambda: "holds" in skiff.text(holds), "its hand on the output")
+    pid = skiff.info(ends)["pid"]
+    harness.wait_for(lambda: not os.path.exists(f"/proc/{pid}/exe"), "its end")
+    skiff.restart()
+    assert skiff.wait_exited(ends).exit_code == 7
+    skiff.remove_pod(pod)
