@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "pods/select.h"
-#include "pods/spec.h"
+#include "pods/spec/spec.h"
 #include "pods/state.h"
 #include "pods/table.h"
 #include <string.h>

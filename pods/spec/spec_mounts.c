@@ -1,5 +1,5 @@
 /* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
-#include "pods/spec.h"
+#include "pods/spec/spec.h"
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>

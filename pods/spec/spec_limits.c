@@ -1,5 +1,5 @@
 /* What a container may use: cgroup limits and devices. */
-#include "pods/spec.h"
+#include "pods/spec/spec.h"
 #include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>

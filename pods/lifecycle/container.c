@@ -1,4 +1,4 @@
-#include "pods/container.h"
+#include "pods/lifecycle/container.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
@@ -6,9 +6,9 @@
 #include "images/images.h"
 #include "pods/message.h"
 #include "pods/records.h"
-#include "pods/spec.h"
+#include "pods/spec/spec.h"
 #include "pods/table.h"
-#include "pods/volumes.h"
+#include "pods/spec/volumes.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "pods/stats_usage.h"
+#include "pods/stats/stats_usage.h"
 
 #define RATE_MIN_NS INT64_C(1000000000)
 

@@ -1,4 +1,4 @@
-#include "pods/pod_files.h"
+#include "pods/spec/pod_files.h"
 #include "base/file.h"
 #include <string.h>
 #include <sys/utsname.h>

@@ -1,4 +1,4 @@
-#include "pods/metric_list.h"
+#include "pods/stats/metric_list.h"
 #include "base/cleanup.h"
 #include <pthread.h>
 

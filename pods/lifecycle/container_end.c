@@ -1,10 +1,10 @@
 /* Stop and remove, and what happens when a container ends. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "pods/container.h"
+#include "pods/lifecycle/container.h"
 #include "pods/records.h"
-#include "pods/sandbox.h"
-#include "pods/spec.h"
+#include "pods/lifecycle/sandbox.h"
+#include "pods/spec/spec.h"
 #include "pods/table.h"
 #include <poll.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-#include "pods/spec.h"
+#include "pods/spec/spec.h"
 #include "pods/message.h"
 #include <signal.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* The process: command, environment, user, capabilities, seccomp. */
 #include "base/file.h"
-#include "pods/image_users.h"
-#include "pods/spec.h"
+#include "pods/spec/image_users.h"
+#include "pods/spec/spec.h"
 #include "runtime/capabilities.h"
 #include <limits.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "pods/image_users.h"
+#include "pods/spec/image_users.h"
 #include "images/images.h"
 #include <pthread.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 /* Cgroups, links and writable layers as CRI's stats. Everything is read without the lock, on objects that are held. */
-#include "pods/stats.h"
+#include "pods/stats/stats.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "cni/cni.h"
 #include "images/images.h"
 #include "pods/select.h"
-#include "pods/stats_usage.h"
+#include "pods/stats/stats_usage.h"
 #include "pods/table.h"
 #include <fcntl.h>
 

@@ -4,10 +4,10 @@
 #include "base/log.h"
 #include "cni/cni.h"
 #include "images/images.h"
-#include "pods/metric_list.h"
+#include "pods/stats/metric_list.h"
 #include "pods/select.h"
-#include "pods/spec.h"
-#include "pods/stats.h"
+#include "pods/spec/spec.h"
+#include "pods/stats/stats.h"
 #include "pods/table.h"
 #include "runtime/cgroup/cgroup.h"
 #include <string.h>

@@ -1,8 +1,8 @@
-#include "pods/monitor.h"
+#include "pods/lifecycle/monitor.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "pods/container.h"
-#include "pods/sandbox.h"
+#include "pods/lifecycle/container.h"
+#include "pods/lifecycle/sandbox.h"
 #include "pods/table.h"
 #include <string.h>
 #include <sys/epoll.h>

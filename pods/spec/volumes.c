@@ -1,4 +1,4 @@
-#include "pods/volumes.h"
+#include "pods/spec/volumes.h"
 #include "base/file.h"
 #include "images/images.h"
 #include <string.h>
