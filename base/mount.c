@@ -6,11 +6,18 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 /* The system calls by number: neither musl nor an older glibc has wrappers for all of them, and glibc's
  * sys/mount.h cannot be included beside linux/mount.h. */
+#ifndef __NR_pidfd_open
+#define __NR_pidfd_open 434
+#endif
 #ifndef __NR_mount_setattr
 #define __NR_mount_setattr 442
+#endif
+#ifndef MNT_DETACH
+#define MNT_DETACH 2 /* of umount2(2), in sys/mount.h */
 #endif
 #define OPTION_MAX_BYTES 255 /* fsconfig(2) takes strings of at most this */
 
@@ -70,7 +77,7 @@ struct error *mount_new(const char *type, const char *const *options, uint64_t a
         return NULL;
 }
 
-struct error *mount_clone(int dir_fd, const char *path, bool recursive, int *out_fd)
+struct error *mount_clone_peer(int dir_fd, const char *path, bool recursive, int *out_fd)
 {
         unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned) (*path ? 0 : AT_EMPTY_PATH) |
                          (unsigned) (recursive ? AT_RECURSIVE : 0);
@@ -91,11 +98,54 @@ struct error *mount_attributes(int mount_fd, uint64_t set, uint64_t clear, uint6
         return NULL;
 }
 
+struct error *mount_clone(int dir_fd, const char *path, bool recursive, int *out_fd)
+{
+        _cleanup_(closep) int fd = -1;
+        TRY(mount_clone_peer(dir_fd, path, recursive, &fd));
+        TRY(mount_attributes(fd, 0, 0, MS_PRIVATE, recursive));
+        *out_fd = TAKE_FD(fd);
+        return NULL;
+}
+
 struct error *mount_attach(int mount_fd, int dir_fd, const char *path)
 {
         unsigned flags = MOVE_MOUNT_F_EMPTY_PATH | (*path ? 0U : MOVE_MOUNT_T_EMPTY_PATH);
         if (syscall(__NR_move_mount, mount_fd, "", dir_fd, path, flags) < 0)
                 return error_errno(errno, "attach a mount at %s", *path ? path : "a descriptor");
+        return NULL;
+}
+
+/* A chroot has its parent mount outside, where MS_PRIVATE on / does not reach, or is no mount at all: setns(2) into the
+ * namespace that one is in leads to its real root. */
+static struct error *enter_real_root(void)
+{
+        _cleanup_(closep) int self_fd = (int) syscall(__NR_pidfd_open, getpid(), 0);
+        if (self_fd < 0)
+                return error_errno(errno, "pidfd_open");
+        if (setns(self_fd, CLONE_NEWNS) < 0)
+                return error_errno(errno, "enter the root of the mount namespace");
+        return NULL;
+}
+
+struct error *mount_pivot(int mount_fd)
+{
+        TRY(enter_real_root());
+        if (syscall(__NR_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                return error_errno(errno, "make mounts private");
+        TRY(mount_attributes(mount_fd, 0, 0, MS_PRIVATE, false));
+        TRY(mount_attach(mount_fd, AT_FDCWD, "/"));
+        if (fchdir(mount_fd) < 0)
+                return error_errno(errno, "enter the new root");
+        if (syscall(__NR_pivot_root, ".", ".") < 0)
+                return errno == EINVAL
+                               ? error_new(ERROR_FAILED_PRECONDITION,
+                                           "pivot_root: the root filesystem is an initramfs, or skiff's "
+                                           "mount namespace has none of its own: start it on a real one")
+                               : error_errno(errno, "pivot_root");
+        if (syscall(__NR_umount2, ".", MNT_DETACH) < 0)
+                return error_errno(errno, "drop the host's filesystem");
+        if (chdir("/") < 0)
+                return error_errno(errno, "enter the new root");
         return NULL;
 }
 
@@ -226,7 +276,9 @@ static bool old_mount_options(struct old_mount *m)
 static int old_mount_child(void *argument)
 {
         struct old_mount *m = argument;
-        if (syscall(__NR_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && old_mount_options(m) &&
+        /* What is mounted on a shared mount is mounted for its peers too, the host's /proc: not on / alone, which in a
+         * chroot may be no mount. */
+        if (syscall(__NR_mount, NULL, "/proc", NULL, MS_PRIVATE, NULL) == 0 && old_mount_options(m) &&
             syscall(__NR_mount, "overlay", "/proc", "overlay", 0, m->options) == 0)
                 m->fd = (int) syscall(__NR_open_tree, AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         m->errnum = errno;
@@ -286,7 +338,7 @@ struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int wo
                 return error_new(ERROR_INVALID_ARGUMENT, "an overlay of no layers");
         if (n == 1 && upper_fd < 0) {
                 TRY(mount_clone(lower_fds[0], "", false, out_fd));
-                struct error *e = mount_attributes(*out_fd, MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, false);
+                struct error *e = mount_attributes(*out_fd, MOUNT_ATTR_RDONLY, 0, 0, false);
                 if (e)
                         closep(out_fd);
                 return e;

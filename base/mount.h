@@ -12,8 +12,13 @@
 MUST_CHECK struct error *mount_new(const char *type, const char *const *options, uint64_t attributes,
                                    int *out_fd);
 
-/* A detached copy of what is at path below dir_fd (dir_fd itself with ""), with all mounts below it if recursive. */
+/* A detached copy of what is at path below dir_fd (dir_fd itself with ""), with all mounts below it if recursive. It is
+ * private: the kernel makes a copy of a shared mount (and / is one on every node with systemd) a member of the same peer
+ * group, so that what is mounted on the copy would be mounted on the host, and pivot_root(2) refuses it. */
 MUST_CHECK struct error *mount_clone(int dir_fd, const char *path, bool recursive, int *out_fd);
+
+/* The same, but with the propagation of what it was copied from: for a caller that makes a slave or a peer of it. */
+MUST_CHECK struct error *mount_clone_peer(int dir_fd, const char *path, bool recursive, int *out_fd);
 
 /* Sets and clears MOUNT_ATTR_* bits and the propagation (MS_PRIVATE, MS_SLAVE, MS_SHARED; 0: as it is). */
 MUST_CHECK struct error *mount_attributes(int mount_fd, uint64_t set, uint64_t clear, uint64_t propagation,
@@ -21,6 +26,12 @@ MUST_CHECK struct error *mount_attributes(int mount_fd, uint64_t set, uint64_t c
 
 /* Attaches a detached mount at path below dir_fd. */
 MUST_CHECK struct error *mount_attach(int mount_fd, int dir_fd, const char *path);
+
+/* Makes a detached mount the root and working directory of this process, and lets go all else that its mount namespace
+ * holds. The namespace must be the caller's own (CLONE_NEWNS), and the process have one thread. Works wherever skiffd
+ * runs: below a shared root, and in a chroot, whose outside is let go as well. Errors: FAILED_PRECONDITION where the
+ * namespace's root is an initramfs, which cannot be left. Source: pivot_root(2), setns(2). */
+MUST_CHECK struct error *mount_pivot(int mount_fd);
 
 /* An overlay over the lower directories (top first), detached. upper_fd and work_fd may be -1 together: read-only; a
  * single lower then is cloned, since an overlay wants two. By descriptor where the kernel takes them (6.13+), else by

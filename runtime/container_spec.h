@@ -1,6 +1,6 @@
 /* container_spec.h - what is to run, in the kernel's terms. No CRI, no JSON.
  *
- * pods/spec.c fills it, the handler brings it to life. A spec owns everything in it. Paths in a container are absolute
+ * pods/spec/spec.c fills it, the handler brings it to life. A spec owns everything in it. Paths in a container are absolute
  * and resolved below its root by the child, by descriptor; sources on the host were opened by skiffd. */
 #pragma once
 #include "base/error.h"

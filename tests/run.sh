@@ -64,7 +64,7 @@ integration() { # integration PRESET [pytest arguments]
         [ "$rc" != 0 ] && [ "$bad" = 0 ] && bad=1
         [ "$bad" = 0 ] || tail -n 150 "$logs/integration"
         grep -E '^(SKIPPED|points:)' "$logs/integration"
-        count "integration ($preset)" "${ok:-0}" "$bad" "${gone:-0}"
+        count "integration ($preset${SKIFF_ROOT_MOUNT:+, / $SKIFF_ROOT_MOUNT})" "${ok:-0}" "$bad" "${gone:-0}"
 }
 
 fuzz() {
@@ -83,6 +83,9 @@ step 'build release' build release
 step 'build debug' build debug
 units debug
 integration debug
+for root in private chroot; do # nodes have it shared, as the run before
+        SKIFF_ROOT_MOUNT=$root integration debug tests/integration/test_{pods,image_volumes,pull_store}.py
+done
 step 'checks' tests/check.sh
 if [ $quick = no ]; then
         step 'build clang' build clang

@@ -70,6 +70,52 @@ static enum check_result check_overlay(char *detail, size_t size_bytes)
         return CHECK_FAIL;
 }
 
+/* "ID PARENT DEV ROOT / OPTIONS [shared:N]... - TYPE SOURCE OPTIONS" of the last mount at /, proc_pid_mountinfo(5). */
+static bool find_root_mount(char *line, size_t size_bytes)
+{
+        char *next = NULL;
+        size_t room = 0;
+        bool found = false;
+        FILE *file = fopen("/proc/self/mountinfo", "re");
+        while (file && getline(&next, &room, file) > 0) {
+                char point[3];
+                if (sscanf(next, "%*s %*s %*s %*s %2s", point) == 1 && strcmp(point, "/") == 0) {
+                        (void) snprintf(line, size_bytes, "%s", next);
+                        found = true;
+                }
+        }
+        free(next);
+        if (file)
+                (void) fclose(file);
+        return found;
+}
+
+/* Any propagation does: skiff's own namespaces take none of it. What cannot be left is an initramfs (pivot_root(2)). */
+static enum check_result check_root_mount(char *detail, size_t size_bytes)
+{
+        char line[1024] = "";
+        if (!find_root_mount(line, sizeof(line))) {
+                say(detail, size_bytes,
+                    "/ is a chroot that is no mount: mounts of the host may not be seen here");
+                return CHECK_WARN;
+        }
+        if (strstr(line, " - rootfs ")) {
+                say(detail, size_bytes, "/ is an initramfs");
+                return CHECK_FAIL;
+        }
+        const char *separator = strstr(line, " - ");
+        const char *shared = strstr(line, " shared:");
+        const char *slave = strstr(line, " master:");
+        bool is_shared = shared && separator && shared < separator;
+        say(detail, size_bytes,
+            is_shared ? "/ is shared, as systemd mounts it"
+            : slave && separator && slave < separator
+                    ? "/ is a slave: what pods mount in volumes with mountPropagation Bidirectional stays "
+                      "here"
+                    : "/ is private: volumes with mountPropagation need a shared mount below them");
+        return CHECK_OK;
+}
+
 static enum check_result check_namespaces(char *detail, size_t size_bytes)
 {
         static const char *const needed[] = { "mnt", "pid", "net", "ipc", "uts", "cgroup" };
@@ -210,6 +256,9 @@ const struct host_check host_checks[] = {
         { "mount API", check_mount_api,
           "boot a newer kernel, or let the sandbox around this one pass fsopen(2)" },
         { "overlayfs", check_overlay, "modprobe overlay, and put it in /etc/modules-load.d" },
+        { "root mount", check_root_mount,
+          "start skiffd on a root filesystem that is mounted (switch_root), and let its service see the "
+          "host's" },
         { "namespaces", check_namespaces, "boot a kernel with CONFIG_NAMESPACES and all kinds of them" },
         { "seccomp", check_seccomp, "boot a kernel with CONFIG_SECCOMP_FILTER" },
         { "cgroups", check_cgroups,

@@ -1,10 +1,9 @@
 #include "images/unpack/confine.h"
+#include "base/mount.h"
 #include <linux/capability.h>
-#include <linux/mount.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -30,20 +29,7 @@ static struct error *enter_layer(int layer_fd)
 {
         if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) < 0)
                 return error_errno(errno, "new namespaces");
-        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-                return error_errno(errno, "make mounts private");
-        /* Any directory does as a place to attach to: all of it is gone in a moment. */
-        if (syscall(SYS_move_mount, layer_fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-                return error_errno(errno, "attach the layer");
-        if (chdir("/proc") < 0)
-                return error_errno(errno, "enter the layer");
-        if (syscall(SYS_pivot_root, ".", ".") < 0)
-                return error_errno(errno, "pivot_root");
-        if (umount2(".", MNT_DETACH) < 0)
-                return error_errno(errno, "drop the host's filesystem");
-        if (chdir("/") < 0)
-                return error_errno(errno, "enter the layer");
-        return NULL;
+        return mount_pivot(layer_fd);
 }
 
 static struct error *limit_resources(void)

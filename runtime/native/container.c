@@ -80,7 +80,7 @@ static struct error *source_prepare(int fd, const struct container_mount *m)
 {
         uint64_t plain = (m->nosuid ? MOUNT_ATTR_NOSUID : 0U) | (m->nodev ? MOUNT_ATTR_NODEV : 0U) |
                          (m->noexec ? MOUNT_ATTR_NOEXEC : 0U) | (m->readonly ? MOUNT_ATTR_RDONLY : 0U);
-        /* A clone is a member of the peer group of what it was cloned from. */
+        /* Of one without a host_path, a clone of an image or of a view of cgroups, there is no peer. */
         TRY(mount_attributes(fd, 0, 0, propagation_of(m->propagation), true));
         if (plain)
                 TRY(mount_attributes(fd, plain, 0, 0, false));
@@ -96,7 +96,7 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
         _cleanup_(closep) int fd = (int) syscall(SYS_openat2, AT_FDCWD, m->host_path, &how, sizeof(how));
         if (fd < 0)
                 return error_errno(errno, "open");
-        return mount_clone(fd, "", true, out_fd);
+        return mount_clone_peer(fd, "", true, out_fd);
 }
 
 /* mount_fd: for a mount without a host_path. */

@@ -36,18 +36,13 @@ static struct error *root_make(void)
 {
         const char *const options[] = { "mode", "755", "size", "64k", "nr_inodes", "16", NULL };
         _cleanup_(closep) int root_fd = -1;
-        if (sys_mount_flags("/", MS_REC | MS_PRIVATE) < 0)
-                return error_errno(errno, "make mounts private");
         TRY(mount_new("tmpfs", options, NO_EXEC, &root_fd));
         if (mkdirat(root_fd, "rootfs", 0700) < 0 || mkdirat(root_fd, "shm", 0700) < 0 ||
             mknodat(root_fd, "null", S_IFCHR | 0666, makedev(1, 3)) < 0)
                 return error_errno(errno, "fill the root");
         if (fchmodat(root_fd, "null", 0666, 0) < 0)
                 return error_errno(errno, "mode of the null device");
-        TRY(mount_attach(root_fd, AT_FDCWD, "/proc"));
-        if (fchdir(root_fd) < 0 || sys_pivot_root(".", ".") < 0 || sys_umount(".", SYS_UMOUNT_DETACH) < 0 ||
-            chdir("/") < 0)
-                return error_errno(errno, "change root");
+        TRY(mount_pivot(root_fd));
         return mount_attributes(root_fd, MOUNT_ATTR_RDONLY, 0, 0, false);
 }
 

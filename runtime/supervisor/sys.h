@@ -43,11 +43,6 @@ static inline int sys_umount(const char *path, int flags)
         return (int) syscall(__NR_umount2, path, flags);
 }
 
-static inline int sys_mount_flags(const char *path, uint64_t flags)
-{
-        return (int) syscall(__NR_mount, NULL, path, NULL, flags, NULL);
-}
-
 static inline int sys_fsopen(const char *type)
 {
         return (int) syscall(__NR_fsopen, type, FSOPEN_CLOEXEC);

@@ -246,6 +246,8 @@ def test_info_version_and_check(skiff):
     assert "RuntimeReady     yes" in skiff.cli("info").stdout
     assert json.loads(skiff.cli("version", "--json").stdout)["runtime_name"] == "skiff"
     checks = json.loads(skiff.cli("check", "--json").stdout)
+    root_mount = next(check["detail"] for check in checks if check["name"] == "root mount")
+    assert root_mount.startswith("/ is private" if os.environ.get("SKIFF_ROOT_MOUNT") == "private" else "/ is shared")
     assert {check["name"] for check in checks} >= {"kernel", "cgroups", "overlayfs", "seccomp", "RuntimeReady", "NetworkReady"}
     assert all(check["result"] == "ok" or check["remedy"] for check in checks)
     assert "nothing is left over" in skiff.cli("check", "--leaks").stdout

@@ -137,3 +137,16 @@ def test_a_pod_that_was_frozen_is_stopped_and_removed(skiff, host_network):
         state.write("FROZEN")
     skiff.cri.StopPodSandbox(pod_sandbox_id=pod, _deadline=20)
     skiff.cri.RemovePodSandbox(pod_sandbox_id=pod, _deadline=20)
+
+
+def test_mounts_of_a_privileged_container_stay_in_it(skiff):
+    """Also on what it has of the host's: /dev/shm of a pod with the host's IPC came from a shared mount."""
+    options = {"network": 2, "pid": 1, "ipc": 2}
+    pod = skiff.run_pod(security={"namespace_options": options, "privileged": True})
+    before = harness.mounts()
+    security = {"namespace_options": options, "privileged": True}
+    command = ["sh", "-c", "for at in /dev/shm /mnt /sys /dev; do mkdir -p $at; mount -t tmpfs inside $at && echo $at; done; sleep 60"]
+    container = skiff.run(pod, command, security=security)
+    harness.wait_for(lambda: skiff.text(container).count("\n") == 4, "four mounts")
+    assert harness.mounts() == before
+    assert "inside" not in open("/proc/self/mountinfo", encoding="utf-8").read()
