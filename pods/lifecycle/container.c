@@ -7,8 +7,8 @@
 #include "pods/message.h"
 #include "pods/records.h"
 #include "pods/spec/spec.h"
-#include "pods/table.h"
 #include "pods/spec/volumes.h"
+#include "pods/table.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pods/lifecycle/container.h"
-#include "pods/records.h"
 #include "pods/lifecycle/sandbox.h"
+#include "pods/records.h"
 #include "pods/spec/spec.h"
 #include "pods/table.h"
 #include <poll.h>

@@ -1,7 +1,7 @@
 #include "pods/lifecycle/network.h"
 #include "cni/cni.h"
-#include "pods/records.h"
 #include "pods/lifecycle/sandbox.h"
+#include "pods/records.h"
 #include <string.h>
 
 static void netns_name(const struct sandbox *pod, char out[sizeof(POD_NETNS_PREFIX) + ID_LEN])

@@ -5,11 +5,11 @@
 #include "cni/cni.h"
 #include "images/images.h"
 #include "pods/lifecycle/container.h"
-#include "pods/message.h"
 #include "pods/lifecycle/monitor.h"
 #include "pods/lifecycle/network.h"
-#include "pods/records.h"
 #include "pods/lifecycle/sandbox.h"
+#include "pods/message.h"
+#include "pods/records.h"
 #include "pods/table.h"
 #include "runtime/cgroup/cgroup.h"
 #include <dirent.h>
