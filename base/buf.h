@@ -14,9 +14,12 @@ struct buf {
         size_t len_bytes, size_bytes, limit_bytes;
 };
 
+/* Empty; nothing is taken before the first append. */
 void buf_init(struct buf *b, size_t limit_bytes);
 void buf_done(struct buf *b); /* frees the bytes; b may be used again after buf_init */
 
+/* Appends bytes, a text without its NUL, or what printf(3) would write. Errors: RESOURCE_EXHAUSTED past the limit or
+ * without memory. */
 MUST_CHECK struct error *buf_append(struct buf *b, const void *bytes, size_t len_bytes);
 MUST_CHECK struct error *buf_append_text(struct buf *b, const char *text);
 MUST_CHECK struct error *buf_append_format(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -1,5 +1,6 @@
 #include "base/digest.h"
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <string.h>
 
 static int hex_value(char c)
@@ -32,7 +33,7 @@ struct error *digest_parse(const char *text, struct digest *out)
 void digest_format(const struct digest *digest, char out[DIGEST_TEXT_SIZE])
 {
         static const char digits[] = "0123456789abcdef";
-        char *to = stpcpy(out, "sha256:");
+        char *to = out + snprintf(out, DIGEST_TEXT_SIZE, "sha256:");
         for (size_t i = 0; i < sizeof(digest->bytes); i++) {
                 *to++ = digits[digest->bytes[i] >> 4];
                 *to++ = digits[digest->bytes[i] & 15];

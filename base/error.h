@@ -43,6 +43,7 @@ MUST_CHECK struct error *error_wrap(struct error *e, const char *fmt, ...) PRINT
 /* Gives e another code, where a boundary really means another; returns e. */
 MUST_CHECK struct error *error_as(struct error *e, enum error_code code);
 
+/* Of an error that stays the caller's. */
 enum error_code error_code_of(const struct error *e);
 const char *error_message(const struct error *e); /* valid until e is freed or wrapped */
 int error_errnum_of(const struct error *e);
@@ -77,7 +78,7 @@ static inline void error_ignore(struct error *e)
  * error_inject_hit says whether it came to that. In other builds TRY never fails by itself. */
 void error_inject(unsigned nth);
 int error_inject_hit(void);
-struct error *error_injected_(void);
+MUST_CHECK struct error *error_injected_(void);
 
 #ifdef SKIFF_FAULTS
 #define ERROR_OR_INJECTED_(e)                                                                                \

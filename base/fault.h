@@ -10,6 +10,7 @@
 #include "base/error.h"
 
 #ifdef SKIFF_FAULTS
+/* Does what is armed for the point of this name; NULL when nothing is. */
 MUST_CHECK struct error *fault_point(const char *fmt, ...) PRINTF_LIKE(1, 2);
 #else
 #define fault_point(...) ((struct error *) NULL)

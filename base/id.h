@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #define ID_LEN 64
+/* A new one. Waits for the kernel's random bytes, which are there soon after boot; never fails. */
 void id_make(char out[ID_LEN + 1]);
 
 /* Whether s has the form of an id (so it is safe as a file name). */

@@ -12,6 +12,7 @@
 enum pool_kind { POOL_QUICK, POOL_POD, POOL_EXEC, POOL_PULL, POOL_SERVER, POOL_KINDS };
 
 struct pool;
+/* A pool whose kinds run on at most caps[kind] threads at once. They start when there is work. */
 MUST_CHECK struct error *pool_open(const size_t caps[POOL_KINDS], struct pool **out);
 
 /* Runs what is queued to its end, then ends the threads. */

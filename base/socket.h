@@ -33,4 +33,5 @@ struct socket_peer {
         pid_t pid;
         uid_t uid;
 };
+/* Who connected (SO_PEERCRED, unix(7)): as of its connect, or of its listen. */
 MUST_CHECK struct error *socket_peer(int fd, struct socket_peer *out);

@@ -20,6 +20,7 @@ struct cni_config {
         int holder_fd;
 };
 
+/* What config points at is copied, holder_fd borrowed; no file is read yet. Freed after the last call has returned. */
 MUST_CHECK struct error *cni_open(const struct cni_config *config, struct cni **out);
 void cni_free(struct cni *cni);
 DEFINE_FREEP(struct cni, cni_free)

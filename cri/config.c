@@ -44,9 +44,8 @@ static const struct option options[] = {
           "the user and group that registries are spoken to as" },
         { "pull-stall-seconds", "pull_stall_seconds", OPTION_NUMBER, AT(pull_stall_seconds), "30", 1, 3600,
           "SECONDS", "a registry that sends nothing for so long is given up" },
-        { "max-container-log-line-size", "max_container_log_line_size", OPTION_NUMBER,
-          AT(max_container_log_line_size), "16384", 64, 1 << 20, "BYTES",
-          "longer lines are written as partial ones" },
+        { "max-container-log-line-size", "max_container_log_line_size", OPTION_NUMBER, AT(log_line_max_bytes),
+          "16384", 64, 1 << 20, "BYTES", "longer lines are written as partial ones" },
 };
 
 const char *const *config_keys(void)

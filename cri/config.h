@@ -27,7 +27,7 @@ struct skiff_config {
         char **pinned_images; /* NULL-terminated, never NULL */
         int64_t pull_uid;     /* fits uint32_t */
         int64_t pull_stall_seconds;
-        int64_t max_container_log_line_size; /* bytes */
+        int64_t log_line_max_bytes; /* max_container_log_line_size */
 };
 
 /* Reads argv and the file. Errors: INVALID_ARGUMENT for flags (EX_USAGE); FAILED_PRECONDITION for the file, with its

@@ -195,8 +195,7 @@ static struct error *open_node(struct skiffd *d)
                                             .seccomp = d->seccomp,
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
-                                            .log_line_max_bytes =
-                                                    (uint64_t) d->config.max_container_log_line_size };
+                                            .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes };
         return node_open(&config, &d->node);
 }
 

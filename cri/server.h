@@ -35,6 +35,7 @@ struct rpc {
 
 /* --- for handlers; all on the handler's own thread --- */
 
+/* The request, unpacked and checked, of the method's own type; valid until the handler returns. */
 const ProtobufCMessage *rpc_request(const struct rpc_call *call);
 const char *rpc_method(const struct rpc_call *call); /* "RunPodSandbox" */
 

@@ -42,4 +42,5 @@ MUST_CHECK struct error *catalog_remove(struct catalog *catalog, const char *ref
 /* Removes the layers that nothing needs. */
 MUST_CHECK struct error *catalog_collect(struct catalog *catalog);
 
+/* Moves what the WAL holds into the database's file, as far as no reader is in the way. For a background thread. */
 MUST_CHECK struct error *catalog_checkpoint(struct catalog *catalog);

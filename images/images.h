@@ -62,6 +62,7 @@ struct image {
 MUST_CHECK struct error *image_config_parse(const char *json, struct image_config *out);
 void image_config_done(struct image_config *config);
 
+/* Frees an image that a function here handed out; NULL is fine. */
 void image_free(struct image *image);
 DEFINE_FREEP(struct image, image_free)
 

@@ -23,6 +23,7 @@ MUST_CHECK struct error *install_layers(struct images *images, struct puller *pu
 /* How many workers more than two a pull all pulls together may have on a machine of so many processors. */
 int install_spare_workers(long processors);
 
+/* Unpins what install_layers gave, and frees the list; NULL is fine. */
 void install_done(struct images *images, struct layer **layers, size_t n);
 
 /* Reads and checks an image's config and makes its diffIDs the list's. digest may be NULL: not known beforehand. *id is

@@ -54,6 +54,7 @@ void layers_unpin(struct layers *layers, struct layer *layer);
 /* The directory to use as a lower, borrowed; it is held open as long as the layer is. */
 MUST_CHECK struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, bool *is_opaque);
 
+/* Of a pinned layer: "sha256:...", the form's name ("dir"), what it takes on disk. Texts are the layer's. */
 const char *layer_diff_id(const struct layer *layer);
 const char *layer_form_name(const struct layer *layer);
 void layer_usage(const struct layer *layer, uint64_t *bytes, uint64_t *inodes);

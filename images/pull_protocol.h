@@ -88,6 +88,7 @@ struct pull_received {
         char bytes[sizeof(struct pull_message) + PULL_DATA_MAX];
 };
 
+/* Room for one message, without one. */
 struct pull_received *pull_received_new(void);
 void pull_received_free(struct pull_received *received); /* closes what it still owns */
 DEFINE_FREEP(struct pull_received, pull_received_free)

@@ -68,8 +68,12 @@ MUST_CHECK struct error *node_list_pods(struct node *node, const Cri__PodSandbox
 
 /* --- containers --- */
 
+/* Errors: ALREADY_EXISTS names the id that has the name; NOT_FOUND for the pod; FAILED_PRECONDITION when the pod is not
+ * ready or the image is not here. Whatever fails, nothing is left. */
 MUST_CHECK struct error *node_create_container(struct node *node, const Cri__CreateContainerRequest *request,
                                                const struct wait *wait, char **out_id);
+/* Errors: NOT_FOUND; FAILED_PRECONDITION when it was started before. What fails in the container's own process leaves it
+ * EXITED with 128, reason StartError. */
 MUST_CHECK struct error *node_start_container(struct node *node, const char *id, const struct wait *wait);
 /* grace_s: seconds between the stop signal and SIGKILL; a second call with less shortens the first. Idempotent; an
  * unknown id succeeds. */

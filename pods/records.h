@@ -6,6 +6,7 @@
 #include "base/db.h"
 #include "pods/state.h"
 
+/* Opens or makes it, and brings an older schema up to this one. */
 MUST_CHECK struct error *records_open(const char *root, struct db **out);
 
 /* The pod's row with state MAKING. Errors: ALREADY_EXISTS cannot happen: the tables reserved the name. */
@@ -16,6 +17,7 @@ MUST_CHECK struct error *record_pod_network(struct db *db, const char *id, const
                                             const char *result);
 MUST_CHECK struct error *record_pod_gone(struct db *db, const char *id);
 
+/* The container's row with state MAKING. */
 MUST_CHECK struct error *record_container(struct db *db, const struct container *container);
 /* All that changes in a container's life, in one row, as it is now. Takes node->lock, and keeps the order of two that come
  * at once (a start's and the exit right behind it). */

@@ -16,6 +16,7 @@ struct seccomp_program {
         size_t len_bytes;
 };
 
+/* An empty one. Freed after the last program that it gave is out of use; NULL is fine. */
 MUST_CHECK struct error *seccomp_cache_open(struct seccomp_cache **out);
 void seccomp_cache_free(struct seccomp_cache *cache);
 DEFINE_FREEP(struct seccomp_cache, seccomp_cache_free)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# check.sh [--all]: layout (clang-format), sizes of files and functions, clang-tidy, gcc -fanalyzer and cppcheck, on the C
+# check.sh [--all]: layout (clang-format), sizes of files and functions, the house rules (rules.py), clang-tidy, gcc -fanalyzer and cppcheck, on the C
 # files that changed against the newest commit on the main branch, or on all. Exit status 0 when all is clean.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -21,6 +21,16 @@ unformatted=$(sources | xargs clang-format --dry-run 2>&1 | grep -c 'clang-forma
 long=$(git ls-files '*.c' '*.h' '*.cc' '*.py' '*.sh' | xargs wc -l | awk '$2 != "total" && $1 > 800')
 [ -z "$long" ] || { say "over 800 lines:" "$long"; bad=1; }
 /usr/bin/python3 tests/function_lengths.py || bad=1
+/usr/bin/python3 tests/rules.py || bad=1
+/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/rules_test.py | tail -n 20
+[ "${PIPESTATUS[0]}" = 0 ] || bad=1
+
+# A header includes what it uses: each compiles alone.
+if [ -d build/debug/generated ]; then
+        git ls-files '*.h' | grep -v '^tests/' | xargs -P 2 -I{} gcc -fsyntax-only -Wall -Wextra -Werror -x c -std=gnu17 -D_GNU_SOURCE \
+                -Ulinux -Uunix -DPROTOBUF_C__NO_DEPRECATED -include base/banned.h -I. -Ibuild/debug/generated $(pkg-config --cflags yajl libnl-3.0) \
+                -include {} /dev/null 2>&1 | grep -E 'error' && bad=1
+fi
 
 if [ -n "$changed" ] && [ -f build/debug/compile_commands.json ]; then
         # shellcheck disable=SC2086 # lists of files

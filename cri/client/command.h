@@ -61,24 +61,27 @@ void object_done(struct object *object);
 MUST_CHECK struct error *object_find(struct context *context, unsigned kinds, const char *text,
                                      struct object *out);
 
-/* --- the commands, by file --- */
-struct error *run_command(struct context *context, int argc, char **argv);
-struct error *pods_command(struct context *context, int argc, char **argv); /* list_commands.c */
-struct error *ps_command(struct context *context, int argc, char **argv);
-struct error *images_command(struct context *context, int argc, char **argv);
-struct error *logs_command(struct context *context, int argc, char **argv); /* container_commands.c */
-struct error *exec_command(struct context *context, int argc, char **argv);
-struct error *stop_command(struct context *context, int argc, char **argv);
-struct error *rm_command(struct context *context, int argc, char **argv);
-struct error *pull_command(struct context *context, int argc, char **argv);  /* pull_command.c */
-struct error *prune_command(struct context *context, int argc, char **argv); /* image_commands.c */
-struct error *export_command(struct context *context, int argc, char **argv);
-struct error *import_command(struct context *context, int argc, char **argv);
-struct error *rmi_command(struct context *context, int argc, char **argv);
-struct error *inspect_command(struct context *context, int argc, char **argv); /* status_commands.c */
-struct error *version_command(struct context *context, int argc, char **argv);
-struct error *info_command(struct context *context, int argc, char **argv);
-struct error *check_command(struct context *context, int argc, char **argv);
+/* --- the commands, by file: each reads its own arguments (argv[0] is its name), prints, and sets context->exit_code where
+ * that is not the error's --- */
+MUST_CHECK struct error *run_command(struct context *context, int argc, char **argv);  /* run_command.c */
+MUST_CHECK struct error *pods_command(struct context *context, int argc, char **argv); /* list_commands.c */
+MUST_CHECK struct error *ps_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *images_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *logs_command(struct context *context, int argc,
+                                      char **argv); /* container_commands.c */
+MUST_CHECK struct error *exec_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *stop_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *rm_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *pull_command(struct context *context, int argc, char **argv);  /* pull_command.c */
+MUST_CHECK struct error *prune_command(struct context *context, int argc, char **argv); /* image_commands.c */
+MUST_CHECK struct error *export_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *import_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *rmi_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *inspect_command(struct context *context, int argc,
+                                         char **argv); /* status_commands.c */
+MUST_CHECK struct error *version_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *info_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *check_command(struct context *context, int argc, char **argv); /* check_command.c */
 
 /* `images --tree`: each image with its layers, sizes and who shares them, or all of it as JSON (image_tree.c). */
 MUST_CHECK struct error *print_image_tree(struct context *context);

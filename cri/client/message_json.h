@@ -9,4 +9,5 @@
 #include "base/error.h"
 #include <protobuf-c/protobuf-c.h>
 
+/* Appends it to out. Errors: those of buf_append. */
 MUST_CHECK struct error *message_json(const ProtobufCMessage *message, struct buf *out);

@@ -18,6 +18,8 @@ struct inflate_source {
         void *context;
 };
 
+/* Finds out what the stream is (gzip, zstd, plain) by its first bytes. max_in_bytes and max_out_bytes: more than that is
+ * RESOURCE_EXHAUSTED. source is borrowed and outlives it. */
 MUST_CHECK struct error *inflate_open(const struct inflate_source *source, uint64_t max_in_bytes,
                                       uint64_t max_out_bytes, struct inflate **out);
 void inflate_free(struct inflate *inflate);

@@ -6,6 +6,7 @@
 #include "pods/state.h"
 
 struct monitor;
+/* Starts its thread; monitor_free ends it. */
 MUST_CHECK struct error *monitor_open(struct node *node, struct monitor **out);
 void monitor_free(struct monitor *monitor); /* NULL is fine */
 

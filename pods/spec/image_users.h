@@ -9,6 +9,7 @@
 struct images;
 struct image_users;
 
+/* An empty one. Freed after the last call has returned; NULL is fine. */
 struct image_users *image_users_new(void);
 void image_users_free(struct image_users *users);
 

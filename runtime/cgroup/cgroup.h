@@ -1,4 +1,4 @@
-/* cgroup/cgroup.h - cgroups behind one face: v1 hierarchies (a hybrid host too), v2; the systemd driver later.
+/* cgroup.h - cgroups behind one face: v1 hierarchies (a hybrid host too), v2; the systemd driver later.
  *
  * A cgroup is named by its path below the hierarchies' roots ("/kubepods/besteffort/podX/ID"). Nothing is moved by
  * writing a pid from outside: on v1 a new process writes "0" to the `tasks` files, on v2 it is cloned into the

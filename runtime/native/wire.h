@@ -13,6 +13,7 @@ struct wire_writer {
         struct error *error; /* the first that happened */
 };
 
+/* --- writing: wire_begin, any number of puts, wire_end (or wire_done alone). Past limit_bytes: RESOURCE_EXHAUSTED. --- */
 void wire_begin(struct wire_writer *w, size_t limit_bytes);
 void wire_done(struct wire_writer *w); /* frees */
 void wire_put_u32(struct wire_writer *w, uint32_t value);
@@ -28,6 +29,7 @@ struct wire_reader {
         bool bad;
 };
 
+/* --- reading: wire_open, any number of gets, wire_close. The bytes are borrowed. --- */
 void wire_open(struct wire_reader *r, const void *bytes, size_t len_bytes);
 uint32_t wire_get_u32(struct wire_reader *r);
 uint64_t wire_get_u64(struct wire_reader *r);

@@ -17,6 +17,7 @@ struct child {
         int report_fd, stdin_fd, stdout_fd, stderr_fd;
 };
 
+/* All of it, up to the exec; on a failure child_fail. */
 _Noreturn void child_run(const struct child *child);
 
 /* Writes the report and ends. */

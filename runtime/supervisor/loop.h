@@ -26,6 +26,7 @@ struct loop {
         struct timer *timers; /* the nearest first */
 };
 
+/* An epoll descriptor and no timers. Threads: the loop's own alone, all of this header. */
 MUST_CHECK struct error *loop_open(struct loop *loop);
 
 /* source->fd is watched for events (EPOLLIN, ...) until loop_remove, which must come before the close. */

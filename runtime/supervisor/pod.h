@@ -65,6 +65,8 @@ struct connection {
         struct exec *exec;           /* EXEC */
 };
 
+/* Takes fd over and watches it; is_first: the one that skiff-pod was born with, whose end before `commit` ends it. A
+ * connection that is closed frees itself and what it had begun. */
 MUST_CHECK struct error *connection_open(struct pod *pod, int fd, bool is_first);
 void connection_close(struct connection *c);
 
@@ -157,6 +159,8 @@ struct exec {
         unsigned kill_rounds;
 };
 
+/* Starts a process in a running container; out_fd and err_fd are taken over. c is told of its end. What fails before the
+ * clone is in *report. exec_kill kills it with all that it started, once or again. */
 void exec_start(struct pod *pod, struct connection *c, struct container *container,
                 const struct exec_message *m, int out_fd, int err_fd, int64_t timeout_ms,
                 struct child_report *report);

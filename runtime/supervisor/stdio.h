@@ -2,6 +2,7 @@
 #pragma once
 #include "runtime/supervisor/pod.h"
 
+/* No pipes yet; a line of the log is cut into parts of line_max_bytes. */
 void stdio_init(struct container *c, uint64_t line_max_bytes);
 
 /* Makes the pipes; the child's ends are the caller's. Without a log there are none (-1: the null device). -1 and errno on

@@ -350,6 +350,11 @@ class Skiff:
             raise AssertionError(f"left over: {left}") from None
 
 
+def wait_gone(pid, seconds=20):
+    """Until a process has ended and was reaped."""
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), f"the end of process {pid}", seconds)
+
+
 def code_of(call, *arguments, **keywords):
     """(code, details) of a call that must fail."""
     try:

@@ -387,7 +387,7 @@ class Registry:
         elif action == "stall":
             handler.wfile.write(body[: fault.after])
             handler.wfile.flush()
-            time.sleep(fault.seconds)
+            time.sleep(fault.seconds)  # fixed: the fault itself
             handler.close_connection = True
         elif action == "slow":
             step = max(1, len(body) // 20)

@@ -222,10 +222,10 @@ def test_stop_signal_then_grace_then_kill(skiff, pod):
 
 
 def test_a_second_stop_with_less_grace_shortens_the_first(skiff, pod):
-    stubborn = skiff.run(pod, ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.1; done"])
+    stubborn = skiff.run(pod, ["sh", "-c", "trap 'echo asked' TERM; echo up; while :; do sleep 0.1; done"])
     harness.wait_for(lambda: "up" in skiff.text(stubborn), "the trap")
     first = skiff.cri.future("StopContainer", container_id=stubborn, timeout=600)
-    time.sleep(0.3)
+    harness.wait_for(lambda: "asked" in skiff.text(stubborn), "the first stop's signal")
     skiff.cri.StopContainer(container_id=stubborn, timeout=0, _deadline=20)
     first.result(timeout=20)
 

@@ -161,8 +161,10 @@ def test_an_exit_that_found_the_state_directory_full_is_told_once_there_is_room(
         with pytest.raises(OSError), open(bare.state / "filler", "wb", buffering=0) as filler:
             while filler.write(b"x" * 4096):
                 pass
+        pids = [bare.info(container)["pid"] for container in containers]
         bare.kill()
-        time.sleep(1.5)
+        for pid in pids:
+            harness.wait_gone(pid)
         bare.start(wait=False)  # on the full disk: not even its pid can be written
         bare.cri.wait_ready(20)
         for i, container in enumerate(containers):

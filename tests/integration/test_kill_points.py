@@ -164,6 +164,6 @@ def test_skiffd_killed_during_a_plugin(skiff, name, command):
     skiff.start()
     call()
     life.remove_pod()
-    time.sleep(0.6)  # longer than the orphan would have waited
+    time.sleep(0.6)  # fixed: longer than the orphan would have waited
     skiff.assert_nothing_left(before)
     passed.append(f"{name} {command}")

@@ -23,8 +23,10 @@ def test_pods_outlive_skiffd(skiff):
         resources={"memory_limit_in_bytes": 32 << 20, "memory_swap_limit_in_bytes": 32 << 20},
     )
     pid = skiff.info(counter)["pid"]
+    ending = [skiff.info(container)["pid"] for container in (ends, hungry)]
     skiff.kill()
-    time.sleep(1.5)
+    for one in ending:
+        harness.wait_gone(one)
     skiff.start()
     assert skiff.status(counter).state == 1 and skiff.info(counter)["pid"] == pid
     assert skiff.pod_status(pod).status.state == 0 and skiff.pod_status(pod).status.network.ip == address

@@ -32,7 +32,7 @@ static void without_anything_the_defaults_hold(void **state)
         assert_string_equal(config.state, "/run/skiff");
         assert_string_equal(config.listen, "unix:///run/skiff/skiff.sock");
         assert_string_equal(config.cni_bin_dir, "/opt/cni/bin:/usr/lib/cni");
-        assert_int_equal(config.max_container_log_line_size, 16384);
+        assert_int_equal(config.log_line_max_bytes, 16384);
         assert_int_equal(config.level, LOG_LEVEL_INFO);
         assert_null(config.pinned_images[0]);
 }
@@ -139,7 +139,7 @@ static void the_example_file_has_every_key_at_its_default(void **state)
         assert_null(shown.pinned_images[0]);
         assert_int_equal(shown.pull_uid, standard.pull_uid);
         assert_int_equal(shown.pull_stall_seconds, standard.pull_stall_seconds);
-        assert_int_equal(shown.max_container_log_line_size, standard.max_container_log_line_size);
+        assert_int_equal(shown.log_line_max_bytes, standard.log_line_max_bytes);
 }
 
 static struct error *load_and_drop(const char *path)
