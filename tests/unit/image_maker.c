@@ -26,13 +26,16 @@ static char *put_blob(struct buf *archive, const struct buf *content, int spoil)
         return digest;
 }
 
-static void make_config(struct buf *config, const struct made_layer *layers, size_t n)
+#define USUAL_MEMBERS "\"Env\":[\"PATH=/bin\"],\"Cmd\":[\"sh\"],\"User\":\"1000\""
+
+static void make_config(struct buf *config, const char *members, const struct made_layer *layers, size_t n)
 {
         buf_init(config, 1 << 20);
-        assert_ok(buf_append_text(
-                config, "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"Env\":[\"PATH=/bin\"],"
-                        "\"Cmd\":[\"sh\"],\"User\":\"1000\"},\"rootfs\":{\"type\":\"layers\","
-                        "\"diff_ids\":["));
+        assert_ok(buf_append_format(config,
+                                    "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{%s},\"rootfs\":"
+                                    "{\"type\":\"layers\","
+                                    "\"diff_ids\":[",
+                                    members));
         for (size_t i = 0; i < n; i++)
                 assert_ok(buf_append_format(
                         config, "%s\"%s\"", i ? "," : "",
@@ -43,9 +46,15 @@ static void make_config(struct buf *config, const struct made_layer *layers, siz
 
 void make_oci_archive(struct buf *out, const char *name, const struct made_layer *layers, size_t n)
 {
+        make_oci_archive_of(out, name, USUAL_MEMBERS, layers, n);
+}
+
+void make_oci_archive_of(struct buf *out, const char *name, const char *members,
+                         const struct made_layer *layers, size_t n)
+{
         static const char *const types[] = { "", "+gzip", "+zstd" };
         struct buf config, manifest, index, blob;
-        make_config(&config, layers, n);
+        make_config(&config, members, layers, n);
         buf_init(&manifest, 1 << 20);
         buf_init(&index, 1 << 20);
         _cleanup_(freep) char *config_digest = put_blob(out, &config, 0);
@@ -89,7 +98,7 @@ void make_oci_archive(struct buf *out, const char *name, const struct made_layer
 void make_docker_archive(struct buf *out, const char *tag, const struct made_layer *layers, size_t n)
 {
         struct buf config, manifest;
-        make_config(&config, layers, n);
+        make_config(&config, USUAL_MEMBERS, layers, n);
         buf_init(&manifest, 1 << 20);
         _cleanup_(freep) char *config_name =
                 format_string("%s.json", digest_text_of(config.bytes, config.len_bytes) + 7);

@@ -15,6 +15,9 @@ struct made_layer {
 
 /* An OCI layout (a tar, not compressed) with one image. name: its ref.name, or NULL. */
 void make_oci_archive(struct buf *out, const char *name, const struct made_layer *layers, size_t n);
+/* The same with these members of the config's "config" ("\"Cmd\":[\"sh\"]"). */
+void make_oci_archive_of(struct buf *out, const char *name, const char *members,
+                         const struct made_layer *layers, size_t n);
 
 /* A docker archive, its manifest last. */
 void make_docker_archive(struct buf *out, const char *tag, const struct made_layer *layers, size_t n);

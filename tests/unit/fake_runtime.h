@@ -1,0 +1,36 @@
+/* fake_runtime.h - a handler behind runtime/handler.h that runs nothing: it notes what it is asked, and what happens is what
+ * the test says. So the tests of pods see the lifecycle without a process, and can end, lose or refuse anything.
+ *
+ * Its supervisors live in this process and outlive struct runtime, as skiff-pod outlives skiffd, until they are stopped or
+ * fake_reset. Threads: any. */
+#pragma once
+#include "runtime/handler.h"
+
+void fake_reset(void); /* no supervisors, no refusals */
+
+/* The calls that can be refused. */
+enum fake_call {
+        FAKE_POD_START,
+        FAKE_POD_COMMIT,
+        FAKE_POD_ATTACH,
+        FAKE_POD_STOP,
+        FAKE_START,
+        FAKE_SIGNAL,
+        FAKE_CALLS
+};
+
+/* The next call of this kind fails with UNAVAILABLE "refused". */
+void fake_refuse(enum fake_call call);
+
+/* A container's main process ends. One that is signalled with SIGKILL, or with another signal that it does not ignore, ends
+ * by itself with 128 + the signal. */
+void fake_exit(const char *container_id, int exit_code);
+void fake_ignore_signals(const char *container_id); /* all but SIGKILL */
+
+/* The supervisor dies, and what it ran with it. */
+void fake_lose(const char *pod_id);
+
+/* What a container that has been started was started with: borrowed, valid until it is removed. NULL: not started. */
+const struct container_spec *fake_spec(const char *container_id);
+int fake_last_signal(const char *container_id); /* 0: none */
+size_t fake_supervisors(void);
