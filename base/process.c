@@ -15,12 +15,18 @@
 #define FIRST_PARKED_FD 1000
 
 /* What the child was doing when it failed; it shares our memory (CLONE_VM), so it just writes here. */
-enum stage { STAGE_CGROUP, STAGE_DESCRIPTORS, STAGE_MOUNTS, STAGE_CWD, STAGE_EXEC };
+enum spawn_stage {
+        SPAWN_STAGE_CGROUP,
+        SPAWN_STAGE_DESCRIPTORS,
+        SPAWN_STAGE_MOUNTS,
+        SPAWN_STAGE_CWD,
+        SPAWN_STAGE_EXEC
+};
 
-struct child {
+struct spawned {
         const struct process_start *start;
         char *const *argv, *const *env;
-        enum stage stage;
+        enum spawn_stage stage;
         int errnum;
 };
 
@@ -36,18 +42,18 @@ struct process_start process_start_init(const char *path, const char *const *arg
 
 /* --- in the child: shares the parent's memory until exec, so system calls only --- */
 
-static IN_CHILD int child_fail(struct child *child, enum stage stage)
+static IN_CHILD int child_fail(struct spawned *child, enum spawn_stage stage)
 {
         child->stage = stage;
         child->errnum = errno;
         return -1;
 }
 
-static IN_CHILD int child_enter(struct child *child)
+static IN_CHILD int child_enter(struct spawned *child)
 {
         for (size_t i = 0; i < child->start->n_enter_fds; i++)
                 if (write(child->start->enter_fds[i], "0", 1) != 1)
-                        return child_fail(child, STAGE_CGROUP);
+                        return child_fail(child, SPAWN_STAGE_CGROUP);
         return 0;
 }
 
@@ -58,15 +64,15 @@ static IN_CHILD int park(int fd)
 
 /* Descriptors go to their numbers in two rounds, since one may stand where another has to go: first each is parked high
  * up, then put down. *exec_fd and *mounts_fd are parked too. */
-static IN_CHILD int child_descriptors(struct child *child, int *exec_fd, int *mounts_fd)
+static IN_CHILD int child_descriptors(struct spawned *child, int *exec_fd, int *mounts_fd)
 {
         const struct process_start *start = child->start;
         size_t n = start->n_fds < 3 ? 3 : start->n_fds;
         int parked[PROCESS_FDS_MAX], null_fd = -1;
         if (start->exec_fd >= 0 && (*exec_fd = park(start->exec_fd)) < 0)
-                return child_fail(child, STAGE_DESCRIPTORS);
+                return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
         if (start->mount_namespace_fd >= 0 && (*mounts_fd = park(start->mount_namespace_fd)) < 0)
-                return child_fail(child, STAGE_DESCRIPTORS);
+                return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
         for (size_t i = 0; i < n; i++) {
                 bool null = i >= start->n_fds || start->fds[i] < 0;
                 parked[i] = -1;
@@ -76,14 +82,14 @@ static IN_CHILD int child_descriptors(struct child *child, int *exec_fd, int *mo
                         null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
                 int from = null ? null_fd : start->fds[i];
                 if (from < 0 || (parked[i] = park(from)) < 0)
-                        return child_fail(child, STAGE_DESCRIPTORS);
+                        return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
         }
         for (size_t i = 0; i < n; i++)
                 if (parked[i] >= 0 && dup2(parked[i], (int) i) < 0)
-                        return child_fail(child, STAGE_DESCRIPTORS);
+                        return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
         /* Everything of ours is CLOEXEC; this also catches what a library opened without it. */
         if (syscall(SYS_close_range, n, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-                return child_fail(child, STAGE_DESCRIPTORS);
+                return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
         return 0;
 }
 
@@ -97,15 +103,15 @@ static IN_CHILD void child_signals(void)
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static IN_CHILD int child_prepare(struct child *child, int *exec_fd)
+static IN_CHILD int child_prepare(struct spawned *child, int *exec_fd)
 {
         int mounts_fd = -1;
         if (child_enter(child) < 0 || child_descriptors(child, exec_fd, &mounts_fd) < 0)
                 return -1;
         if (mounts_fd >= 0 && (setns(mounts_fd, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS) < 0))
-                return child_fail(child, STAGE_MOUNTS);
+                return child_fail(child, SPAWN_STAGE_MOUNTS);
         if (chdir(child->start->cwd ? child->start->cwd : "/") < 0)
-                return child_fail(child, STAGE_CWD);
+                return child_fail(child, SPAWN_STAGE_CWD);
         (void) setpgid(0, 0); /* so that process_run can kill what a helper leaves behind */
         child_signals();
         return 0;
@@ -113,27 +119,27 @@ static IN_CHILD int child_prepare(struct child *child, int *exec_fd)
 
 static IN_CHILD int child_main(void *argument)
 {
-        struct child *child = argument;
+        struct spawned *child = argument;
         int exec_fd = -1;
         if (child_prepare(child, &exec_fd) == 0) {
                 if (exec_fd >= 0)
                         (void) syscall(SYS_execveat, exec_fd, "", child->argv, child->env, AT_EMPTY_PATH);
                 else
                         (void) execve(child->start->path, child->argv, child->env);
-                (void) child_fail(child, STAGE_EXEC);
+                (void) child_fail(child, SPAWN_STAGE_EXEC);
         }
         return 127; /* the exit code: what ends this thread of execution is the caller's to do */
 }
 
 /* --- in the parent --- */
 
-static struct error *child_error(const struct child *child)
+static struct error *child_error(const struct spawned *child)
 {
-        static const char *const stages[] = { [STAGE_CGROUP] = "enter its cgroup",
-                                              [STAGE_DESCRIPTORS] = "pass descriptors",
-                                              [STAGE_MOUNTS] = "enter the mount namespace",
-                                              [STAGE_CWD] = "change directory",
-                                              [STAGE_EXEC] = "exec" };
+        static const char *const stages[] = { [SPAWN_STAGE_CGROUP] = "enter its cgroup",
+                                              [SPAWN_STAGE_DESCRIPTORS] = "pass descriptors",
+                                              [SPAWN_STAGE_MOUNTS] = "enter the mount namespace",
+                                              [SPAWN_STAGE_CWD] = "change directory",
+                                              [SPAWN_STAGE_EXEC] = "exec" };
         return error_errno(child->errnum, "start %s: %s", child->start->path, stages[child->stage]);
 }
 
@@ -145,7 +151,7 @@ struct clone_call {
 /* clone3 as vfork: the child borrows this very frame while we are suspended, so there must be no return between the
  * system call and the child's exit, hence the call in place (a wrapper's return address would be overwritten; and TSan's
  * clone(3) would note in the child, in memory that is ours too, that this thread is to be ignored from now on). */
-__attribute__((noinline)) IN_CHILD static pid_t clone_as_vfork(struct child *child, int *pid_fd)
+__attribute__((noinline)) IN_CHILD static pid_t clone_as_vfork(struct spawned *child, int *pid_fd)
 {
         uint64_t flags =
                 child->start->clone_flags | CLONE_PIDFD | CLONE_VFORK | CLONE_VM | CLONE_CLEAR_SIGHAND;
@@ -178,7 +184,7 @@ __attribute__((noinline)) IN_CHILD static pid_t clone_as_vfork(struct child *chi
         return result < 0 ? -1 : (pid_t) result;
 }
 
-static struct error *spawn(struct child *child, struct process *out)
+static struct error *spawn(struct spawned *child, struct process *out)
 {
         int pid_fd = -1;
         pid_t pid = clone_as_vfork(child, &pid_fd);
@@ -192,9 +198,9 @@ struct error *process_spawn(const struct process_start *start, struct process *o
 {
         static const char *const no_env[] = { NULL };
         sigset_t all, before;
-        struct child child = { .start = start,
-                               .argv = (char *const *) (uintptr_t) start->argv,
-                               .env = (char *const *) (uintptr_t) (start->env ? start->env : no_env) };
+        struct spawned child = { .start = start,
+                                 .argv = (char *const *) (uintptr_t) start->argv,
+                                 .env = (char *const *) (uintptr_t) (start->env ? start->env : no_env) };
         struct process process = { .pid = -1, .pid_fd = -1 };
         /* No handler of ours may run in the child while it shares our memory. */
         (void) sigfillset(&all);
