@@ -1,4 +1,5 @@
-/* ADD, CHECK and DEL over the plugins of a list: what each is given, and what becomes of what it says. */
+/* ADD, CHECK, DEL, STATUS and GC over the plugins of a list: what each is given, and what becomes of what it says. */
+#include "base/clock.h"
 #include "base/json.h"
 #include "cni/cni.h"
 #include "cni/conf.h"
@@ -8,11 +9,18 @@
 
 #define CONF_MAX_BYTES (4 * CONFLIST_MAX_BYTES)
 #define UNDO_TIMEOUT_MS 30000
+#define STATUS_TIMEOUT_MS 5000
+#define STATUS_HOLDS_NS INT64_C(2000000000)
+#define WITH_STATUS_AND_GC "1.1.0"
 
 struct cni {
         struct conf_dir conf_dir;
         char *bin_dirs;
         int holder_fd;
+        pthread_mutex_t status_lock; /* of what follows; for moments */
+        bool asking;
+        int64_t asked_ns;     /* monotonic; 0: never */
+        char *asked, *answer; /* the conflist whose plugins were asked; what is wrong, NULL: nothing */
 };
 
 struct error *cni_open(const struct cni_config *config, struct cni **out)
@@ -21,6 +29,7 @@ struct error *cni_open(const struct cni_config *config, struct cni **out)
         conf_dir_init(&cni->conf_dir, config->conf_dir);
         cni->bin_dirs = dup_string(config->bin_dirs);
         cni->holder_fd = config->holder_fd;
+        (void) pthread_mutex_init(&cni->status_lock, NULL);
         *out = cni;
         return NULL;
 }
@@ -31,6 +40,9 @@ void cni_free(struct cni *cni)
                 return;
         conf_dir_done(&cni->conf_dir);
         free(cni->bin_dirs);
+        free(cni->asked);
+        free(cni->answer);
+        (void) pthread_mutex_destroy(&cni->status_lock);
         free(cni);
 }
 
@@ -51,12 +63,6 @@ static struct error *plugins_check(const struct cni *cni, const char *text)
                 }
         }
         return NULL;
-}
-
-struct error *cni_ready(struct cni *cni)
-{
-        _cleanup_(freep) char *conflist = NULL;
-        return cni_current(cni, &conflist);
 }
 
 struct error *cni_current(struct cni *cni, char **out_conflist)
@@ -133,6 +139,23 @@ static bool has_cgroup_path(const struct cni_attachment *attachment)
         return attachment->cgroup_parent && *attachment->cgroup_parent;
 }
 
+static struct error *put_annotations(struct buf *out, const struct cni_attachment *attachment)
+{
+        TRY(buf_append_text(out, "{"));
+        for (size_t i = 0; i < attachment->n_annotations; i++) {
+                TRY(buf_append_text(out, i ? "," : ""));
+                TRY(json_put_text(out, attachment->annotations[i].key));
+                TRY(buf_append_text(out, ":"));
+                TRY(json_put_text(out, attachment->annotations[i].value));
+        }
+        return buf_append_text(out, "}");
+}
+
+static bool has_annotations(const struct cni_attachment *attachment)
+{
+        return attachment->n_annotations > 0;
+}
+
 static bool has_bandwidth(const struct cni_attachment *attachment)
 {
         return attachment->bandwidth_json && *attachment->bandwidth_json;
@@ -148,6 +171,7 @@ static const struct {
         { "dns", has_dns, put_dns },
         { "cgroupPath", has_cgroup_path, put_cgroup_path },
         { "bandwidth", has_bandwidth, put_bandwidth },
+        { "io.kubernetes.cri.pod-annotations", has_annotations, put_annotations }, /* containerd's */
 };
 
 /* runtimeConfig: only what the plugin declares, and only what there is. */
@@ -171,8 +195,8 @@ static struct error *put_runtime_config(struct buf *out, const struct json *plug
 /* What we set ourselves, and what is for us alone. */
 static bool is_ours(const char *key)
 {
-        static const char *const ours[] = { "cniVersion", "name", "capabilities", "runtimeConfig",
-                                            "prevResult" };
+        static const char *const ours[] = { "cniVersion",    "name",       "capabilities",
+                                            "runtimeConfig", "prevResult", "cni.dev/valid-attachments" };
         for (size_t i = 0; i < LENGTH(ours); i++)
                 if (strcmp(key, ours[i]) == 0)
                         return true;
@@ -182,7 +206,8 @@ static bool is_ours(const char *key)
 /* The execution configuration of one plugin (spec section 3): its own keys, the list's name and version, what it may
  * know of the runtime, and the result before it. */
 static struct error *put_conf(struct buf *out, const struct json *list, const struct json *plugin,
-                              const struct cni_attachment *attachment, const char *prev_result)
+                              const struct cni_attachment *attachment, const char *prev_result,
+                              const char *valid_attachments)
 {
         TRY(buf_append_text(out, "{\"cniVersion\":"));
         TRY(json_put_text(out, conflist_version(list)));
@@ -199,14 +224,20 @@ static struct error *put_conf(struct buf *out, const struct json *list, const st
         TRY(put_runtime_config(out, plugin, attachment));
         if (prev_result && *prev_result)
                 TRY(buf_append_format(out, ",\"prevResult\":%s", prev_result));
+        if (valid_attachments)
+                TRY(buf_append_format(out, ",\"cni.dev/valid-attachments\":%s", valid_attachments));
         return buf_append_text(out, "}");
 }
 
-/* CNI_ARGS is split at ';' and '=', so a value with one of them would be another argument. */
+/* A command for the network as a whole (STATUS, GC) has no container, and no arguments. CNI_ARGS is split at ';' and '=', so a value with one of them would be another argument. */
 static struct error *args_make(const struct cni_attachment *attachment, char **out)
 {
         const char *const values[] = { attachment->pod_namespace, attachment->pod_name,
                                        attachment->container_id, attachment->pod_uid };
+        if (!*attachment->container_id) {
+                *out = dup_string("");
+                return NULL;
+        }
         for (size_t i = 0; i < LENGTH(values); i++)
                 if (values[i] && strpbrk(values[i], ";="))
                         return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" has a ';' or '=' in it", values[i]);
@@ -218,22 +249,28 @@ static struct error *args_make(const struct cni_attachment *attachment, char **o
         return NULL;
 }
 
-static struct error *run_plugin(struct cni *cni, const char *command, const struct json *list, size_t i,
-                                const struct cni_attachment *attachment, const char *prev_result,
-                                const struct wait *wait, struct buf *printed)
+struct command {
+        const char *name;
+        const struct cni_attachment *attachment;
+        const char *valid_attachments; /* of GC; else NULL */
+};
+
+static struct error *run_plugin(struct cni *cni, const struct command *command, const struct json *list,
+                                size_t i, const char *prev_result, const struct wait *wait,
+                                struct buf *printed)
 {
         const struct json *plugin = json_at(json_get(list, "plugins"), i);
         _cleanup_(freep) char *args = NULL;
         _cleanup_(buf_done) struct buf conf;
         buf_init(&conf, CONF_MAX_BYTES);
-        TRY(args_make(attachment, &args));
-        TRY(put_conf(&conf, list, plugin, attachment, prev_result));
+        TRY(args_make(command->attachment, &args));
+        TRY(put_conf(&conf, list, plugin, command->attachment, prev_result, command->valid_attachments));
         struct plugin_run run = { .bin_dirs = cni->bin_dirs,
                                   .holder_fd = cni->holder_fd,
                                   .type = json_text(json_get(plugin, "type"), ""),
-                                  .command = command,
+                                  .command = command->name,
                                   .args = args,
-                                  .attachment = attachment };
+                                  .attachment = command->attachment };
         return plugin_run(&run, &conf, wait, printed);
 }
 
@@ -241,7 +278,8 @@ static struct error *run_plugin(struct cni *cni, const char *command, const stru
 
 /* What ADD printed must be a result; it is what the next plugin and later the DEL are given, so it is kept as it was
  * read, not as it was written. */
-static struct error *take_result(const struct buf *printed, const char *type, struct cni_result *out)
+static struct error *take_result(const struct buf *printed, const char *type, const char *ifname,
+                                 struct cni_result *out)
 {
         _cleanup_(json_freep) struct json *json = NULL;
         _cleanup_(buf_done) struct buf compact;
@@ -250,7 +288,7 @@ static struct error *take_result(const struct buf *printed, const char *type, st
                 return error_new(ERROR_INTERNAL, "plugin %s: ADD: it printed no result", type);
         struct error *e = json_parse(printed->bytes, printed->len_bytes, &json);
         if (!e)
-                e = result_read(json, out);
+                e = result_read(json, ifname, out);
         if (e)
                 return error_wrap(error_as(e, ERROR_INTERNAL), "plugin %s: ADD: bad result", type);
         e = json_write(json, &compact);
@@ -266,12 +304,14 @@ static struct error *add_all(struct cni *cni, const struct json *list,
                              struct cni_result *result)
 {
         const struct json *plugins = json_get(list, "plugins");
+        const struct command command = { "ADD", attachment, NULL };
         for (size_t i = 0; i < json_length(plugins); i++) {
                 struct cni_result next = { 0 };
                 _cleanup_(buf_done) struct buf printed;
                 buf_init(&printed, PLUGIN_OUTPUT_MAX_BYTES);
-                TRY(run_plugin(cni, "ADD", list, i, attachment, result->json, wait, &printed));
-                TRY(take_result(&printed, json_text(json_get(json_at(plugins, i), "type"), ""), &next));
+                TRY(run_plugin(cni, &command, list, i, result->json, wait, &printed));
+                TRY(take_result(&printed, json_text(json_get(json_at(plugins, i), "type"), ""),
+                                attachment->ifname, &next));
                 cni_result_done(result);
                 *result = next;
         }
@@ -283,13 +323,14 @@ static struct error *del_all(struct cni *cni, const struct json *list,
                              const struct cni_attachment *attachment, const struct wait *wait)
 {
         struct error *first = NULL;
+        const struct command command = { "DEL", attachment, NULL };
         /* Before 0.4.0 a DEL has no prevResult. */
         const char *prev_result =
                 cni_version_at_least(conflist_version(list), "0.4.0") ? attachment->prev_result : NULL;
         for (size_t i = json_length(json_get(list, "plugins")); i-- > 0;) {
                 _cleanup_(buf_done) struct buf printed;
                 buf_init(&printed, PLUGIN_OUTPUT_MAX_BYTES);
-                struct error *e = run_plugin(cni, "DEL", list, i, attachment, prev_result, wait, &printed);
+                struct error *e = run_plugin(cni, &command, list, i, prev_result, wait, &printed);
                 if (first)
                         error_ignore(e); /* the first failure is the one that is told */
                 else
@@ -341,6 +382,7 @@ struct error *cni_del(struct cni *cni, const struct cni_attachment *attachment, 
 struct error *cni_check(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait)
 {
         _cleanup_(json_freep) struct json *list = NULL;
+        const struct command command = { "CHECK", attachment, NULL };
         TRY(parse_list(attachment, &list));
         if (json_boolean(json_get(list, "disableCheck"), false) ||
             !cni_version_at_least(conflist_version(list), "0.4.0"))
@@ -348,7 +390,94 @@ struct error *cni_check(struct cni *cni, const struct cni_attachment *attachment
         for (size_t i = 0; i < json_length(json_get(list, "plugins")); i++) {
                 _cleanup_(buf_done) struct buf printed;
                 buf_init(&printed, PLUGIN_OUTPUT_MAX_BYTES);
-                TRY(run_plugin(cni, "CHECK", list, i, attachment, attachment->prev_result, wait, &printed));
+                TRY(run_plugin(cni, &command, list, i, attachment->prev_result, wait, &printed));
         }
         return NULL;
+}
+
+/* --- STATUS and GC: of the network as a whole --- */
+
+static const struct cni_attachment no_attachment = { .container_id = "", .netns_path = "", .ifname = "" };
+
+/* All plugins; the first failure. One that fails need not keep the others from a GC, and does from a STATUS. */
+static struct error *run_for_all(struct cni *cni, const char *conflist, const struct command *command,
+                                 bool ends_at_first, const struct wait *wait)
+{
+        _cleanup_(json_freep) struct json *list = NULL;
+        struct error *first = NULL;
+        TRY_WRAP(conflist_parse(conflist, strlen(conflist), &list), "network configuration");
+        if (!cni_version_at_least(conflist_version(list), WITH_STATUS_AND_GC) ||
+            (command->valid_attachments && json_boolean(json_get(list, "disableGC"), false)))
+                return NULL;
+        for (size_t i = 0; i < json_length(json_get(list, "plugins")) && !(first && ends_at_first); i++) {
+                _cleanup_(buf_done) struct buf printed;
+                buf_init(&printed, PLUGIN_OUTPUT_MAX_BYTES);
+                struct error *e = run_plugin(cni, command, list, i, NULL, wait, &printed);
+                if (first)
+                        error_ignore(e); /* the first failure is the one that is told */
+                else
+                        first = e;
+        }
+        return first;
+}
+
+/* Whether the last answer still counts for the conflist; *out is that then. Else it is the caller's to ask. */
+static bool status_known(struct cni *cni, const char *conflist, struct error **out)
+{
+        (void) pthread_mutex_lock(&cni->status_lock);
+        bool same = cni->asked && strcmp(cni->asked, conflist) == 0;
+        bool known = same && (cni->asking || clock_monotonic_ns() - cni->asked_ns < STATUS_HOLDS_NS);
+        *out = known && cni->answer ? error_new(ERROR_FAILED_PRECONDITION, "%s", cni->answer) : NULL;
+        if (!known)
+                cni->asking = true;
+        (void) pthread_mutex_unlock(&cni->status_lock);
+        return known;
+}
+
+static void status_keep(struct cni *cni, const char *conflist, const struct error *e)
+{
+        (void) pthread_mutex_lock(&cni->status_lock);
+        free(cni->asked);
+        free(cni->answer);
+        cni->asked = dup_string(conflist);
+        cni->answer = e ? dup_string(error_message(e)) : NULL;
+        cni->asked_ns = clock_monotonic_ns();
+        cni->asking = false;
+        (void) pthread_mutex_unlock(&cni->status_lock);
+}
+
+struct error *cni_ready(struct cni *cni)
+{
+        _cleanup_(freep) char *conflist = NULL;
+        const struct command command = { "STATUS", &no_attachment, NULL };
+        const struct wait wait = wait_of_ms(STATUS_TIMEOUT_MS);
+        struct error *e = NULL;
+        TRY(cni_current(cni, &conflist));
+        if (status_known(cni, conflist, &e))
+                return e;
+        e = run_for_all(cni, conflist, &command, true, &wait);
+        if (e)
+                e = error_as(e, ERROR_FAILED_PRECONDITION);
+        status_keep(cni, conflist, e);
+        return e;
+}
+
+struct error *cni_collect(struct cni *cni, const char *const *ids, const char *ifname,
+                          const struct wait *wait)
+{
+        _cleanup_(freep) char *conflist = NULL;
+        _cleanup_(buf_done) struct buf valid;
+        buf_init(&valid, CONF_MAX_BYTES);
+        TRY(cni_current(cni, &conflist));
+        TRY(buf_append_text(&valid, "["));
+        for (size_t i = 0; ids[i]; i++) {
+                TRY(buf_append_format(&valid, "%s{\"containerID\":", i ? "," : ""));
+                TRY(json_put_text(&valid, ids[i]));
+                TRY(buf_append_text(&valid, ",\"ifname\":"));
+                TRY(json_put_text(&valid, ifname));
+                TRY(buf_append_text(&valid, "}"));
+        }
+        TRY(buf_append_text(&valid, "]"));
+        const struct command command = { "GC", &no_attachment, valid.bytes };
+        return run_for_all(cni, conflist, &command, false, wait);
 }

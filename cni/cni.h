@@ -25,9 +25,10 @@ MUST_CHECK struct error *cni_open(const struct cni_config *config, struct cni **
 void cni_free(struct cni *cni);
 DEFINE_FREEP(struct cni, cni_free)
 
-/* NULL when a valid configuration is there now, else FAILED_PRECONDITION with what is missing, as NetworkReady's message
- * ("no network configuration in /etc/cni/net.d", "10-x.conflist: line 3: ..."). Cheap: reads the directory again only
- * when it has changed (inotify, or its mtime and those of its files). */
+/* NULL when a valid configuration is there now and its plugins say that they can serve, else FAILED_PRECONDITION with what
+ * is missing, as NetworkReady's message ("no network configuration in /etc/cni/net.d", "10-x.conflist: line 3: ...",
+ * "plugin x: STATUS: ..."). Reads the directory again only when it has changed. Plugins are asked where the list is of
+ * version 1.1.0 or later, for at most five seconds; an answer holds for two, also for who comes while they are asked. */
 MUST_CHECK struct error *cni_ready(struct cni *cni);
 
 /* The bytes of the conflist in use (a .conf is wrapped into a list): the first valid by name among .conflist, .conf,
@@ -51,13 +52,17 @@ struct cni_attachment {
         const char *const *dns_servers, *const *dns_searches,
                                                 *const *dns_options; /* capability dns; NULL: none */
         const char *cgroup_parent;                                   /* capability cgroupPath; NULL: none */
-        const char *bandwidth_json; /* runtimeConfig.bandwidth as JSON, or NULL */
-        const char *prev_result;    /* of the ADD, for DEL and CHECK; NULL: none */
+        const char *bandwidth_json; /* capability bandwidth: from cni_bandwidth, or NULL */
+        const struct cni_annotation {
+                const char *key, *value;
+        } * annotations; /* capability io.kubernetes.cri.pod-annotations */
+        size_t n_annotations;
+        const char *prev_result; /* of the ADD, for DEL and CHECK; NULL: none */
 };
 
 struct cni_result {
         char *json; /* as the last plugin gave it: keep it for DEL */
-        char **ips; /* "10.1.2.3" without the prefix length, the interface's own, NULL-terminated */
+        char **ips; /* "10.1.2.3" without the prefix length, the interface's own, as ordered, NULL-terminated */
         char **dns_nameservers, **dns_searches, **dns_options; /* NULL-terminated */
 };
 void cni_result_done(struct cni_result *result);
@@ -76,12 +81,24 @@ MUST_CHECK struct error *cni_del(struct cni *cni, const struct cni_attachment *a
 MUST_CHECK struct error *cni_check(struct cni *cni, const struct cni_attachment *attachment,
                                    const struct wait *wait);
 
-/* Parses a kept result. Errors: INVALID_ARGUMENT. */
-MUST_CHECK struct error *cni_result_parse(const char *json, struct cni_result *out);
+/* Tells the plugins of the configuration in use which attachments there are, so that they can drop what they keep of
+ * others (GC, of lists of version 1.1.0 or later that do not disable it). ids: container ids, NULL-terminated. Nothing may
+ * be added or deleted meanwhile. All plugins are told; the first failure is returned. */
+MUST_CHECK struct error *cni_collect(struct cni *cni, const char *const *ids, const char *ifname,
+                                     const struct wait *wait);
+
+/* Parses a kept result: the addresses of ifname. Errors: INVALID_ARGUMENT. */
+MUST_CHECK struct error *cni_result_parse(const char *json, const char *ifname, struct cni_result *out);
+
+/* Limits for traffic to and from a pod, in bits a second as Kubernetes writes quantities ("10M", "1.5Gi"), to what
+ * bandwidth_json takes, the caller's. NULL: no limit; both: *out_json is NULL. Errors: INVALID_ARGUMENT for what is no
+ * quantity, or not from 1k to 1P. */
+MUST_CHECK struct error *cni_bandwidth(const char *ingress, const char *egress, char **out_json);
 
 /* --- netns.h's part: a namespace given as a descriptor gets a path, since CNI takes one --- */
 
-/* Binds netns_fd at /run/netns/NAME (the directory is made a shared mount as iproute2 does where needed). Idempotent. */
+/* Binds netns_fd at /run/netns/NAME (the directory is made a shared mount as iproute2 does where needed). Idempotent. No
+ * lock that others may hold is waited for longer than a second. */
 MUST_CHECK struct error *netns_pin(int netns_fd, const char *name);
 MUST_CHECK struct error *netns_unpin(const char *name); /* succeeds where there is none */
 /* Whether a namespace is at path. A kill between the two halves of pin or unpin leaves a plain file there, at which plugins
@@ -89,9 +106,13 @@ MUST_CHECK struct error *netns_unpin(const char *name); /* succeeds where there 
 bool netns_is_at(const char *path);
 MUST_CHECK struct error *netns_loopback_up(int netns_fd); /* lo up, by libnl-3 in a thread of its own */
 
+/* Writes /proc/sys/PATH ("net/ipv4/conf/eth0/forwarding") as the namespace has it. Errors: INVALID_ARGUMENT when there is
+ * no such setting or it cannot have that value. */
+MUST_CHECK struct error *netns_sysctl(int netns_fd, const char *path, const char *value);
+
 /* Counters of an interface since it was made. */
 struct netns_link {
-        char name[16];
+        char name[16]; /* a pod may name it by any bytes: here it is valid UTF-8 */
         uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped;
 };
 /* All but lo, by index; *out is an array of *n owned by the caller (free). */

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "cni/cni.h"
 #include <linux/magic.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -10,6 +11,11 @@
 #include <sys/vfs.h>
 
 #define NETNS_DIR "/run/netns"
+#define LOCK_MS 1000
+#define LOCK_LOOK_MS 10
+
+static pthread_mutex_t bind_lock =
+        PTHREAD_MUTEX_INITIALIZER; /* over the one bind of a boot: a second at most */
 
 static struct error *check_name(const char *name)
 {
@@ -18,33 +24,57 @@ static struct error *check_name(const char *name)
         return NULL;
 }
 
-/* Shared, so that what is pinned here is seen in other mount namespaces too, and what is unpinned goes there. Only a
- * mount point can be: where the directory is none it is bound onto itself, as `ip netns add` does. */
-static struct error *make_shared(void)
+/* Only a mount point can be shared. */
+static struct error *share(bool *is_mount_point)
 {
-        if (mount("", NETNS_DIR, "none", MS_SHARED, NULL) == 0)
-                return NULL;
-        if (errno != EINVAL)
-                return error_errno(errno, "make " NETNS_DIR " shared");
-        if (mount(NETNS_DIR, NETNS_DIR, "none", MS_BIND | MS_REC, NULL) < 0)
-                return error_errno(errno, "bind " NETNS_DIR);
-        if (mount("", NETNS_DIR, "none", MS_SHARED, NULL) < 0)
+        *is_mount_point = mount("", NETNS_DIR, "none", MS_SHARED, NULL) == 0;
+        if (!*is_mount_point && errno != EINVAL)
                 return error_errno(errno, "make " NETNS_DIR " shared");
         return NULL;
 }
 
-/* The directory, locked against another `ip netns add` or skiffd that would bind it a second time. */
-static struct error *dir_open(int *out_fd)
+/* A second bind on top would hide the pins of whoever made the first: so `ip netns add` and we take a lock on the directory
+ * for it. Any user can open that directory and hold the lock for ever, so it is waited for, and then gone without. */
+static struct error *bind_locked(int dir_fd)
 {
+        const struct wait patience = wait_of_ms(LOCK_MS);
+        bool done = false;
+        while (flock(dir_fd, LOCK_EX | LOCK_NB) < 0) {
+                struct error *late = wait_delay(&patience, LOCK_LOOK_MS, "lock"); /* flock has no poll */
+                if (late) {
+                        error_ignore(late); /* on without it */
+                        break;
+                }
+                TRY(share(&done));
+                if (done) /* who held it has done it */
+                        return NULL;
+        }
+        TRY(share(&done));
+        if (done)
+                return NULL;
+        if (mount(NETNS_DIR, NETNS_DIR, "none", MS_BIND | MS_REC, NULL) < 0)
+                return error_errno(errno, "bind " NETNS_DIR);
+        TRY(share(&done));
+        return done ? NULL : error_errno(EINVAL, "make " NETNS_DIR " shared");
+}
+
+/* Shared, so that what is pinned here is seen in other mount namespaces too, and what is unpinned goes there. Where the
+ * directory is no mount point it is bound onto itself, as `ip netns add` does: once a boot, and needs no lock after. */
+static struct error *dir_make(void)
+{
+        bool done = false;
         if (mkdir(NETNS_DIR, 0755) < 0 && errno != EEXIST)
                 return error_errno(errno, "make " NETNS_DIR);
+        TRY(share(&done));
+        if (done)
+                return NULL;
         _cleanup_(closep) int fd = open(NETNS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_errno(errno, "open " NETNS_DIR);
-        if (flock(fd, LOCK_EX) < 0)
-                return error_errno(errno, "lock " NETNS_DIR);
-        *out_fd = TAKE_FD(fd);
-        return NULL;
+        (void) pthread_mutex_lock(&bind_lock);
+        struct error *e = bind_locked(fd);
+        (void) pthread_mutex_unlock(&bind_lock);
+        return e;
 }
 
 static bool is_pinned(int netns_fd, const char *path)
@@ -82,10 +112,8 @@ static struct error *pin_path(int netns_fd, const char *path)
 
 struct error *netns_pin(int netns_fd, const char *name)
 {
-        _cleanup_(closep) int lock_fd = -1;
         TRY(check_name(name));
-        TRY(dir_open(&lock_fd));
-        TRY(make_shared());
+        TRY(dir_make());
         _cleanup_(freep) char *path = format_string("%s/%s", NETNS_DIR, name);
         return is_pinned(netns_fd, path) ? NULL : pin_path(netns_fd, path);
 }

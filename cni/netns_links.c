@@ -1,6 +1,9 @@
-/* Links by netlink, in a thread that enters the namespace: setns(2) moves the calling thread, and one that came back
+/* Links by netlink and sysctls, in a thread that enters the namespace: setns(2) moves the calling thread, and one that came back
  * wrongly would do a stranger's work in a pod's network. It ends instead. Source: setns(2), libnl-3. */
+#include "base/utf8.h"
 #include "cni/cni.h"
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <net/if.h>
 #include <netlink/cache.h>
 #include <netlink/route/link.h>
@@ -9,6 +12,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
 
 #define LOOPBACK_INDEX 1 /* of every network namespace */
 #define STACK_BYTES (256 * 1024)
@@ -108,7 +113,9 @@ static void links_take(struct nl_object *object, void *context)
                                    .tx_packets = rtnl_link_get_stat(link, RTNL_LINK_TX_PACKETS),
                                    .tx_errors = rtnl_link_get_stat(link, RTNL_LINK_TX_ERRORS),
                                    .tx_dropped = rtnl_link_get_stat(link, RTNL_LINK_TX_DROPPED) };
-        (void) snprintf(to->name, sizeof(to->name), "%s", name);
+        _cleanup_(freep) char *text =
+                utf8_repair(name, sizeof(to->name) - 1); /* never longer than the name was */
+        (void) snprintf(to->name, sizeof(to->name), "%s", text);
 }
 
 static struct error *links_read(void *context)
@@ -137,4 +144,33 @@ struct error *netns_links(int netns_fd, struct netns_link **out, size_t *n)
         *out = links.list;
         *n = links.n;
         return NULL;
+}
+
+struct setting {
+        const char *path, *value;
+};
+
+/* /proc/sys/net is that of the thread that opens it. */
+static struct error *setting_write(void *context)
+{
+        const struct setting *s = context;
+        const struct open_how how = { .flags = O_WRONLY | O_CLOEXEC,
+                                      .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+        _cleanup_(closep) int sys_fd = open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (sys_fd < 0)
+                return error_errno(errno, "open /proc/sys");
+        _cleanup_(closep) int fd = (int) syscall(SYS_openat2, sys_fd, s->path, &how, sizeof(how));
+        size_t len_bytes = strlen(s->value);
+        if (fd >= 0 && write(fd, s->value, len_bytes) == (ssize_t) len_bytes)
+                return NULL;
+        bool wrong =
+                errno == ENOENT || errno == EINVAL || errno == ERANGE || errno == ENOTDIR || errno == EISDIR;
+        struct error *e = error_errno(errno, "set sysctl %s to \"%.80s\"", s->path, s->value);
+        return wrong ? error_as(e, ERROR_INVALID_ARGUMENT) : e;
+}
+
+struct error *netns_sysctl(int netns_fd, const char *path, const char *value)
+{
+        struct setting setting = { path, value };
+        return work_in(netns_fd, setting_write, &setting);
 }

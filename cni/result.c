@@ -36,35 +36,50 @@ static struct error *read_address(const char *text, char **out)
         return NULL;
 }
 
-/* Bridges and the host's ends of veths are in the list of interfaces too, without a sandbox. */
-static bool is_outside(const struct json *result, const struct json *ip)
+enum place { ITS_OWN, OTHER_INSIDE, OUTSIDE };
+
+/* Bridges and the host's ends of veths are in the list of interfaces too, without a sandbox; and a plugin may make
+ * interfaces beside the pod's. */
+static enum place place_of(const struct json *result, const struct json *ip, const char *ifname)
 {
         const struct json *interfaces = json_get(result, "interfaces");
         int64_t i = json_integer(json_get(ip, "interface"), -1);
         if (i < 0 || (size_t) i >= json_length(interfaces))
-                return false;
-        return !*json_text(json_get(json_at(interfaces, (size_t) i), "sandbox"), "");
+                return ITS_OWN;
+        const struct json *interface = json_at(interfaces, (size_t) i);
+        if (!*json_text(json_get(interface, "sandbox"), ""))
+                return OUTSIDE;
+        return strcmp(json_text(json_get(interface, "name"), ""), ifname) == 0 ? ITS_OWN : OTHER_INSIDE;
 }
 
-static struct error *read_ips(const struct json *result, struct strings *ips)
+/* Those of one place. */
+static struct error *read_ips_at(const struct json *result, const char *ifname, enum place place,
+                                 struct strings *ips)
 {
         const struct json *list = json_get(result, "ips");
-        if (list && json_type_of(list) != JSON_ARRAY && json_type_of(list) != JSON_NULL)
-                return error_new(ERROR_INVALID_ARGUMENT, "\"ips\" is no list");
-        if (json_length(list) > ENTRIES_MAX)
-                return error_new(ERROR_INVALID_ARGUMENT, "more than %d addresses", ENTRIES_MAX);
         for (size_t i = 0; i < json_length(list); i++) {
                 const struct json *ip = json_at(list, i);
                 const char *text;
                 char *address = NULL;
                 TRY_WRAP(json_need_text(ip, "address", &text), "address %zu", i + 1);
                 TRY(read_address(text, &address));
-                if (is_outside(result, ip))
-                        free(address);
-                else
+                if (place_of(result, ip, ifname) == place)
                         strings_add(ips, address);
+                else
+                        free(address);
         }
         return NULL;
+}
+
+static struct error *read_ips(const struct json *result, const char *ifname, struct strings *ips)
+{
+        const struct json *list = json_get(result, "ips");
+        if (list && json_type_of(list) != JSON_ARRAY && json_type_of(list) != JSON_NULL)
+                return error_new(ERROR_INVALID_ARGUMENT, "\"ips\" is no list");
+        if (json_length(list) > ENTRIES_MAX)
+                return error_new(ERROR_INVALID_ARGUMENT, "more than %d addresses", ENTRIES_MAX);
+        TRY(read_ips_at(result, ifname, ITS_OWN, ips));
+        return ips->n ? NULL : read_ips_at(result, ifname, OTHER_INSIDE, ips);
 }
 
 /* Before 0.3.0: {"ip4": {"ip": "..."}, "ip6": {...}}. */
@@ -96,7 +111,7 @@ static struct error *read_strings(const struct json *dns, const char *key, struc
         return NULL;
 }
 
-struct error *result_read(const struct json *json, struct cni_result *out)
+struct error *result_read(const struct json *json, const char *ifname, struct cni_result *out)
 {
         _cleanup_(strings_done) struct strings ips = { 0 }, nameservers = { 0 }, searches = { 0 },
                                                options = { 0 };
@@ -105,7 +120,7 @@ struct error *result_read(const struct json *json, struct cni_result *out)
                 strings_add(all[i], NULL);
         if (json_type_of(json) != JSON_OBJECT)
                 return error_new(ERROR_INVALID_ARGUMENT, "the result is no object");
-        TRY(read_ips(json, &ips));
+        TRY(read_ips(json, ifname, &ips));
         TRY(read_old_ip(json, "ip4", &ips));
         TRY(read_old_ip(json, "ip6", &ips));
         const struct json *dns = json_get(json, "dns");
@@ -119,11 +134,11 @@ struct error *result_read(const struct json *json, struct cni_result *out)
         return NULL;
 }
 
-struct error *cni_result_parse(const char *json, struct cni_result *out)
+struct error *cni_result_parse(const char *json, const char *ifname, struct cni_result *out)
 {
         _cleanup_(json_freep) struct json *tree = NULL;
         TRY_WRAP(json_parse(json, strlen(json), &tree), "CNI result");
-        TRY_WRAP(result_read(tree, out), "CNI result");
+        TRY_WRAP(result_read(tree, ifname, out), "CNI result");
         out->json = dup_string(json);
         return NULL;
 }

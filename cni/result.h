@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cni/cni.h"
 
-/* The addresses of interfaces inside the container's namespace (or of no interface at all), without prefix lengths.
- * out->json is left NULL. Errors: INVALID_ARGUMENT saying what is wrong. */
-MUST_CHECK struct error *result_read(const struct json *json, struct cni_result *out);
+/* The addresses of interface ifname inside the container's namespace, or of no interface at all, without prefix lengths;
+ * where there are none of these, those of the other interfaces inside. out->json is left NULL. Errors: INVALID_ARGUMENT
+ * saying what is wrong. */
+MUST_CHECK struct error *result_read(const struct json *json, const char *ifname, struct cni_result *out);

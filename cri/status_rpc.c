@@ -4,6 +4,8 @@
 #include "cni/cni.h"
 #include "cri/daemon.h"
 #include "runtime/cgroup/cgroup.h"
+#include <arpa/inet.h>
+#include <string.h>
 
 static struct error *version(void *context, struct rpc_call *call)
 {
@@ -78,11 +80,38 @@ static struct error *runtime_config(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+/* One or, of a node with both families, two with a comma between; none is fine too. */
+static struct error *check_cidrs(const char *text)
+{
+        _cleanup_(freep) char *copy = dup_string(text);
+        char *rest = copy;
+        for (char *cidr; *text && (cidr = strsep(&rest, ","));) {
+                unsigned char address[16];
+                char *slash = strchr(cidr, '/');
+                int family = strchr(cidr, ':') ? AF_INET6 : AF_INET;
+                if (slash)
+                        *slash++ = '\0';
+                size_t n_digits = slash ? strlen(slash) : 0;
+                bool is_length = n_digits > 0 && n_digits < 4 && strspn(slash, "0123456789") == n_digits &&
+                                 strtol(slash, NULL, 10) <= (family == AF_INET ? 32 : 128);
+                if (!is_length || inet_pton(family, cidr, address) != 1)
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "runtime_config.network_config.pod_cidr: \"%.100s\" is no CIDR",
+                                         text);
+        }
+        return NULL;
+}
+
 /* kubelet tells the node's pod CIDR here. skiff takes its network from the CNI configuration alone, so there is nothing
- * to be kept: it is taken note of by answering. */
+ * to be kept: it is checked, and taken note of by answering. */
 static struct error *update_runtime_config(void *context, struct rpc_call *call)
 {
+        const Cri__UpdateRuntimeConfigRequest *request = (const void *) rpc_request(call);
+        const Cri__NetworkConfig *network =
+                request->runtime_config ? request->runtime_config->network_config : NULL;
         (void) context;
+        if (network)
+                TRY(check_cidrs(network->pod_cidr));
         Cri__UpdateRuntimeConfigResponse response = CRI__UPDATE_RUNTIME_CONFIG_RESPONSE__INIT;
         return rpc_reply(call, &response.base);
 }

@@ -121,12 +121,15 @@ struct error *record_container_progress(struct db *db, struct container *c)
         return e;
 }
 
-struct error *record_container_resources(struct db *db, const struct container *c)
+struct error *record_container_resources(struct db *db, const char *id,
+                                         const Cri__LinuxContainerResources *resources)
 {
         _cleanup_(freep) void *bytes = NULL;
         size_t len_bytes = 0;
-        message_pack(&c->resources->base, &bytes, &len_bytes);
-        return db_do(db, "INSERT OR REPLACE INTO container_resources VALUES (?,?)", db_text(c->id),
+        if (!resources)
+                return db_do(db, "DELETE FROM container_resources WHERE id=?", db_text(id));
+        message_pack(&resources->base, &bytes, &len_bytes);
+        return db_do(db, "INSERT OR REPLACE INTO container_resources VALUES (?,?)", db_text(id),
                      db_blob(bytes, len_bytes));
 }
 

@@ -22,7 +22,9 @@ MUST_CHECK struct error *record_container(struct db *db, const struct container 
 /* All that changes in a container's life, in one row, as it is now. Takes node->lock, and keeps the order of two that come
  * at once (a start's and the exit right behind it). */
 MUST_CHECK struct error *record_container_progress(struct db *db, struct container *container);
-MUST_CHECK struct error *record_container_resources(struct db *db, const struct container *container);
+/* What a container may use, as updated. resources: NULL is as it was created. */
+MUST_CHECK struct error *record_container_resources(struct db *db, const char *id,
+                                                    const Cri__LinuxContainerResources *resources);
 MUST_CHECK struct error *record_container_gone(struct db *db, const char *id);
 
 /* For what is removed: a record that a full disk does not let us delete must not keep the object. It is found at the next

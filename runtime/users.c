@@ -197,11 +197,9 @@ struct error *user_of_files(const char *passwd, size_t passwd_bytes, const char 
         if (group_name)
                 *group_name++ = '\0';
         TRY(user_part(passwd, passwd_bytes, *name ? name : "0", &entry, &user));
-        /* With a group of the caller's choice there are no others, as Docker has it. */
         if (group_name && *group_name)
                 TRY(group_part(group, group_bytes, group_name, &user));
-        else
-                TRY(groups_of(group, group_bytes, &entry.name, &user));
+        TRY(groups_of(group, group_bytes, &entry.name, &user));
         user.home = is_clean(&entry.home) ? dup_bytes(entry.home.at, entry.home.len_bytes) : dup_string("/");
         *out = user;
         user = (struct user){ 0 };

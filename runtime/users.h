@@ -10,7 +10,8 @@
 struct user {
         uint32_t uid, gid;
         char *home;       /* from passwd, "/" when unknown; never has a newline or NUL */
-        uint32_t *groups; /* groups of that user in the image's group file, the primary not among them */
+        uint32_t *groups; /* groups of that user in the image's group file, the primary not among them; also
+                           * where the text names a group, which then is the primary */
         size_t n_groups;
 };
 void user_done(struct user *user);

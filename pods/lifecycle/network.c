@@ -1,8 +1,13 @@
 #include "pods/lifecycle/network.h"
+#include "base/log.h"
 #include "cni/cni.h"
 #include "pods/lifecycle/sandbox.h"
 #include "pods/records.h"
+#include "pods/spec/sysctls.h"
 #include <string.h>
+
+#define POD_INTERFACE "eth0"
+#define COLLECT_TIMEOUT_MS 10000
 
 static void netns_name(const struct sandbox *pod, char out[sizeof(POD_NETNS_PREFIX) + ID_LEN])
 {
@@ -52,6 +57,38 @@ static struct cni_port *ports_of(const Cri__PodSandboxConfig *config, size_t *n)
         return ports;
 }
 
+/* The keys and values are borrowed. */
+static struct cni_annotation *annotations_of(const Cri__PodSandboxConfig *config)
+{
+        struct cni_annotation *annotations = NEW_ARRAY(struct cni_annotation, config->n_annotations);
+        for (size_t i = 0; i < config->n_annotations; i++)
+                annotations[i] =
+                        (struct cni_annotation){ config->annotations[i]->key, config->annotations[i]->value };
+        return annotations;
+}
+
+static const char *annotation(const Cri__PodSandboxConfig *config, const char *key)
+{
+        for (size_t i = 0; i < config->n_annotations; i++)
+                if (strcmp(config->annotations[i]->key, key) == 0)
+                        return config->annotations[i]->value;
+        return NULL;
+}
+
+static struct error *bandwidth_of(const Cri__PodSandboxConfig *config, char **out)
+{
+        TRY_WRAP(cni_bandwidth(annotation(config, "kubernetes.io/ingress-bandwidth"),
+                               annotation(config, "kubernetes.io/egress-bandwidth"), out),
+                 "config.annotations: kubernetes.io");
+        return NULL;
+}
+
+struct error *network_check(const Cri__PodSandboxConfig *config)
+{
+        _cleanup_(freep) char *bandwidth = NULL;
+        return bandwidth_of(config, &bandwidth);
+}
+
 /* CNI wants NULL-terminated lists; protobuf has counted ones. */
 static const char **list_of(char *const *strings, size_t n)
 {
@@ -67,6 +104,8 @@ struct attachment {
         struct cni_attachment cni;
         char path[sizeof("/run/netns/" POD_NETNS_PREFIX) + ID_LEN];
         struct cni_port *ports;
+        struct cni_annotation *annotations;
+        char *bandwidth;
         const char **servers, **searches, **options;
 };
 
@@ -84,7 +123,7 @@ static void attachment_init(struct attachment *a, const struct sandbox *pod)
         a->cni = (struct cni_attachment){ .conflist = pod->conflist,
                                           .container_id = pod->id,
                                           .netns_path = a->path,
-                                          .ifname = "eth0",
+                                          .ifname = POD_INTERFACE,
                                           .pod_name = config->metadata->name,
                                           .pod_namespace = config->metadata->namespace_,
                                           .pod_uid = config->metadata->uid,
@@ -95,11 +134,18 @@ static void attachment_init(struct attachment *a, const struct sandbox *pod)
                                           .prev_result = pod->result };
         a->ports = ports_of(config, &a->cni.n_ports);
         a->cni.ports = a->ports;
+        a->annotations = annotations_of(config);
+        a->cni.annotations = a->annotations;
+        a->cni.n_annotations = config->n_annotations;
+        error_ignore(bandwidth_of(config, &a->bandwidth)); /* checked before the pod was made */
+        a->cni.bandwidth_json = a->bandwidth;
 }
 
 static void attachment_done(struct attachment *a)
 {
         free(a->ports);
+        free(a->annotations);
+        free(a->bandwidth);
         free(a->servers);
         free(a->searches);
         free(a->options);
@@ -112,6 +158,20 @@ static void ips_set(struct sandbox *pod, char **ips)
         pod->ips = ips;
         (void) pthread_mutex_unlock(&pod->node->lock);
         free_strings(before);
+}
+
+/* Those of the interface: before, it was not there. */
+static struct error *sysctls_set(const struct sandbox *pod)
+{
+        const Cri__LinuxPodSandboxConfig *config = pod->config->linux;
+        for (size_t i = 0; config && i < config->n_sysctls; i++) {
+                _cleanup_(freep) char *path = sysctl_path(config->sysctls[i]->key);
+                if (sysctl_is_of_interface(path))
+                        TRY_WRAP(netns_sysctl(runtime_pod_netns(pod->runtime), path,
+                                              config->sysctls[i]->value),
+                                 "config.linux.sysctls");
+        }
+        return NULL;
 }
 
 struct error *network_add(void *object, const struct wait *wait)
@@ -127,7 +187,8 @@ struct error *network_add(void *object, const struct wait *wait)
         TRY_WRAP(cni_add(pod->node->config.cni, &attachment.cni, wait, &result), "network");
         pod->result = TAKE(result.json);
         ips_set(pod, TAKE(result.ips));
-        return record_pod_network(pod->node->db, pod->id, pod->conflist, pod->result);
+        TRY(record_pod_network(pod->node->db, pod->id, pod->conflist, pod->result));
+        return sysctls_set(pod);
 }
 
 struct error *network_del(void *object, const struct wait *wait)
@@ -148,7 +209,25 @@ struct error *network_restore(struct sandbox *pod)
         _cleanup_(cni_result_done) struct cni_result result = { 0 };
         if (!pod->result)
                 return NULL;
-        TRY(cni_result_parse(pod->result, &result));
+        TRY(cni_result_parse(pod->result, POD_INTERFACE, &result));
         ips_set(pod, TAKE(result.ips));
         return NULL;
+}
+
+void network_collect(struct node *node)
+{
+        const struct wait wait = wait_of_ms(COLLECT_TIMEOUT_MS);
+        struct sandbox *pod = NULL, *next = NULL;
+        size_t n = 0;
+        _cleanup_(freep) const char **ids = NEW_ARRAY(const char *, HASH_CNT(by_id, node->pods) + 1U);
+        HASH_ITER(by_id, node->pods, pod, next)
+        {
+                if (pod->state == POD_READY && !pod->lost && !pod->host_network)
+                        ids[n++] = pod->id;
+        }
+        struct error *e = cni_collect(node->config.cni, ids, POD_INTERFACE, &wait);
+        if (e && error_code_of(e) == ERROR_FAILED_PRECONDITION)
+                error_ignore(e); /* no configuration yet, which NetworkReady tells: nothing to collect by */
+        else
+                log_error(LOG_LEVEL_WARN, e, "tell CNI plugins which pods there are", NULL, NULL);
 }

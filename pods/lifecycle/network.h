@@ -12,3 +12,10 @@ MUST_CHECK struct error *network_del(void *pod, const struct wait *wait);
 
 /* Sets pod->ips from the recorded result: after a restart. */
 MUST_CHECK struct error *network_restore(struct sandbox *pod);
+
+/* Whether what a pod asks of its network can be. Errors: INVALID_ARGUMENT naming the annotation. */
+MUST_CHECK struct error *network_check(const Cri__PodSandboxConfig *config);
+
+/* Tells plugins which pods have a network, so that they drop what they keep for others. At the start, before anything else
+ * adds or deletes. What goes wrong is logged: it is tried again at the next start. */
+void network_collect(struct node *node);

@@ -237,6 +237,7 @@ struct error *recover(struct node *node)
                 recover_pod(pod);
         }
         TRY(recover_sweep(node, true, NULL));
+        network_collect(node);
         finish_later(node);
         return NULL;
 }

@@ -11,6 +11,7 @@
 #include "pods/records.h"
 #include "pods/spec/pod_files.h"
 #include "pods/spec/spec.h"
+#include "pods/spec/sysctls.h"
 #include "pods/table.h"
 #include "runtime/cgroup/cgroup.h"
 #include <limits.h>
@@ -121,6 +122,29 @@ static struct error *remove_cgroup(void *object, const struct wait *wait)
         return cgroup_remove(pod->node->config.cgroups, pod->cgroup_path, wait);
 }
 
+static void sysctls_free(struct sysctl *sysctls, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                free((char *) (uintptr_t) sysctls[i].name);
+        free(sysctls);
+}
+
+/* By their paths; those of the pod's interface are set when that is there: network_add. Names are owned by the array. */
+static struct sysctl *sysctls_of(const Cri__PodSandboxConfig *config, size_t *n)
+{
+        size_t n_asked = config->linux ? config->linux->n_sysctls : 0;
+        struct sysctl *sysctls = NEW_ARRAY(struct sysctl, n_asked);
+        *n = 0;
+        for (size_t i = 0; i < n_asked; i++) {
+                char *path = sysctl_path(config->linux->sysctls[i]->key);
+                if (sysctl_is_of_interface(path))
+                        free(path);
+                else
+                        sysctls[(*n)++] = (struct sysctl){ path, config->linux->sysctls[i]->value };
+        }
+        return sysctls;
+}
+
 static struct error *start_supervisor(void *object, const struct wait *wait)
 {
         struct sandbox *pod = object;
@@ -140,17 +164,10 @@ static struct error *start_supervisor(void *object, const struct wait *wait)
                 .oom_score_adj = -998,
                 .set_oom_score_adj = true,
         };
-        if (config->linux && config->linux->n_sysctls) {
-                sysctls = NEW_ARRAY(struct sysctl, config->linux->n_sysctls);
-                for (size_t i = 0; i < config->linux->n_sysctls; i++)
-                        sysctls[i] = (struct sysctl){ config->linux->sysctls[i]->key,
-                                                      config->linux->sysctls[i]->value };
-                spec.sysctls = sysctls;
-                spec.n_sysctls = config->linux->n_sysctls;
-        }
+        spec.sysctls = sysctls = sysctls_of(config, &spec.n_sysctls);
         struct runtime_pod *runtime = NULL;
         struct error *e = runtime_pod_start(pod->node->config.runtime, &spec, wait, &runtime);
-        free(sysctls);
+        sysctls_free(sysctls, spec.n_sysctls);
         if (e)
                 return e;
         (void) pthread_mutex_lock(&pod->node->lock);
@@ -358,6 +375,9 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
         _cleanup_(freep) char *same_id = NULL;
         TRY(spec_check_pod(config));
         TRY(pod_files_check(config));
+        if (config->linux)
+                TRY(sysctls_check(config->linux));
+        TRY(network_check(config));
         id_make(id);
         _cleanup_(sandbox_unrefp) struct sandbox *pod = sandbox_new(id, message_copy(config), handler);
         TRY(sandbox_derive(node, pod));

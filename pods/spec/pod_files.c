@@ -4,7 +4,7 @@
 #include <sys/utsname.h>
 
 #define RESOLV_CONF_LIMIT_BYTES (1 << 20)
-#define HOSTNAME_MAX_BYTES 64 /* the kernel's, uname(2) */
+#define HOSTNAME_MAX_BYTES (HOSTNAME_SIZE - 1)
 
 /* --- checks --- */
 
@@ -14,51 +14,6 @@ static struct error *check_words(const char *field, char *const *words, size_t n
                 if (!*words[i] || strpbrk(words[i], " \t\r\n"))
                         return error_new(ERROR_INVALID_ARGUMENT,
                                          "config.dns_config.%s[%zu]: one word is wanted", field, i);
-        return NULL;
-}
-
-static bool has_prefix(const char *text, const char *prefix)
-{
-        return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
-/* Only what is namespaced: everything else would change the node. Exact names and prefixes; nothing is smuggled in by
- * another spelling (CVE-2022-0811). */
-static struct error *check_sysctl(const char *name, const char *value, const Cri__NamespaceOption *options)
-{
-        static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/";
-        bool host_network = options && options->network == CRI__NAMESPACE_MODE__NODE;
-        bool host_ipc = options && options->ipc == CRI__NAMESPACE_MODE__NODE;
-        bool of_ipc = has_prefix(name, "kernel.shm") || has_prefix(name, "kernel.msg") ||
-                      strcmp(name, "kernel.sem") == 0 || has_prefix(name, "fs.mqueue.");
-        bool of_net = has_prefix(name, "net.");
-        if (strspn(name, letters) != strlen(name) || strstr(name, "..") || strstr(name, "//"))
-                return error_new(ERROR_INVALID_ARGUMENT, "config.linux.sysctls: \"%s\" is no sysctl's name",
-                                 name);
-        if (strpbrk(value, "\r\n"))
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.sysctls: the value of %s has a newline", name);
-        if (!of_ipc && !of_net)
-                return error_new(
-                        ERROR_INVALID_ARGUMENT,
-                        "config.linux.sysctls: %s is not a pod's own (only net.*, kernel.shm*, kernel.msg*,"
-                        " kernel.sem and fs.mqueue.* are)",
-                        name);
-        if (of_net && host_network)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.sysctls: %s would change the host's network", name);
-        if (of_ipc && host_ipc)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.sysctls: %s would change the host's ipc", name);
-        return NULL;
-}
-
-static struct error *check_sysctls(const Cri__LinuxPodSandboxConfig *config)
-{
-        const Cri__NamespaceOption *options =
-                config->security_context ? config->security_context->namespace_options : NULL;
-        for (size_t i = 0; i < config->n_sysctls; i++)
-                TRY(check_sysctl(config->sysctls[i]->key, config->sysctls[i]->value, options));
         return NULL;
 }
 
@@ -74,7 +29,7 @@ struct error *pod_files_check(const Cri__PodSandboxConfig *config)
                 TRY(check_words("searches", (char *const *) dns->searches, dns->n_searches));
                 TRY(check_words("options", (char *const *) dns->options, dns->n_options));
         }
-        return config->linux ? check_sysctls(config->linux) : NULL;
+        return NULL;
 }
 
 /* --- files --- */
@@ -112,19 +67,26 @@ static struct error *host_resolv_conf(struct buf *out)
         return buf_append(out, text, len_bytes);
 }
 
+void pod_hostname(const struct sandbox *pod, char out[HOSTNAME_SIZE])
+{
+        struct utsname host;
+        (void) uname(&host);
+        bool own = !pod->host_network && *pod->config->hostname;
+        (void) snprintf(out, HOSTNAME_SIZE, "%s", own ? pod->config->hostname : host.nodename);
+}
+
 struct error *pod_files_write(struct sandbox *pod)
 {
         const Cri__PodSandboxConfig *config = pod->config;
         _cleanup_(buf_done) struct buf text;
-        struct utsname host;
+        char hostname[HOSTNAME_SIZE];
         buf_init(&text, RESOLV_CONF_LIMIT_BYTES);
         bool own = config->dns_config && (config->dns_config->n_servers || config->dns_config->n_searches ||
                                           config->dns_config->n_options);
         TRY_WRAP(own ? resolv_conf(config->dns_config, &text) : host_resolv_conf(&text), "resolv.conf");
         TRY(file_replace(pod->dir_fd, "resolv.conf", text.bytes ? text.bytes : "", text.len_bytes, 0644,
                          false));
-        (void) uname(&host);
-        _cleanup_(freep) char *name = format_string(
-                "%s\n", pod->host_network || !*config->hostname ? host.nodename : config->hostname);
+        pod_hostname(pod, hostname);
+        _cleanup_(freep) char *name = format_string("%s\n", hostname);
         return file_replace(pod->dir_fd, "hostname", name, strlen(name), 0644, false);
 }

@@ -16,8 +16,20 @@ struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_l
                                        .cpuset_mems = r->cpuset_mems,
                                        .memory_limit_bytes = r->memory_limit_in_bytes,
                                        .memory_swap_limit_bytes = r->memory_swap_limit_in_bytes };
-        if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1)
+        if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1 ||
+            r->memory_swap_limit_in_bytes < -1)
                 return error_new(ERROR_INVALID_ARGUMENT, "resources: a limit is negative");
+        /* A limit of memory alone would let the rest go to swap without end: both are limited, as by other runtimes. */
+        if (!out->memory_swap_limit_bytes)
+                out->memory_swap_limit_bytes = out->memory_limit_bytes;
+        for (size_t i = 0; i < r->n_hugepage_limits; i++) /* a name that is part of a file's */
+                if (strspn(r->hugepage_limits[i]->page_size, "0123456789KMGB") !=
+                            strlen(r->hugepage_limits[i]->page_size) ||
+                    r->hugepage_limits[i]->limit > INT64_MAX)
+                        return error_new(
+                                ERROR_INVALID_ARGUMENT,
+                                "resources.hugepage_limits: \"%.40s\" is no page size, or its limit no limit",
+                                r->hugepage_limits[i]->page_size);
         struct cgroup_hugepage_limit *hugepages =
                 NEW_ARRAY(struct cgroup_hugepage_limit, r->n_hugepage_limits);
         for (size_t i = 0; i < r->n_hugepage_limits; i++)

@@ -1,6 +1,7 @@
 /* The process: command, environment, user, capabilities, seccomp. */
 #include "base/file.h"
 #include "pods/spec/image_users.h"
+#include "pods/spec/pod_files.h"
 #include "pods/spec/spec.h"
 #include "runtime/capabilities.h"
 #include <limits.h>
@@ -96,9 +97,11 @@ static struct error *add_env(struct spec_source *s, const struct user *user)
         }
         if (!env_has(*env, "PATH="))
                 env_set(env, &n, dup_string(DEFAULT_PATH));
-        if (!env_has(*env, "HOSTNAME=") && *s->container->pod->config->hostname &&
-            !s->container->pod->host_network)
-                env_set(env, &n, format_string("HOSTNAME=%s", s->container->pod->config->hostname));
+        if (!env_has(*env, "HOSTNAME=")) {
+                char hostname[HOSTNAME_SIZE];
+                pod_hostname(s->container->pod, hostname);
+                env_set(env, &n, format_string("HOSTNAME=%s", hostname));
+        }
         if (!env_has(*env, "HOME="))
                 env_set(env, &n, format_string("HOME=%s", user->home));
         return NULL;

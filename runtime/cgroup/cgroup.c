@@ -126,6 +126,12 @@ struct error *cgroup_read(const struct hierarchy *h, const char *path, const cha
         return NULL;
 }
 
+bool cgroup_has_file(const struct hierarchy *h, const char *path, const char *file)
+{
+        _cleanup_(freep) char *name = format_string("%s/%s", path, file);
+        return faccessat(h->fd, name, F_OK, 0) == 0;
+}
+
 struct error *cgroup_number(const struct hierarchy *h, const char *path, const char *file, uint64_t *out)
 {
         char text[64], *end;
@@ -222,6 +228,14 @@ static struct error *levels_make(struct cgroups *c, const char *path, enum cgrou
         return level_make(c, path, kind, &made);
 }
 
+static struct error *limits_set(struct cgroups *c, const char *below, const struct cgroup_limits *limits,
+                                bool in_use)
+{
+        _cleanup_(settings_done) struct settings settings = { 0 };
+        TRY(c->driver->limits(c, below, limits, in_use, &settings));
+        return settings_apply(&settings, below, in_use);
+}
+
 struct error *cgroup_make(struct cgroups *c, const char *path, enum cgroup_kind kind,
                           const struct cgroup_limits *limits)
 {
@@ -241,7 +255,7 @@ struct error *cgroup_make(struct cgroups *c, const char *path, enum cgroup_kind 
         }
         TRY(e);
         if (limits)
-                TRY_WRAP(c->driver->limits(c, below, limits), "limits of cgroup %s", path);
+                TRY_WRAP(limits_set(c, below, limits, false), "limits of cgroup %s", path);
         return NULL;
 }
 
@@ -249,7 +263,7 @@ struct error *cgroup_update(struct cgroups *c, const char *path, const struct cg
 {
         const char *below;
         TRY(cgroup_path_check(path, &below));
-        TRY_WRAP(c->driver->limits(c, below, limits), "limits of cgroup %s", path);
+        TRY_WRAP(limits_set(c, below, limits, true), "limits of cgroup %s", path);
         return NULL;
 }
 

@@ -36,11 +36,14 @@ struct cgroup_limits {
         int64_t cpu_period_us, cpu_quota_us /* -1: none */, cpu_shares;
         const char *cpuset_cpus, *cpuset_mems;
         int64_t memory_limit_bytes /* -1: none */,
-                memory_swap_limit_bytes /* v1 memory+swap, as CRI has it */;
+                memory_swap_limit_bytes /* v1 memory+swap, as CRI has it; -1: none. Passed over on a host that does
+                                           not count swap */
+                ;
         int64_t pids_limit;
         const struct cgroup_hugepage_limit *hugepages;
         size_t n_hugepages;
-        const struct cgroup_unified *unified; /* v2 only; on v1 INVALID_ARGUMENT */
+        const struct cgroup_unified
+                *unified; /* v2 only; on v1 INVALID_ARGUMENT. Files of controllers alone */
         size_t n_unified;
 };
 
@@ -56,9 +59,12 @@ struct device_rule {
  * systemd) and sit in the parent, which is the pod's, where nothing is asked of them (devices, cpuset, blkio, ...). */
 enum cgroup_kind { CGROUP_CONTAINER, CGROUP_SANDBOX };
 
-/* Makes the cgroup (and parents) in the hierarchies and sets the limits. Idempotent. Undone by cgroup_remove. */
+/* Makes the cgroup (and parents) in the hierarchies and sets the limits. Idempotent. Undone by cgroup_remove. Errors:
+ * INVALID_ARGUMENT for a limit that cannot be (a cpuset of cpus that the host has not, a quota too small). */
 MUST_CHECK struct error *cgroup_make(struct cgroups *cgroups, const char *path, enum cgroup_kind kind,
                                      const struct cgroup_limits *limits);
+/* Sets all of the limits of a cgroup that is in use, or none: when one is refused the others are as they were. One caller
+ * at a time a cgroup. Errors: as cgroup_make; FAILED_PRECONDITION when more memory is in use than the new limit. */
 MUST_CHECK struct error *cgroup_update(struct cgroups *cgroups, const char *path,
                                        const struct cgroup_limits *limits);
 

@@ -23,11 +23,23 @@ struct cgroups {
         size_t n_notes;
 };
 
+/* Files to write, in this order. */
+struct settings {
+        struct setting {
+                const struct hierarchy *h;
+                char *file, *value, *before; /* before: as it was read; NULL until then */
+        } * list;
+        size_t n;
+};
+
 struct cgroup_driver {
         void (*announce)(struct cgroups *c, const char *path); /* before a level is made; may be NULL */
         struct error *(*prepare)(struct cgroups *c,
                                  const char *path); /* after mkdir of path, a parent or the leaf */
-        struct error *(*limits)(struct cgroups *c, const char *path, const struct cgroup_limits *limits);
+        /* Adds what limits mean to *out, in an order that works; in_use: the cgroup has values and processes. Changes
+         * nothing. */
+        struct error *(*limits)(struct cgroups *c, const char *path, const struct cgroup_limits *limits,
+                                bool in_use, struct settings *out);
         struct error *(*devices)(struct cgroups *c, const char *path, const struct device_rule *rules,
                                  size_t n, bool allow_all);
         struct error *(*entry)(struct cgroups *c, const char *path, enum cgroup_kind kind,
@@ -36,6 +48,16 @@ struct cgroup_driver {
         const char *oom_controller, *oom_file;
 };
 extern const struct cgroup_driver cgroup_v1_driver, cgroup_v2_driver;
+
+/* --- settings.c --- */
+void settings_done(struct settings *settings);
+/* Copies file and value. h is borrowed and never NULL. */
+void settings_add(struct settings *settings, const struct hierarchy *h, const char *file, const char *value);
+void settings_add_number(struct settings *settings, const struct hierarchy *h, const char *file,
+                         int64_t value);
+/* Writes all of them; in_use: or none, by writing back what was there. Errors: INVALID_ARGUMENT for a value that the
+ * kernel refuses or a file that is no setting, FAILED_PRECONDITION for one that it cannot take now; both name the file. */
+MUST_CHECK struct error *settings_apply(struct settings *settings, const char *path, bool in_use);
 
 /* The hierarchy that has a controller, or NULL. On v2 always the one. */
 const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller);
@@ -62,6 +84,9 @@ MUST_CHECK struct error *cgroup_read(const struct hierarchy *h, const char *path
 MUST_CHECK struct error *cgroup_number(const struct hierarchy *h, const char *path, const char *file,
                                        uint64_t *out);
 
+/* Whether the cgroup has such a file: what a kernel or its configuration does not have, it has not. */
+bool cgroup_has_file(const struct hierarchy *h, const char *path, const char *file);
+
 /* The number behind "key " in "key 1\nother 2\n"; 0 when it is not there. */
 uint64_t cgroup_keyed(const char *text, const char *key);
 
@@ -86,7 +111,7 @@ void cgroup_memory_stat_parse(const char *text, bool v2, struct cgroup_metrics *
 
 /* --- convert.c: CRI's numbers to v2's. Source: KEP-2254, and the curve that runc, crun and systemd have agreed on --- */
 uint64_t cgroup_weight_of_shares(int64_t shares); /* 2..262144 to 1..10000, 1024 to 100 */
-/* memory.swap.max from v1's memory+swap. -1: no limit. Errors: INVALID_ARGUMENT when swap is less than memory. */
+/* memory.swap.max from v1's memory+swap, of a cgroup whose memory limit is memory_bytes. -1: no limit. Errors: INVALID_ARGUMENT when swap is less than memory. */
 MUST_CHECK struct error *cgroup_swap_of(int64_t memory_bytes, int64_t memory_swap_bytes, int64_t *out);
 
 /* --- device_bpf.c --- */

@@ -3,6 +3,7 @@
 #include "runtime/cgroup/cgroup_internal.h"
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define PATH_MAX_BYTES 4096
 
@@ -39,12 +40,18 @@ static struct error *hierarchy_add(struct cgroups *c, const char *mount, const c
 {
         if (c->n == HIERARCHIES_MAX)
                 return NULL; /* more than there are controllers: the rest are bare names */
-        int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
+        _cleanup_(closep) int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct stat st, there;
+        if (fd < 0 || fstat(fd, &st) < 0)
                 return error_errno(errno, "open %s", mount);
+        /* Some nodes mount one twice (a tool's own "cpu" beside "cpu,cpuacct"): in one hierarchy a directory can be made
+         * once. */
+        for (size_t i = 0; i < c->n; i++)
+                if (fstat(c->hierarchies[i].fd, &there) == 0 && there.st_dev == st.st_dev)
+                        return NULL;
         c->hierarchies[c->n++] = (struct hierarchy){ .mount = dup_string(mount),
                                                      .controllers = dup_string(controllers),
-                                                     .fd = fd,
+                                                     .fd = TAKE_FD(fd),
                                                      .has_sandboxes = has_sandboxes(controllers) };
         return NULL;
 }

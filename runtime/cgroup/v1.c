@@ -43,9 +43,9 @@ static struct error *v1_prepare(struct cgroups *c, const char *path)
         return cpuset_inherit(h, path, "cpuset.mems");
 }
 
-/* Writes where the value is asked for. A controller that this host does not have is an error only then. */
-static struct error *put_if(struct cgroups *c, const char *path, const char *controller, const char *file,
-                            int64_t value)
+/* Where the value is asked for. A controller that this host does not have is an error only then. */
+static struct error *add_if(struct cgroups *c, const char *controller, const char *file, int64_t value,
+                            struct settings *out)
 {
         if (value == 0)
                 return NULL;
@@ -53,86 +53,109 @@ static struct error *put_if(struct cgroups *c, const char *path, const char *con
         if (!h)
                 return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller %s",
                                  controller);
-        return cgroup_put_number(h, path, file, value);
+        settings_add_number(out, h, file, value);
+        return NULL;
 }
 
-static struct error *put_text_if(struct cgroups *c, const char *path, const char *file, const char *value)
+static struct error *add_cpuset(struct cgroups *c, const char *file, const char *value, struct settings *out)
 {
         if (!value || !*value)
                 return NULL;
         const struct hierarchy *h = hierarchy_of(c, "cpuset");
         if (!h)
                 return error_new(ERROR_FAILED_PRECONDITION, "this host has no cgroup controller cpuset");
-        return cgroup_put(h, path, file, value);
+        settings_add(out, h, file, value);
+        return NULL;
 }
 
-static struct error *cpu_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+static struct error *cpu_limits(struct cgroups *c, const struct cgroup_limits *l, struct settings *out)
 {
-        TRY(put_if(c, path, "cpu", "cpu.shares", l->cpu_shares));
+        TRY(add_cpuset(c, "cpuset.cpus", l->cpuset_cpus, out));
+        TRY(add_cpuset(c, "cpuset.mems", l->cpuset_mems, out));
         /* A quota that does not fit the old period, or a period the old quota, is refused: so the quota is lifted,
          * then both are set. */
         if (l->cpu_period_us && l->cpu_quota_us)
-                TRY(put_if(c, path, "cpu", "cpu.cfs_quota_us", -1));
-        TRY(put_if(c, path, "cpu", "cpu.cfs_period_us", l->cpu_period_us));
-        TRY(put_if(c, path, "cpu", "cpu.cfs_quota_us", l->cpu_quota_us));
-        TRY(put_text_if(c, path, "cpuset.cpus", l->cpuset_cpus));
-        return put_text_if(c, path, "cpuset.mems", l->cpuset_mems);
+                TRY(add_if(c, "cpu", "cpu.cfs_quota_us", -1, out));
+        TRY(add_if(c, "cpu", "cpu.cfs_period_us", l->cpu_period_us, out));
+        TRY(add_if(c, "cpu", "cpu.cfs_quota_us", l->cpu_quota_us, out));
+        return add_if(c, "cpu", "cpu.shares", l->cpu_shares, out);
 }
 
-static bool has_file(const struct hierarchy *h, const char *path, const char *file)
+/* Whether memory+swap grows: then it must do so before memory, of which it may never be less. In a new cgroup it can only
+ * shrink. */
+static struct error *swap_grows(const struct hierarchy *h, const char *path, int64_t swap_bytes, bool in_use,
+                                bool *out)
 {
-        _cleanup_(freep) char *name = format_string("%s/%s", path, file);
-        return faccessat(h->fd, name, F_OK, 0) == 0;
+        uint64_t before_bytes;
+        *out = false;
+        if (!in_use)
+                return NULL;
+        TRY(cgroup_number(h, path, "memory.memsw.limit_in_bytes", &before_bytes));
+        *out = swap_bytes < 0 || (uint64_t) swap_bytes > before_bytes;
+        return NULL;
 }
 
-/* memory+swap may never be below memory: whichever order fits the present values is the right one. */
-static struct error *memory_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+static struct error *memory_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
+                                   bool in_use, struct settings *out)
 {
         static const char memory[] = "memory.limit_in_bytes", swap[] = "memory.memsw.limit_in_bytes";
         const struct hierarchy *h = hierarchy_of(c, "memory");
-        if (!l->memory_swap_limit_bytes)
-                return put_if(c, path, "memory", memory, l->memory_limit_bytes);
-        if (l->memory_swap_limit_bytes > 0 && l->memory_limit_bytes > l->memory_swap_limit_bytes)
+        int64_t memory_bytes = l->memory_limit_bytes, swap_bytes = l->memory_swap_limit_bytes;
+        if (swap_bytes > 0 && (memory_bytes > swap_bytes || memory_bytes < 0))
                 return error_new(ERROR_INVALID_ARGUMENT, "memory and swap together are less than memory");
         /* Without swap accounting there is no such file, and memory alone is limited: as much as the host can do. */
-        if (h && !has_file(h, path, swap))
-                return put_if(c, path, "memory", memory, l->memory_limit_bytes);
-        struct error *e = put_if(c, path, "memory", memory, l->memory_limit_bytes);
-        if (!e)
-                return put_if(c, path, "memory", swap, l->memory_swap_limit_bytes);
-        error_free(e);
-        TRY(put_if(c, path, "memory", swap, l->memory_swap_limit_bytes));
-        return put_if(c, path, "memory", memory, l->memory_limit_bytes);
+        bool both = swap_bytes && (!h || cgroup_has_file(h, path, swap)), swap_first = false;
+        if (both && h)
+                TRY(swap_grows(h, path, swap_bytes, in_use, &swap_first));
+        if (both && swap_first)
+                TRY(add_if(c, "memory", swap, swap_bytes, out));
+        TRY(add_if(c, "memory", memory, memory_bytes, out));
+        return both && !swap_first ? add_if(c, "memory", swap, swap_bytes, out) : NULL;
 }
 
-static struct error *hugepage_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+/* What is in use, and, where the kernel counts that (5.7), what is only reserved: a mapping that was not touched yet must
+ * not take another's pages. */
+static struct error *hugepage_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
+                                     struct settings *out)
 {
+        const struct hierarchy *h = hierarchy_of(c, "hugetlb");
         for (size_t i = 0; i < l->n_hugepages; i++) {
-                const struct hierarchy *h = hierarchy_of(c, "hugetlb");
-                if (!h && l->hugepages[i].limit_bytes == 0)
+                int64_t limit_bytes = (int64_t) l->hugepages[i].limit_bytes;
+                if (!h && limit_bytes == 0)
                         continue; /* none may be used, and none can be */
                 if (!h)
                         return error_new(ERROR_FAILED_PRECONDITION,
                                          "this host has no cgroup controller hugetlb");
-                _cleanup_(freep) char *file =
+                _cleanup_(freep) char *used =
                         format_string("hugetlb.%s.limit_in_bytes", l->hugepages[i].page_size);
-                TRY(cgroup_put_number(h, path, file, (int64_t) l->hugepages[i].limit_bytes));
+                _cleanup_(freep) char *reserved =
+                        format_string("hugetlb.%s.rsvd.limit_in_bytes", l->hugepages[i].page_size);
+                settings_add_number(out, h, used, limit_bytes);
+                if (cgroup_has_file(h, path, reserved))
+                        settings_add_number(out, h, reserved, limit_bytes);
         }
         return NULL;
 }
 
-static struct error *v1_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+static struct error *pids_limits(struct cgroups *c, const struct cgroup_limits *l, struct settings *out)
+{
+        const struct hierarchy *h = hierarchy_of(c, "pids");
+        if (l->pids_limit >= 0 || !h)
+                return add_if(c, "pids", "pids.max", l->pids_limit, out);
+        settings_add(out, h, "pids.max", "max");
+        return NULL;
+}
+
+static struct error *v1_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
+                               bool in_use, struct settings *out)
 {
         if (l->n_unified)
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "unified cgroup settings need cgroup v2; this host has v1");
-        TRY(cpu_limits(c, path, l));
-        TRY(memory_limits(c, path, l));
-        if (l->pids_limit < 0)
-                TRY(cgroup_put(hierarchy_of(c, "pids"), path, "pids.max", "max"));
-        else
-                TRY(put_if(c, path, "pids", "pids.max", l->pids_limit));
-        return hugepage_limits(c, path, l);
+        TRY(cpu_limits(c, l, out));
+        TRY(memory_limits(c, path, l, in_use, out));
+        TRY(pids_limits(c, l, out));
+        return hugepage_limits(c, path, l, out);
 }
 
 /* What follows "devices.allow" or "devices.deny": "c 1:3 rwm". */
@@ -206,7 +229,7 @@ static struct error *memory_stats(const struct hierarchy *h, const char *path, s
         out->major_page_faults = cgroup_keyed(text, "total_pgmajfault");
         TRY(cgroup_limit_read(h, path, "memory.limit_in_bytes", &out->memory_limit_bytes));
         out->has_memory = true;
-        out->has_swap = has_file(h, path, "memory.memsw.limit_in_bytes");
+        out->has_swap = cgroup_has_file(h, path, "memory.memsw.limit_in_bytes");
         if (!out->has_swap)
                 return NULL;
         uint64_t both_bytes;

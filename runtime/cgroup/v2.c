@@ -6,18 +6,12 @@
 
 #define TEXT_BYTES 8192
 
-static bool has_file(const struct hierarchy *h, const char *path, const char *file)
-{
-        _cleanup_(freep) char *name = format_string("%s/%s", path, file);
-        return faccessat(h->fd, name, F_OK, 0) == 0;
-}
-
 /* The controllers that limits and stats need, handed down from the parent. One at a time: one that is missing, or in use
  * by a v1 hierarchy, must not keep the others away. */
 static struct error *v2_prepare(struct cgroups *c, const char *path)
 {
-        if (has_file(&c->hierarchies[0], path, "memory.max") &&
-            has_file(&c->hierarchies[0], path, "pids.max"))
+        if (cgroup_has_file(&c->hierarchies[0], path, "memory.max") &&
+            cgroup_has_file(&c->hierarchies[0], path, "pids.max"))
                 return NULL; /* handed down already: nothing to write on the way of a container's start */
         static const char *const controllers[] = { "+cpu", "+cpuset", "+memory", "+pids", "+hugetlb", "+io" };
         const char *slash = strrchr(path, '/');
@@ -28,79 +22,121 @@ static struct error *v2_prepare(struct cgroups *c, const char *path)
         return NULL;
 }
 
-static struct error *put_or_max(struct cgroups *c, const char *path, const char *file, int64_t value)
+static void add_or_max(struct cgroups *c, const char *file, int64_t value, struct settings *out)
 {
-        if (value == 0)
-                return NULL;
         if (value < 0)
-                return cgroup_put(&c->hierarchies[0], path, file, "max");
-        return cgroup_put_number(&c->hierarchies[0], path, file, value);
+                settings_add(out, &c->hierarchies[0], file, "max");
+        else if (value > 0)
+                settings_add_number(out, &c->hierarchies[0], file, value);
 }
 
-static struct error *cpu_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+/* A period without a quota leaves the quota that there is; a quota without a period the period, which the kernel does by
+ * itself. */
+static struct error *cpu_max(const struct hierarchy *h, const char *path, const struct cgroup_limits *l,
+                             bool in_use, struct settings *out)
 {
-        const struct hierarchy *h = &c->hierarchies[0];
-        if (l->cpu_shares)
-                TRY(cgroup_put_number(h, path, "cpu.weight",
-                                      (int64_t) cgroup_weight_of_shares(l->cpu_shares)));
-        if (l->cpu_quota_us || l->cpu_period_us) {
-                int64_t period_us = l->cpu_period_us ? l->cpu_period_us : 100000;
-                _cleanup_(freep) char *text =
-                        l->cpu_quota_us > 0 ? format_string("%lld %lld", (long long) l->cpu_quota_us,
-                                                            (long long) period_us)
-                                            : format_string("max %lld", (long long) period_us);
-                TRY(cgroup_put(h, path, "cpu.max", text));
-        }
-        if (l->cpuset_cpus && *l->cpuset_cpus)
-                TRY(cgroup_put(h, path, "cpuset.cpus", l->cpuset_cpus));
-        if (l->cpuset_mems && *l->cpuset_mems)
-                TRY(cgroup_put(h, path, "cpuset.mems", l->cpuset_mems));
+        char quota[TEXT_BYTES] = "max";
+        if (l->cpu_quota_us > 0)
+                (void) snprintf(quota, sizeof(quota), "%lld", (long long) l->cpu_quota_us);
+        else if (l->cpu_quota_us == 0 && in_use)
+                TRY(cgroup_read(h, path, "cpu.max", quota, sizeof(quota)));
+        quota[strcspn(quota, " \n")] = '\0';
+        _cleanup_(freep) char *text = l->cpu_period_us
+                                              ? format_string("%s %lld", quota, (long long) l->cpu_period_us)
+                                              : dup_string(quota);
+        settings_add(out, h, "cpu.max", text);
         return NULL;
 }
 
-static struct error *memory_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+static struct error *cpu_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
+                                bool in_use, struct settings *out)
 {
         const struct hierarchy *h = &c->hierarchies[0];
-        TRY(put_or_max(c, path, "memory.max", l->memory_limit_bytes));
-        if (!l->memory_swap_limit_bytes || !has_file(h, path, "memory.swap.max"))
-                return NULL;
-        int64_t swap_bytes;
-        TRY(cgroup_swap_of(l->memory_limit_bytes, l->memory_swap_limit_bytes, &swap_bytes));
-        if (swap_bytes < 0)
-                return cgroup_put(h, path, "memory.swap.max", "max");
-        return cgroup_put_number(h, path, "memory.swap.max", swap_bytes);
+        if (l->cpuset_cpus && *l->cpuset_cpus)
+                settings_add(out, h, "cpuset.cpus", l->cpuset_cpus);
+        if (l->cpuset_mems && *l->cpuset_mems)
+                settings_add(out, h, "cpuset.mems", l->cpuset_mems);
+        if (l->cpu_quota_us || l->cpu_period_us)
+                TRY(cpu_max(h, path, l, in_use, out));
+        if (l->cpu_shares)
+                settings_add_number(out, h, "cpu.weight", (int64_t) cgroup_weight_of_shares(l->cpu_shares));
+        return NULL;
 }
 
-static struct error *hugepage_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
+/* The kernel would take it, and kill for it. */
+static struct error *check_use(const struct hierarchy *h, const char *path, int64_t limit_bytes)
+{
+        uint64_t used_bytes;
+        TRY(cgroup_number(h, path, "memory.current", &used_bytes));
+        if (limit_bytes > 0 && used_bytes > (uint64_t) limit_bytes)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "memory.max: %llu bytes are in use, more than the new limit of %lld",
+                                 (unsigned long long) used_bytes, (long long) limit_bytes);
+        return NULL;
+}
+
+static struct error *memory_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
+                                   bool in_use, struct settings *out)
+{
+        const struct hierarchy *h = &c->hierarchies[0];
+        int64_t memory_bytes = l->memory_limit_bytes, swap_bytes;
+        if (in_use && memory_bytes)
+                TRY(check_use(h, path, memory_bytes));
+        add_or_max(c, "memory.max", memory_bytes, out);
+        if (!l->memory_swap_limit_bytes || !cgroup_has_file(h, path, "memory.swap.max"))
+                return NULL;
+        if (!memory_bytes && in_use) { /* of the limit that there is */
+                uint64_t limit_bytes;
+                TRY(cgroup_limit_read(h, path, "memory.max", &limit_bytes));
+                memory_bytes = limit_bytes == CGROUP_NO_LIMIT ? -1 : (int64_t) limit_bytes;
+        }
+        TRY(cgroup_swap_of(memory_bytes, l->memory_swap_limit_bytes, &swap_bytes));
+        if (swap_bytes < 0)
+                settings_add(out, h, "memory.swap.max", "max");
+        else
+                settings_add_number(out, h, "memory.swap.max", swap_bytes);
+        return NULL;
+}
+
+/* What is in use, and what is only reserved, where the kernel counts that (5.7): as in v1.c. */
+static void hugepage_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
+                            struct settings *out)
 {
         const struct hierarchy *h = &c->hierarchies[0];
         for (size_t i = 0; i < l->n_hugepages; i++) {
-                _cleanup_(freep) char *file = format_string("hugetlb.%s.max", l->hugepages[i].page_size);
-                if (l->hugepages[i].limit_bytes == 0 && !has_file(h, path, file))
+                int64_t limit_bytes = (int64_t) l->hugepages[i].limit_bytes;
+                _cleanup_(freep) char *used = format_string("hugetlb.%s.max", l->hugepages[i].page_size);
+                _cleanup_(freep) char *reserved =
+                        format_string("hugetlb.%s.rsvd.max", l->hugepages[i].page_size);
+                if (limit_bytes == 0 && !cgroup_has_file(h, path, used))
                         continue; /* none may be used, and none can be */
-                TRY(cgroup_put_number(h, path, file, (int64_t) l->hugepages[i].limit_bytes));
+                settings_add_number(out, h, used, limit_bytes);
+                if (cgroup_has_file(h, path, reserved))
+                        settings_add_number(out, h, reserved, limit_bytes);
         }
+}
+
+/* A key is a file of a controller's in the cgroup's own directory: no way out of it, and none of the files by which
+ * processes are moved, frozen and killed. */
+static struct error *unified_add(struct cgroups *c, const struct cgroup_unified *u, struct settings *out)
+{
+        if (!u->key || !*u->key || strchr(u->key, '/') || strncmp(u->key, "cgroup.", 7) == 0 ||
+            strcmp(u->key, "memory.reclaim") == 0 || !strchr(u->key, '.'))
+                return error_new(ERROR_INVALID_ARGUMENT, "unified cgroup setting \"%s\" is not one",
+                                 u->key ? u->key : "");
+        settings_add(out, &c->hierarchies[0], u->key, u->value ? u->value : "");
         return NULL;
 }
 
-/* A key is a file of the cgroup's own: no way out of its directory. */
-static struct error *unified_put(struct cgroups *c, const char *path, const struct cgroup_unified *u)
+static struct error *v2_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
+                               bool in_use, struct settings *out)
 {
-        if (!u->key || !*u->key || strchr(u->key, '/') || strcmp(u->key, "cgroup.procs") == 0 ||
-            strcmp(u->key, "cgroup.threads") == 0 || !strchr(u->key, '.'))
-                return error_new(ERROR_INVALID_ARGUMENT, "unified cgroup setting \"%s\" is not one",
-                                 u->key ? u->key : "");
-        return cgroup_put(&c->hierarchies[0], path, u->key, u->value ? u->value : "");
-}
-
-static struct error *v2_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l)
-{
-        TRY(cpu_limits(c, path, l));
-        TRY(memory_limits(c, path, l));
-        TRY(put_or_max(c, path, "pids.max", l->pids_limit));
-        TRY(hugepage_limits(c, path, l));
+        TRY(cpu_limits(c, path, l, in_use, out));
+        TRY(memory_limits(c, path, l, in_use, out));
+        add_or_max(c, "pids.max", l->pids_limit, out);
+        hugepage_limits(c, path, l, out);
         for (size_t i = 0; i < l->n_unified; i++)
-                TRY(unified_put(c, path, &l->unified[i]));
+                TRY(unified_add(c, &l->unified[i], out));
         return NULL;
 }
 
@@ -136,7 +172,7 @@ static struct error *v2_devices(struct cgroups *c, const char *path, const struc
 static struct error *memory_stats(const struct hierarchy *h, const char *path, struct cgroup_stats *out)
 {
         char text[TEXT_BYTES];
-        if (!has_file(h, path, "memory.current"))
+        if (!cgroup_has_file(h, path, "memory.current"))
                 return NULL;
         TRY(cgroup_number(h, path, "memory.current", &out->memory_usage_bytes));
         TRY(cgroup_read(h, path, "memory.stat", text, sizeof(text)));
@@ -148,7 +184,7 @@ static struct error *memory_stats(const struct hierarchy *h, const char *path, s
         out->major_page_faults = cgroup_keyed(text, "pgmajfault");
         TRY(cgroup_limit_read(h, path, "memory.max", &out->memory_limit_bytes));
         out->has_memory = true;
-        out->has_swap = has_file(h, path, "memory.swap.current");
+        out->has_swap = cgroup_has_file(h, path, "memory.swap.current");
         if (!out->has_swap)
                 return NULL;
         TRY(cgroup_number(h, path, "memory.swap.current", &out->swap_usage_bytes));
@@ -173,7 +209,7 @@ static struct error *v2_stats(struct cgroups *c, const char *path, struct cgroup
         TRY(cgroup_read(h, path, "cpu.stat", text, sizeof(text)));
         out->cpu_usage_ns = cgroup_keyed(text, "usage_usec") * 1000;
         out->has_cpu = true;
-        out->has_pids = has_file(h, path, "pids.current");
+        out->has_pids = cgroup_has_file(h, path, "pids.current");
         if (out->has_pids)
                 TRY(cgroup_number(h, path, "pids.current", &out->pids));
         pressure_read(h, path, "cpu.pressure", &out->cpu_pressure);

@@ -1,6 +1,7 @@
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/sys.h"
 #include <limits.h>
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -21,6 +22,15 @@ static void signals_reset(void)
         (void) sigemptyset(&none);
         (void) signal(SIGPIPE, SIG_DFL); /* the one that skiff-pod changes */
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* The supervisor's session keyring came from skiffd, and so from whoever started that: its keys are no container's. Where
+ * the kernel has no keys, forbids them or has no room for one more, a container runs all the same. */
+static void keyring_join(const struct child *child)
+{
+        if (syscall(__NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS &&
+            errno != EPERM && errno != EDQUOT)
+                child_fail(child, STAGE_MEMORY, 0);
 }
 
 static void oom_score_set(const struct child *child)
@@ -56,14 +66,6 @@ static void namespaces_enter(const struct child *child)
         }
         if (child->message->spec.private_cgroup_namespace && unshare(CLONE_NEWCGROUP) < 0)
                 child_fail(child, STAGE_CGROUP_NAMESPACE, 0);
-}
-
-static void stdio_set(const struct child *child)
-{
-        const int from[] = { child->stdin_fd, child->stdout_fd, child->stderr_fd };
-        for (int i = 0; i < 3; i++)
-                if (from[i] != i && dup2(from[i], i) < 0)
-                        child_fail(child, STAGE_STDIO, (size_t) i);
 }
 
 /* Goes to the working directory; false when that needs the container's user (a home on a root-squashed NFS, say). */
@@ -140,12 +142,14 @@ _Noreturn void child_run(const struct child *child)
         signals_reset();
         (void) umask(0);
         (void) setsid();
+        keyring_join(child);
         cgroups_enter(child);
         oom_score_set(child);
         namespaces_enter(child);
-        stdio_set(child);
+        child_stdio_pipes(child);
         if (child->message)
                 child_mounts(child);
+        child_stdio_null(child);
         bool there = cwd_try(child, false);
         child_identity(child);
         if (!there)

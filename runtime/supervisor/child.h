@@ -14,7 +14,7 @@ struct child {
         int container_fd;                      /* an exec: the pidfd whose namespaces it enters */
         const int *enter_fds;                  /* v1 `tasks` files to write "0" into */
         size_t n_enter_fds;
-        int report_fd, stdin_fd, stdout_fd, stderr_fd;
+        int report_fd, stdin_fd, stdout_fd, stderr_fd; /* of the latter, -1: the container's null device */
 };
 
 /* All of it, up to the exec; on a failure child_fail. */
@@ -23,13 +23,19 @@ _Noreturn void child_run(const struct child *child);
 /* Writes the report and ends. */
 _Noreturn void child_fail(const struct child *child, enum stage stage, size_t index);
 
+/* --- child_stdio.c --- */
+
+/* The pipes to descriptors 0 to 2; then, in the container's mount namespace, its null device to the others. */
+void child_stdio_pipes(const struct child *child);
+void child_stdio_null(const struct child *child);
+
 /* --- child_mounts.c --- */
 
 /* Enters the rootfs and mounts everything in it. */
 void child_mounts(const struct child *child);
 
 /* Opens path below "/" (O_PATH), never through a magic link; missing parts are made, the last as a directory or an empty
- * file. -1 and errno. */
+ * file, also where a link of the image's leads to nothing. -1 and errno. */
 int child_target_open(const char *path, int want_file, mode_t mode);
 
 /* --- child_devices.c --- */

@@ -301,9 +301,9 @@ static void container_spawn(struct container *c, const struct container_message 
                                .enter_fds = c->entries,
                                .n_enter_fds = c->entry_is_v2_directory ? 0 : c->n_entries,
                                .report_fd = report_fd,
-                               .stdin_fd = in_fd < 0 ? 0 : in_fd,
-                               .stdout_fd = out_fd < 0 ? 0 : out_fd,
-                               .stderr_fd = err_fd < 0 ? 0 : err_fd };
+                               .stdin_fd = in_fd,
+                               .stdout_fd = out_fd,
+                               .stderr_fd = err_fd };
         c->pid = spawn_clone(c->pod, &spawn, &c->exit.fd, report);
         if (c->pid == 0)
                 child_run(&child);

@@ -168,7 +168,7 @@ static int exec_spawn(struct exec *x, struct container *container, const struct 
                                .enter_fds = enter_fds,
                                .n_enter_fds = n,
                                .report_fd = report_fd,
-                               .stdin_fd = 0,
+                               .stdin_fd = -1,
                                .stdout_fd = out_fd,
                                .stderr_fd = err_fd };
         struct spawn spawn = { .pid_namespace = container->exit.fd, .cgroup_fd = x->is_v2 ? x->tree_fd : -1 };

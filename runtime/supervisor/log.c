@@ -128,12 +128,12 @@ void log_take(struct log_file *file, struct log_stream *stream, const char *byte
         batch_write(file, &b, wall_ns);
 }
 
-void log_flush(struct log_file *file, struct log_stream *stream, int at_end, int64_t wall_ns)
+void log_flush(struct log_file *file, struct log_stream *stream, int64_t wall_ns)
 {
         struct batch b;
         if (stream->held_bytes) {
                 batch_begin(&b, stream, wall_ns);
-                batch_line(file, &b, stream, NULL, 0, !at_end, wall_ns);
+                batch_line(file, &b, stream, NULL, 0, 1, wall_ns);
                 batch_write(file, &b, wall_ns);
         }
         freep(&stream->held);

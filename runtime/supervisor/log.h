@@ -2,7 +2,7 @@
  *
  * A line is written whole or cut back (ftruncate). While the disk is full lines are dropped and counted, and one
  * marker line says so once there is room: the container never waits for its log. A line longer than line_max, and one
- * that stays without its newline for PARTIAL_FLUSH_NS, goes out as partial ("P"); the rest follows.
+ * that stays without its newline for PARTIAL_FLUSH_NS or to the end, goes out as partial ("P"); the rest follows.
  *
  * Source: kubernetes/design-proposals, kubelet-cri-logging.md. */
 #pragma once
@@ -27,5 +27,5 @@ struct log_stream {
 void log_take(struct log_file *file, struct log_stream *stream, const char *bytes, size_t len_bytes,
               int64_t wall_ns);
 
-/* Writes what is held: as partial, or as a full line at the end of the stream. */
-void log_flush(struct log_file *file, struct log_stream *stream, int at_end, int64_t wall_ns);
+/* Writes what is held, as partial: it has no newline yet, or at the end of the stream never gets one. */
+void log_flush(struct log_file *file, struct log_stream *stream, int64_t wall_ns);

@@ -11,8 +11,8 @@ static void flush_fire(struct timer *timer)
 {
         struct container *c = CONTAINER_OF(timer, struct container, flush);
         int64_t now_ns = clock_wall_ns();
-        log_flush(&c->log, &c->out.log, 0, now_ns);
-        log_flush(&c->log, &c->err.log, 0, now_ns);
+        log_flush(&c->log, &c->out.log, now_ns);
+        log_flush(&c->log, &c->err.log, now_ns);
 }
 
 /* 1: there may be more. 0: nothing for now. -1: the end, and the stream is closed. */
@@ -31,7 +31,7 @@ static int stream_read(struct stream *stream)
                         timer_arm(&c->pod->loop, &c->flush, clock_monotonic_ns() + PARTIAL_FLUSH_NS);
                 return 1;
         }
-        log_flush(&c->log, &stream->log, 1, clock_wall_ns());
+        log_flush(&c->log, &stream->log, clock_wall_ns());
         loop_remove(&c->pod->loop, &stream->source);
         closep(&stream->source.fd);
         return -1;
@@ -101,8 +101,8 @@ void stdio_finish(struct container *c)
 {
         int64_t now_ns = clock_wall_ns();
         stdio_drain(c);
-        log_flush(&c->log, &c->out.log, 1, now_ns);
-        log_flush(&c->log, &c->err.log, 1, now_ns);
+        log_flush(&c->log, &c->out.log, now_ns);
+        log_flush(&c->log, &c->err.log, now_ns);
         stdio_close(c);
 }
 

@@ -6,7 +6,9 @@
 #include "tests/unit/unit.h"
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -210,24 +212,105 @@ static void limits_are_set_and_all_is_removed(void **dir)
         place_close(&p);
 }
 
-static void parents_that_were_there_stay(void **dir)
+static void assert_limits_of_old(struct place *p)
+{
+        bool v2 = cgroups_is_v2(p->cgroups);
+        assert_value(p, "cpu", "cpu.shares", "cpu.weight", v2 ? "100" : "1024");
+        assert_value(p, "cpu", "cpu.cfs_quota_us", "cpu.max", v2 ? "20000 50000" : "20000");
+        if (!v2) {
+                assert_value(p, "cpu", "cpu.cfs_period_us", "", "50000");
+                assert_value(p, "memory", "memory.memsw.limit_in_bytes", "", "67108864");
+        }
+        assert_value(p, "memory", "memory.limit_in_bytes", "memory.max", "67108864");
+        assert_value(p, "pids", "pids.max", "pids.max", "17");
+}
+
+/* Each is refused by the kernel at another place of the sequence; more than a pid can be is the last. */
+static void an_update_is_done_whole_or_not_at_all(void **dir)
 {
         struct place p;
         struct wait wait = wait_of_ms(5000);
+        const struct cgroup_hugepage_limit odd = { .page_size = "3MB", .limit_bytes = 4096 };
+        const struct cgroup_limits first = { .cpu_shares = 1024,
+                                             .cpu_period_us = 50000,
+                                             .cpu_quota_us = 20000,
+                                             .memory_limit_bytes = 64 << 20,
+                                             .memory_swap_limit_bytes = 64 << 20,
+                                             .pids_limit = 17 },
+                                   good = { .cpu_shares = 2048,
+                                            .cpu_period_us = 100000,
+                                            .cpu_quota_us = 30000,
+                                            .memory_limit_bytes = 96 << 20,
+                                            .memory_swap_limit_bytes = 96 << 20,
+                                            .pids_limit = 19 };
+        struct cgroup_limits bad[6] = { good, good, good, good, good, good };
+        bad[0].cpuset_cpus = "100000";
+        bad[1].cpuset_cpus = "nonsense";
+        bad[2].cpu_quota_us = 10;
+        bad[3].memory_swap_limit_bytes = 1 << 20;
+        bad[4].pids_limit = INT64_MAX;
+        bad[5].hugepages = &odd;
+        bad[5].n_hugepages = 1;
         place_open(&p, *dir);
-        struct hierarchy *first;
-        for (size_t i = 0; i < p.cgroups->n; i++)
-                assert_int_equal(mkdirat(p.cgroups->hierarchies[i].fd, p.parent + 1, 0755), 0);
-        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, NULL));
-        /* What was noted outlives the process. */
-        cgroups_free(p.cgroups);
-        assert_ok(cgroups_open("/sys/fs/cgroup", p.notes, &p.cgroups));
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, &first));
+        for (size_t i = 0; i < LENGTH(bad); i++) {
+                struct error *e = cgroup_update(p.cgroups, p.path, &bad[i]);
+                assert_non_null(e);
+                if (i < 5) /* a host without huge pages says that it has no such controller */
+                        assert_int_equal(error_code_of(e), ERROR_INVALID_ARGUMENT);
+                error_free(e);
+                assert_limits_of_old(&p);
+                _cleanup_(freep) char *other = format_string("%s%zu", p.path, i);
+                e = cgroup_make(p.cgroups, other, CGROUP_CONTAINER, &bad[i]);
+                assert_non_null(e);
+                error_free(e);
+                assert_ok(cgroup_remove(p.cgroups, other, &wait));
+        }
+        assert_ok(cgroup_update(p.cgroups, p.path, &good));
+        assert_value(&p, "pids", "pids.max", "pids.max", "19");
         assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
-        first = &p.cgroups->hierarchies[0];
-        assert_int_equal(faccessat(first->fd, p.parent + 1, F_OK, 0), 0);
-        for (size_t i = 0; i < p.cgroups->n; i++)
-                assert_int_equal(unlinkat(p.cgroups->hierarchies[i].fd, p.parent + 1, AT_REMOVEDIR), 0);
         place_close(&p);
+}
+
+static void assert_memory(struct place *p, const char *memory, const char *both, const char *swap)
+{
+        bool v2 = cgroups_is_v2(p->cgroups);
+        assert_value(p, "memory", "memory.limit_in_bytes", "memory.max", memory);
+        assert_value(p, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max", v2 ? swap : both);
+}
+
+/* v1 refuses memory+swap below memory at any moment: so down begins with the one, and up with the other. */
+static void memory_and_swap_go_up_and_down_together(void **dir)
+{
+        struct place p;
+        struct wait wait = wait_of_ms(5000);
+        static const struct {
+                int64_t memory_mib, both_mib;
+                const char *memory, *both, *swap;
+        } steps[] = {
+                { 64, 64, "67108864", "67108864", "0" },
+                { 32, 32, "33554432", "33554432", "0" },
+                { 128, 128, "134217728", "134217728", "0" },
+                { 128, 256, "134217728", "268435456", "134217728" },
+                { 96, 96, "100663296", "100663296", "0" },
+                { 0, 128, "100663296", "134217728", "33554432" },
+                { 64, 128, "67108864", "134217728", "67108864" },
+        };
+        const struct cgroup_limits none = { 0 };
+        place_open(&p, *dir);
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, &none));
+        const char *swap_file = cgroups_is_v2(p.cgroups) ? "memory.swap.max" : "memory.memsw.limit_in_bytes";
+        bool counted = cgroup_has_file(hierarchy_of(p.cgroups, "memory"), p.path + 1, swap_file);
+        for (size_t i = 0; counted && i < LENGTH(steps); i++) {
+                const struct cgroup_limits limits = { .memory_limit_bytes = steps[i].memory_mib << 20,
+                                                      .memory_swap_limit_bytes = steps[i].both_mib << 20 };
+                assert_ok(cgroup_update(p.cgroups, p.path, &limits));
+                assert_memory(&p, steps[i].memory, steps[i].both, steps[i].swap);
+        }
+        assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
+        place_close(&p);
+        if (!counted)
+                skip();
 }
 
 static void spawn_as(struct place *p, const char *script, enum cgroup_kind kind, struct process *out)
@@ -248,6 +331,152 @@ static void spawn_as(struct place *p, const char *script, enum cgroup_kind kind,
 static void spawn_in(struct place *p, const char *script, struct process *out)
 {
         spawn_as(p, script, CGROUP_CONTAINER, out);
+}
+
+/* What is in use is not taken away: v1's kernel refuses it, v2's would kill for it. */
+static void memory_that_is_in_use_is_not_taken_away(void **dir)
+{
+        struct place p;
+        struct process process;
+        struct wait wait = wait_of_ms(5000);
+        struct cgroup_stats stats = { 0 };
+        int status = 0;
+        const struct cgroup_limits less = { .memory_limit_bytes = 1 << 20,
+                                            .memory_swap_limit_bytes = 1 << 20,
+                                            .pids_limit = 20 };
+        const struct cgroup_limits first = { .pids_limit = 30 };
+        place_open(&p, *dir);
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, &first));
+        spawn_in(&p, "x=$(head -c 16000000 /dev/zero | tr '\\0' x); sleep 1000; echo $x", &process);
+        for (int i = 0; i < 1000 && stats.memory_rss_bytes < 14000000; i++) {
+                assert_ok(cgroup_stats(p.cgroups, p.path, &stats));
+                (void) usleep(10000);
+        }
+        assert_true(stats.memory_rss_bytes >= 14000000);
+        struct error *e = cgroup_update(p.cgroups, p.path, &less);
+        if (e) { /* else all of it went to swap, which is as good */
+                assert_int_equal(error_code_of(e), ERROR_FAILED_PRECONDITION);
+                assert_value(&p, "pids", "pids.max", "pids.max", "30");
+        }
+        error_free(e);
+        assert_ok(cgroup_kill(p.cgroups, p.path));
+        assert_ok(process_wait(&process, &wait, &status));
+        assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
+        place_close(&p);
+}
+
+/* A directory of plain files stands for a cgroup of a host that this one is not. */
+static void file_value(int dir_fd, const char *name, char out[64])
+{
+        _cleanup_(closep) int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        ssize_t n_bytes = read(fd, out, 63);
+        assert_true(n_bytes >= 0);
+        out[n_bytes] = '\0';
+}
+
+static void hugepages_limited(const char *dir, const struct cgroup_driver *driver, const char *used,
+                              const char *reserved)
+{
+        char text[64];
+        struct cgroups c = { .driver = driver, .n = 1 };
+        c.hierarchies[0] = (struct hierarchy){ .mount = (char *) (uintptr_t) dir,
+                                               .controllers = (char *) (uintptr_t) "hugetlb" };
+        _cleanup_(closep) int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        c.hierarchies[0].fd = dir_fd;
+        const struct cgroup_hugepage_limit limit = { .page_size = "2MB", .limit_bytes = 4 << 20 };
+        const struct cgroup_limits limits = { .hugepages = &limit, .n_hugepages = 1 };
+        assert_ok(file_mkdirs(dir_fd, "c", 0755));
+        _cleanup_(freep) char *used_path = format_string("c/%s", used);
+        _cleanup_(freep) char *reserved_path = format_string("c/%s", reserved);
+        assert_ok(file_replace(dir_fd, used_path, "", 0, 0644, false));
+        assert_ok(cgroup_update(&c, "/c", &limits)); /* a kernel that does not count reservations */
+        assert_int_equal(faccessat(dir_fd, reserved_path, F_OK, 0), -1);
+        assert_ok(file_replace(dir_fd, reserved_path, "", 0, 0644, false));
+        assert_ok(cgroup_update(&c, "/c", &limits));
+        file_value(dir_fd, used_path, text);
+        assert_string_equal(text, "4194304");
+        file_value(dir_fd, reserved_path, text);
+        assert_string_equal(text, "4194304");
+}
+
+static void reserved_hugepages_are_limited_too(void **dir)
+{
+        hugepages_limited(*dir, &cgroup_v1_driver, "hugetlb.2MB.limit_in_bytes",
+                          "hugetlb.2MB.rsvd.limit_in_bytes");
+        hugepages_limited(*dir, &cgroup_v2_driver, "hugetlb.2MB.max", "hugetlb.2MB.rsvd.max");
+}
+
+/* By cgroup v2's names; what is refused is refused before anything is written. */
+static void a_unified_setting_is_a_controllers_own(void **dir)
+{
+        struct cgroups c = { .driver = &cgroup_v2_driver, .n = 1 };
+        _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        c.hierarchies[0] = (struct hierarchy){ .mount = *dir, .controllers = (char *) "", .fd = dir_fd };
+        static const char *const bad[] = {
+                "cgroup.kill", "cgroup.procs", "cgroup.freeze", "memory.reclaim", "../x.y", "memory", "",
+                "memory.none"
+        };
+        assert_ok(file_mkdirs(dir_fd, "c", 0755));
+        assert_ok(file_replace(dir_fd, "c/cgroup.kill", "", 0, 0644, false));
+        for (size_t i = 0; i < LENGTH(bad); i++) {
+                const struct cgroup_unified unified = { .key = bad[i], .value = "1" };
+                const struct cgroup_limits limits = { .unified = &unified, .n_unified = 1 };
+                struct error *e = cgroup_update(&c, "/c", &limits);
+                assert_non_null(e);
+                assert_int_equal(error_code_of(e), ERROR_INVALID_ARGUMENT);
+                error_free(e);
+        }
+}
+
+/* In a mount namespace of its own: the same hierarchy by two names counts once. */
+static void a_hierarchy_that_is_mounted_twice_counts_once(void **dir)
+{
+        static const char *const names[][2] = { { "cpu", "cpu" },
+                                                { "cpu", "cpu-again" },
+                                                { "memory", "memory" } };
+        _cleanup_(closep) int before_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        struct cgroups *c = NULL;
+        if (access("/sys/fs/cgroup/cpu", F_OK) < 0)
+                skip(); /* v2 */
+        assert_int_equal(unshare(CLONE_NEWNS), 0);
+        assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        for (size_t i = 0; i < LENGTH(names); i++) {
+                _cleanup_(freep) char *from = format_string("/sys/fs/cgroup/%s", names[i][0]);
+                _cleanup_(freep) char *to = format_string("%s/%s", (const char *) *dir, names[i][1]);
+                assert_int_equal(mkdir(to, 0755), 0);
+                assert_int_equal(mount(from, to, NULL, MS_BIND, NULL), 0);
+        }
+        struct error *e = cgroups_open(*dir, NULL, &c);
+        assert_int_equal(setns(before_fd, CLONE_NEWNS), 0);
+        assert_ok(e);
+        assert_int_equal(c->n, 2);
+        struct wait wait = wait_of_ms(5000);
+        char path[64];
+        (void) snprintf(path, sizeof(path), "/skiff-test-%d-twice", getpid());
+        assert_ok(cgroup_make(c, path, CGROUP_CONTAINER, NULL));
+        assert_ok(cgroup_remove(c, path, &wait));
+        cgroups_free(c);
+}
+
+static void parents_that_were_there_stay(void **dir)
+{
+        struct place p;
+        struct wait wait = wait_of_ms(5000);
+        place_open(&p, *dir);
+        struct hierarchy *first;
+        for (size_t i = 0; i < p.cgroups->n; i++)
+                assert_int_equal(mkdirat(p.cgroups->hierarchies[i].fd, p.parent + 1, 0755), 0);
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, NULL));
+        /* What was noted outlives the process. */
+        cgroups_free(p.cgroups);
+        assert_ok(cgroups_open("/sys/fs/cgroup", p.notes, &p.cgroups));
+        assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
+        first = &p.cgroups->hierarchies[0];
+        assert_int_equal(faccessat(first->fd, p.parent + 1, F_OK, 0), 0);
+        for (size_t i = 0; i < p.cgroups->n; i++)
+                assert_int_equal(unlinkat(p.cgroups->hierarchies[i].fd, p.parent + 1, AT_REMOVEDIR), 0);
+        place_close(&p);
 }
 
 /* On v1: in the parent where nothing is asked of it, so the parent must be there, and is let go with it. */
@@ -384,6 +613,10 @@ static void bad_paths_are_refused(void **dir)
 UNIT_MAIN(TEST(memory_stat_of_either_version_is_read), TEST(block_devices_of_either_version_are_read),
           IN_TMPDIR(what_it_counts_and_holds_is_told), TEST(shares_become_weights),
           TEST(swap_is_what_is_left_of_both), TEST(device_programs_are_built_within_bounds),
-          IN_TMPDIR(limits_are_set_and_all_is_removed), IN_TMPDIR(parents_that_were_there_stay),
+          IN_TMPDIR(limits_are_set_and_all_is_removed), IN_TMPDIR(an_update_is_done_whole_or_not_at_all),
+          IN_TMPDIR(memory_and_swap_go_up_and_down_together),
+          IN_TMPDIR(memory_that_is_in_use_is_not_taken_away), IN_TMPDIR(reserved_hugepages_are_limited_too),
+          IN_TMPDIR(a_unified_setting_is_a_controllers_own),
+          IN_TMPDIR(a_hierarchy_that_is_mounted_twice_counts_once), IN_TMPDIR(parents_that_were_there_stay),
           IN_TMPDIR(a_sandbox_has_directories_where_they_count), IN_TMPDIR(everything_in_it_is_killed),
           IN_TMPDIR(devices_are_denied_by_default), IN_TMPDIR(bad_paths_are_refused))

@@ -167,7 +167,7 @@ static void addresses_inside_the_sandbox_are_the_pods(void **state)
                                    "{\"address\":\"10.1.2.3/16\",\"interface\":1},"
                                    "{\"address\":\"fd00::3/64\"}],\"dns\":{\"nameservers\":[\"10.0.0.10\"],"
                                    "\"search\":[\"a.b\"],\"options\":[\"ndots:5\"]}}",
-                                   &result));
+                                   "eth0", &result));
         assert_string_equal(result.ips[0], "10.1.2.3");
         assert_string_equal(result.ips[1], "fd00::3");
         assert_null(result.ips[2]);
@@ -182,7 +182,7 @@ static void old_results_have_their_addresses_elsewhere(void **state)
         _cleanup_(cni_result_done) struct cni_result result = { 0 };
         assert_ok(cni_result_parse("{\"cniVersion\":\"0.2.0\",\"ip4\":{\"ip\":\"10.0.0.2/24\"},"
                                    "\"ip6\":{\"ip\":\"fd00::2/64\"}}",
-                                   &result));
+                                   "eth0", &result));
         assert_string_equal(result.ips[0], "10.0.0.2");
         assert_string_equal(result.ips[1], "fd00::2");
 }
@@ -191,15 +191,16 @@ static void bad_results_say_what_is_wrong(void **state)
 {
         (void) state;
         struct cni_result result;
-        assert_fails(ERROR_INVALID_ARGUMENT, "line 1", cni_result_parse("rubbish", &result));
-        assert_fails(ERROR_INVALID_ARGUMENT, "no object", cni_result_parse("[]", &result));
-        assert_fails(ERROR_INVALID_ARGUMENT, "no list", cni_result_parse("{\"ips\":1}", &result));
+        assert_fails(ERROR_INVALID_ARGUMENT, "line 1", cni_result_parse("rubbish", "eth0", &result));
+        assert_fails(ERROR_INVALID_ARGUMENT, "no object", cni_result_parse("[]", "eth0", &result));
+        assert_fails(ERROR_INVALID_ARGUMENT, "no list", cni_result_parse("{\"ips\":1}", "eth0", &result));
         assert_fails(ERROR_INVALID_ARGUMENT, "\"address\" is missing",
-                     cni_result_parse("{\"ips\":[{}]}", &result));
+                     cni_result_parse("{\"ips\":[{}]}", "eth0", &result));
         assert_fails(ERROR_INVALID_ARGUMENT, "no IP address",
-                     cni_result_parse("{\"ips\":[{\"address\":\"10.0.0.300/8\"}]}", &result));
-        assert_fails(ERROR_INVALID_ARGUMENT, "no name",
-                     cni_result_parse("{\"dns\":{\"search\":[\"a\\nnameserver 6.6.6.6\"]}}", &result));
+                     cni_result_parse("{\"ips\":[{\"address\":\"10.0.0.300/8\"}]}", "eth0", &result));
+        assert_fails(
+                ERROR_INVALID_ARGUMENT, "no name",
+                cni_result_parse("{\"dns\":{\"search\":[\"a\\nnameserver 6.6.6.6\"]}}", "eth0", &result));
 }
 
 static void netns_names_stay_in_their_directory(void **state)
@@ -210,7 +211,91 @@ static void netns_names_stay_in_their_directory(void **state)
         assert_fails(ERROR_INVALID_ARGUMENT, "no name", netns_unpin(""));
 }
 
-UNIT_MAIN(TEST(a_conflist_needs_a_name_and_plugins_with_types), TEST(the_highest_known_version_is_spoken),
+/* Beside the pod's own interface a plugin may make others, and bridges and the host's ends are told too. */
+static void the_addresses_are_those_of_the_pods_interface(void **state)
+{
+        (void) state;
+        struct cni_result result;
+        assert_ok(cni_result_parse(
+                "{\"interfaces\":[{\"name\":\"eth0\"},{\"name\":\"net1\",\"sandbox\":\"/n\"},{\"name\":"
+                "\"eth0\",\"sandbox\":\"/n\"}],\"ips\":[{\"interface\":1,\"address\":\"192.168.0.9/24\"},"
+                "{\"interface\":0,\"address\":\"10.0.0.1/24\"},{\"interface\":2,\"address\":\"fd00::2/64\"},"
+                "{\"interface\":2,\"address\":\"10.0.0.2/24\"}]}",
+                "eth0", &result));
+        assert_string_equal(result.ips[0], "fd00::2");
+        assert_string_equal(result.ips[1], "10.0.0.2");
+        assert_null(result.ips[2]);
+        cni_result_done(&result);
+        /* A plugin that calls it otherwise is taken at its word. */
+        assert_ok(cni_result_parse(
+                "{\"interfaces\":[{\"name\":\"br0\"},{\"name\":\"ens1\",\"sandbox\":\"/n\"}],"
+                "\"ips\":[{\"interface\":1,\"address\":\"10.0.0.2/24\"}]}",
+                "eth0", &result));
+        assert_string_equal(result.ips[0], "10.0.0.2");
+        cni_result_done(&result);
+}
+
+static void bandwidth_is_read_as_kubernetes_writes_it(void **state)
+{
+        (void) state;
+        static const struct {
+                const char *text;
+                unsigned long long rate;
+        } good[] = { { "1k", 1000 },
+                     { "1000", 1000 },
+                     { "10M", 10000000 },
+                     { "1.5Mi", 1572864 },
+                     { "1Gi", 1073741824 },
+                     { "1e6", 1000000 },
+                     { "1E3", 1000 },
+                     { "+2k", 2000 },
+                     { "1000500m", 1001 },
+                     { "0.000001P", 1000000000 },
+                     { "1P", 1000000000000000 },
+                     { ".5M", 500000 },
+                     { "000000000000000000000002k", 2000 },
+                     { "1000000000000n", 1000 } };
+        static const char *const bad[] = { "",
+                                           "fast",
+                                           "1kk",
+                                           "1 M",
+                                           "-1M",
+                                           "1..5M",
+                                           "1e",
+                                           "1e400",
+                                           "Mi",
+                                           "0x10",
+                                           "1K",
+                                           "1\n",
+                                           "12345678901234567890",
+                                           "1E6x",
+                                           "M" };
+        static const char *const far[] = { "0",    "999", "0.9k", "1001T", "1E", "1Ei", "999999999999999999E",
+                                           "1e18", "1n" };
+        for (size_t i = 0; i < LENGTH(good); i++) {
+                _cleanup_(freep) char *json = NULL, *want = NULL;
+                assert_ok(cni_bandwidth(good[i].text, NULL, &json));
+                want = format_string("{\"ingressRate\":%llu,\"ingressBurst\":4294967295}", good[i].rate);
+                assert_string_equal(json, want);
+        }
+        char *json = NULL;
+        for (size_t i = 0; i < LENGTH(bad); i++)
+                assert_fails(ERROR_INVALID_ARGUMENT, "egress bandwidth", cni_bandwidth(NULL, bad[i], &json));
+        for (size_t i = 0; i < LENGTH(far); i++)
+                assert_fails(ERROR_INVALID_ARGUMENT, "is not from 1k to 1P",
+                             cni_bandwidth(NULL, far[i], &json));
+        assert_ok(cni_bandwidth(NULL, NULL, &json));
+        assert_null(json);
+        assert_ok(cni_bandwidth("1M", "2M", &json));
+        assert_string_equal(json,
+                            "{\"ingressRate\":1000000,\"ingressBurst\":4294967295,\"egressRate\":2000000,"
+                            "\"egressBurst\":4294967295}");
+        free(json);
+}
+
+UNIT_MAIN(TEST(the_addresses_are_those_of_the_pods_interface),
+          TEST(bandwidth_is_read_as_kubernetes_writes_it),
+          TEST(a_conflist_needs_a_name_and_plugins_with_types), TEST(the_highest_known_version_is_spoken),
           TEST(a_conf_is_wrapped_into_a_list), IN_TMPDIR(a_directory_that_appears_later_is_found),
           IN_TMPDIR(the_first_valid_file_by_name_is_used), IN_TMPDIR(renames_changes_and_removals_are_seen),
           IN_TMPDIR(every_way_out_of_a_load_is_clean), TEST(addresses_inside_the_sandbox_are_the_pods),

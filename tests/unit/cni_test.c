@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -50,6 +51,26 @@ static char *file_text(const char *dir, const char *name)
 {
         _cleanup_(freep) char *command = format_string("cat %s/%s 2>/dev/null", dir, name);
         return output_of(command);
+}
+
+/* Runs it; %s is the directory, twice at most. */
+static void run_with(const char *dir, const char *format)
+{
+        char command[1024];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        (void) snprintf(command, sizeof(command), format, dir, dir);
+#pragma GCC diagnostic pop
+        (void) output_of(command);
+}
+
+static void conflist_write(const char *dir, const char *text)
+{
+        _cleanup_(freep) char *path = format_string("%s/10.conflist", dir);
+        FILE *f = fopen(path, "we");
+        assert_non_null(f);
+        (void) fputs(text, f);
+        (void) fclose(f);
 }
 
 static void script(const char *dir, const char *name, const char *body)
@@ -156,7 +177,7 @@ static void bridge_host_local_and_portmap_attach_and_detach(void **state)
         assert_no_lease(dir);
         assert_ok(del(&net));
         struct cni_result again;
-        assert_ok(cni_result_parse(result.json, &again));
+        assert_ok(cni_result_parse(result.json, "eth0", &again));
         assert_string_equal(again.ips[0], "10.231.0.2");
         cni_result_done(&again);
         net.attachment.prev_result = NULL;
@@ -221,7 +242,7 @@ static void plugins_get_what_the_specification_says(void **state)
         script(dir, "recorder", PASS_ON);
         net_open(&net, dir,
                  "{\"type\":\"recorder\",\"mtu\":1400,\"capabilities\":{\"portMappings\":true,\"dns\":true,"
-                 "\"cgroupPath\":true,\"bandwidth\":true}}");
+                 "\"cgroupPath\":true,\"bandwidth\":true,\"io.kubernetes.cri.pod-annotations\":true}}");
         const struct cni_port ports[] = { { "tcp", 80, 8080, "127.0.0.1" }, { "udp", 53, 53, NULL } };
         const char *const servers[] = { "10.0.0.10", NULL }, *const searches[] = { "a.b", NULL };
         net.attachment.ports = ports;
@@ -230,6 +251,10 @@ static void plugins_get_what_the_specification_says(void **state)
         net.attachment.dns_searches = searches;
         net.attachment.cgroup_parent = "/kubepods/pod1";
         net.attachment.bandwidth_json = "{\"ingressRate\":1000}";
+        const struct cni_annotation annotations[] = { { "k8s.v1.cni.cncf.io/networks", "[{\"name\":\"a\"}]" },
+                                                      { "b", "" } };
+        net.attachment.annotations = annotations;
+        net.attachment.n_annotations = 2;
         assert_ok(add(&net, 20000));
         assert_string_equal(file_text(dir, "ADD.in"),
                             "{\"cniVersion\":\"1.0.0\",\"name\":\"testnet\",\"type\":\"recorder\",\"mtu\":"
@@ -238,7 +263,9 @@ static void plugins_get_what_the_specification_says(void **state)
                             "\"hostIP\":\"127.0.0.1\"},"
                             "{\"hostPort\":53,\"containerPort\":53,\"protocol\":\"udp\"}],"
                             "\"dns\":{\"servers\":[\"10.0.0.10\"],\"searches\":[\"a.b\"],\"options\":[]},"
-                            "\"cgroupPath\":\"/kubepods/pod1\",\"bandwidth\":{\"ingressRate\":1000}}}");
+                            "\"cgroupPath\":\"/kubepods/pod1\",\"bandwidth\":{\"ingressRate\":1000},"
+                            "\"io.kubernetes.cri.pod-annotations\":{\"k8s.v1.cni.cncf.io/networks\":"
+                            "\"[{\\\"name\\\":\\\"a\\\"}]\",\"b\":\"\"}}}");
         const char *env = file_text(dir, "ADD.env");
         assert_non_null(strstr(env, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;"
                                     "K8S_POD_INFRA_CONTAINER_ID=0123abcd;K8S_POD_UID=u-1\n"));
@@ -393,6 +420,70 @@ static void a_del_that_fails_does_not_keep_the_others_from_it(void **state)
         net_close(&net);
 }
 
+static void ready_is_what_the_plugins_say(void **state)
+{
+        const char *dir = *state;
+        struct net net;
+        script(dir, "teller",
+               "cat > $CNI_COMMAND.in; env | sort > $CNI_COMMAND.env; echo $CNI_COMMAND >> asked; cat "
+               "answer; test ! -s answer");
+        script(dir, "write", "printf '%s' \"$1\" > answer");
+        net_open(&net, dir, "{\"type\":\"teller\",\"capabilities\":{\"dns\":true}}");
+        conflist_write(dir, "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"teller\"}]}");
+        _cleanup_(freep) char *no = format_string(
+                "%s/write '{\"cniVersion\":\"1.1.0\",\"code\":50,\"msg\":\"no route to the fabric\"}'", dir);
+        (void) output_of(no);
+        assert_fails(ERROR_FAILED_PRECONDITION, "plugin teller: STATUS: no route to the fabric (code 50)",
+                     cni_ready(net.cni));
+        assert_string_equal(file_text(dir, "STATUS.in"),
+                            "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"type\":\"teller\"}");
+        assert_non_null(strstr(file_text(dir, "STATUS.env"), "CNI_ARGS=\n"));
+        run_with(dir, "%s/write ''");
+        assert_fails(ERROR_FAILED_PRECONDITION, "fabric",
+                     cni_ready(net.cni)); /* an answer holds for a moment */
+        assert_string_equal(file_text(dir, "asked"), "STATUS\n");
+        for (int i = 0; i < 1000; i++) {
+                struct error *e = cni_ready(net.cni);
+                error_free(e);
+                if (!e)
+                        break;
+                (void) usleep(10000);
+        }
+        assert_ok(cni_ready(net.cni));
+        assert_string_equal(file_text(dir, "asked"), "STATUS\nSTATUS\n");
+        /* A list of before is not asked. */
+        run_with(dir, "rm %s/asked; sed -i s/1.1.0/1.0.0/ %s/10.conflist");
+        assert_ok(cni_ready(net.cni));
+        assert_string_equal(file_text(dir, "asked"), "");
+        net_close(&net);
+}
+
+static void plugins_are_told_which_attachments_there_are(void **state)
+{
+        const char *dir = *state;
+        const char *const ids[] = { "aa", "bb", NULL };
+        struct net net;
+        struct wait wait = wait_of_ms(20000);
+        script(dir, "sweeper", "cat > $CNI_COMMAND.in; echo $CNI_COMMAND >> asked");
+        script(dir, "lame", "cat > /dev/null; exit 3");
+        net_open(&net, dir, "{\"type\":\"sweeper\"}");
+        conflist_write(dir, "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"lame\"},{"
+                            "\"type\":\"sweeper\"}]}");
+        assert_fails(ERROR_INTERNAL, "plugin lame: GC: exit code 3",
+                     cni_collect(net.cni, ids, "eth0", &wait));
+        assert_string_equal(
+                file_text(dir, "GC.in"),
+                "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"type\":\"sweeper\",\"cni.dev/valid-attachments\":"
+                "[{\"containerID\":\"aa\",\"ifname\":\"eth0\"},{\"containerID\":\"bb\",\"ifname\":\"eth0\"}]"
+                "}");
+        run_with(dir, "sed -i 's/\"name\"/\"disableGC\":true,\"name\"/' %s/10.conflist; rm %s/asked");
+        assert_ok(cni_collect(net.cni, ids, "eth0", &wait));
+        run_with(dir, "sed -i 's/\"disableGC\":true,//; s/1.1.0/1.0.0/' %s/10.conflist");
+        assert_ok(cni_collect(net.cni, ids, "eth0", &wait));
+        assert_string_equal(file_text(dir, "asked"), "");
+        net_close(&net);
+}
+
 /* --- namespaces --- */
 
 static void pins_are_idempotent_and_follow_the_namespace(void **state)
@@ -444,6 +535,69 @@ static void a_pin_is_seen_in_other_mount_namespaces(void **state)
         (void) close(go[1]);
 }
 
+/* Any user can open the directory and hold its lock. */
+static void a_lock_that_another_holds_stops_no_pin(void **state)
+{
+        (void) state;
+        _cleanup_(closep) int fd = new_netns();
+        assert_ok(netns_pin(fd, "skiff-first"));
+        assert_ok(netns_unpin("skiff-first"));
+        _cleanup_(closep) int held = open("/run/netns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(flock(held, LOCK_EX), 0);
+        int64_t began_ns = clock_monotonic_ns();
+        assert_ok(netns_pin(fd, "skiff-locked"));
+        assert_true(clock_monotonic_ns() - began_ns <
+                    900000000); /* the directory is shared already: no lock */
+        assert_ok(netns_unpin("skiff-locked"));
+        closep(&held);
+        /* As on a node that has just booted: the lock is wanted, and waited for a while. */
+        assert_int_equal(umount2("/run/netns", MNT_DETACH), 0);
+        held = open("/run/netns", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(flock(held, LOCK_EX), 0);
+        assert_ok(netns_pin(fd, "skiff-locked"));
+        assert_true(netns_is_at("/run/netns/skiff-locked"));
+        assert_ok(netns_unpin("skiff-locked"));
+}
+
+static void sysctls_are_set_in_the_namespace(void **state)
+{
+        (void) state;
+        _cleanup_(closep) int fd = new_netns();
+        assert_ok(netns_pin(fd, "skiff-sys"));
+        (void) output_of("ip -n skiff-sys link add eth0 type bridge");
+        assert_ok(netns_sysctl(fd, "net/ipv4/conf/eth0/forwarding", "1"));
+        assert_string_equal(output_of("ip netns exec skiff-sys cat /proc/sys/net/ipv4/conf/eth0/forwarding"),
+                            "1\n");
+        static const char *const bad[][2] = { { "net/ipv4/conf/eth9/forwarding", "1" },
+                                              { "net/ipv4/conf/eth0", "1" },
+                                              { "net/ipv4/conf/eth0/forwarding", "x" } };
+        for (size_t i = 0; i < LENGTH(bad); i++)
+                assert_fails(ERROR_INVALID_ARGUMENT, "set sysctl net/",
+                             netns_sysctl(fd, bad[i][0], bad[i][1]));
+        struct error *e = netns_sysctl(fd, "../meminfo", "1");
+        assert_non_null(e);
+        error_free(e);
+        assert_ok(netns_unpin("skiff-sys"));
+}
+
+/* A container with NET_ADMIN may call an interface by any bytes; a client would refuse the whole answer for them. */
+static void the_name_of_a_link_is_text(void **state)
+{
+        (void) state;
+        _cleanup_(closep) int fd = new_netns();
+        struct netns_link *links = NULL;
+        size_t n = 0;
+        assert_ok(netns_pin(fd, "skiff-odd"));
+        (void) output_of("ip -n skiff-odd link add $(printf 'a\\377\\376b') type bridge");
+        (void) output_of("ip -n skiff-odd link add $(printf 'gr\\303\\274n') type bridge");
+        assert_ok(netns_links(fd, &links, &n));
+        assert_int_equal(n, 2);
+        assert_string_equal(links[0].name, "a??b");
+        assert_string_equal(links[1].name, "gr\303\274n");
+        free(links);
+        assert_ok(netns_unpin("skiff-odd"));
+}
+
 static void loopback_comes_up(void **state)
 {
         (void) state;
@@ -476,6 +630,11 @@ int main(int argc, char **argv)
                 TEST(pins_are_idempotent_and_follow_the_namespace),
                 TEST(a_pin_is_seen_in_other_mount_namespaces),
                 TEST(loopback_comes_up),
+                TEST(a_lock_that_another_holds_stops_no_pin),
+                TEST(sysctls_are_set_in_the_namespace),
+                TEST(the_name_of_a_link_is_text),
+                IN_TMPDIR(ready_is_what_the_plugins_say),
+                IN_TMPDIR(plugins_are_told_which_attachments_there_are),
         };
         (void) signal(SIGPIPE, SIG_IGN); /* as skiffd does: a plugin that reads nothing must not end us */
         if (geteuid() != 0 || unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 ||

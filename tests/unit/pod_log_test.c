@@ -33,16 +33,16 @@ static void lines_are_split_and_joined(void **dir)
         take(&file, &err, "e\n");
         take(&file, &out, "d\n12345678\n123456789\n");
         take(&file, &out, "tail");
-        log_flush(&file, &out, 0, AT_NS);
+        log_flush(&file, &out, AT_NS);
         take(&file, &out, "end");
-        log_flush(&file, &out, 1, AT_NS);
-        log_flush(&file, &out, 1, AT_NS);
+        log_flush(&file, &out, AT_NS);
+        log_flush(&file, &out, AT_NS);
         (void) close(file.fd);
         _cleanup_(freep) char *text = content(dir_fd);
         assert_string_equal(text, WHEN " stdout F a\n" WHEN " stdout F \n" WHEN " stderr F e\n" WHEN
                                        " stdout F bcd\n" WHEN " stdout F 12345678\n" WHEN
                                        " stdout P 12345678\n" WHEN " stdout F 9\n" WHEN
-                                       " stdout P tail\n" WHEN " stdout F end\n");
+                                       " stdout P tail\n" WHEN " stdout P end\n");
 }
 
 static void a_full_disk_loses_whole_lines_and_says_so(void **state)

@@ -37,8 +37,12 @@ static void users_are_found_by_name_and_number(void **state)
         assert_string_equal(u.home, "/");
         user_done(&u);
         assert_ok(resolve("app:audio", &u));
-        assert_int_equal(u.gid, 29);
-        assert_int_equal(u.n_groups, 0);
+        assert_int_equal(
+                u.gid,
+                29); /* of the caller's choice; the user's others stay, and its own group is none of them */
+        assert_int_equal(u.n_groups, 2);
+        assert_int_equal(u.groups[0], 10);
+        assert_int_equal(u.groups[1], 1001);
         user_done(&u);
         assert_ok(resolve("7:8", &u));
         assert_int_equal(u.uid, 7);
