@@ -142,9 +142,8 @@ static void a_containers_life_comes_back(void **dir)
         c->reason = dup_string("OOMKilled");
         Cri__LinuxContainerResources resources = CRI__LINUX_CONTAINER_RESOURCES__INIT;
         resources.cpu_shares = 77;
-        c->resources = message_copy(&resources);
         assert_ok(record_container_progress(db, c));
-        assert_ok(record_container_resources(db, c));
+        assert_ok(record_container_resources(db, c->id, &resources));
         read_again(db, &found);
         assert_string_equal(found.pod_of_container, pod_id);
         assert_string_equal(found.container->name, c->name);

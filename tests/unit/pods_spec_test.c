@@ -4,6 +4,7 @@
 #include "runtime/container_spec.h"
 #include "tests/unit/pods_maker.h"
 #include <signal.h>
+#include <sys/utsname.h>
 
 static char app_path[] = "/bin/other", argument[] = "-v", directory[] = "/data", user_name[] = "root";
 
@@ -18,6 +19,14 @@ static void assert_texts(char *const *texts, const char *const *wanted)
 }
 #define ASSERT_TEXTS(texts, ...) assert_texts(texts, (const char *const[]){ __VA_ARGS__, NULL })
 
+/* On the host's network a pod has the host's name. */
+static char *hostname_entry(void)
+{
+        struct utsname host;
+        assert_int_equal(uname(&host), 0);
+        return format_string("HOSTNAME=%s", host.nodename);
+}
+
 /* Makes and starts one, gives what it was started with. */
 static const struct container_spec *started(struct made_node *made,
                                             void (*edit)(Cri__ContainerConfig *config))
@@ -31,8 +40,9 @@ static const struct container_spec *started(struct made_node *made,
 static void the_images_config_is_what_is_not_asked_otherwise(void **state)
 {
         const struct container_spec *spec = started(*state, NULL);
+        _cleanup_(freep) char *hostname = hostname_entry();
         ASSERT_TEXTS(spec->process.argv, "/bin/app", "serve");
-        ASSERT_TEXTS(spec->process.env, "PATH=/bin", "COLOUR=blue", "HOME=/home/app");
+        ASSERT_TEXTS(spec->process.env, "PATH=/bin", "COLOUR=blue", hostname, "HOME=/home/app");
         assert_string_equal(spec->process.cwd, "/srv");
         assert_int_equal(spec->process.uid, 1000);
         assert_int_equal(spec->process.gid, 1000);
@@ -83,7 +93,8 @@ static void give_environment(Cri__ContainerConfig *config)
 static void a_variable_replaces_the_images_in_its_place(void **state)
 {
         const struct container_spec *spec = started(*state, give_environment);
-        ASSERT_TEXTS(spec->process.env, "PATH=/bin", "COLOUR=red\xff", "HOME=");
+        _cleanup_(freep) char *hostname = hostname_entry();
+        ASSERT_TEXTS(spec->process.env, "PATH=/bin", "COLOUR=red\xff", "HOME=", hostname);
         assert_string_equal(spec->process.cwd, "/data");
 }
 
