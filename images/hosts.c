@@ -1,12 +1,20 @@
 #include "images/hosts.h"
 #include "base/file.h"
 #include "base/toml.h"
+#include "images/hosts_internal.h"
 #include "images/pull_protocol.h"
-#include <stdbool.h>
+#include "images/strings.h"
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 
-/* All of an endpoint travels in one message (PULL_DATA_MAX). */
-enum { CA_LIMIT_BYTES = 80 << 10, CLIENT_LIMIT_BYTES = 16 << 10, HEADERS_LIMIT_BYTES = 8 << 10 };
+#define DIAL_TIMEOUT_MAX_MS (24 * 3600 * 1000)
+
+/* What a file is read into. */
+struct reading {
+        const char *dir; /* where relative paths lead from */
+        struct hosts *hosts;
+};
 
 static struct error *expect(const struct toml_value *value, enum toml_type type, const char *key)
 {
@@ -16,36 +24,50 @@ static struct error *expect(const struct toml_value *value, enum toml_type type,
                          toml_type_name(toml_type_of(value)), toml_type_name(type));
 }
 
-static struct error *read_capabilities(const struct toml_value *list, unsigned *flags)
+static void warn(struct reading *r, const struct toml_value *at, const char *what, const char *name)
+{
+        hosts_warn(r->hosts, format_string("line %u: %s \"%.80s\" is not known, and passed over",
+                                           toml_line(at), what, name));
+}
+
+/* An empty list is as none: all. */
+static struct error *read_capabilities(struct reading *r, const struct toml_value *list, unsigned *flags)
 {
         TRY(expect(list, TOML_ARRAY, "capabilities"));
+        if (toml_length(list) == 0)
+                return NULL;
         *flags &= ~(unsigned) (PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL);
         for (size_t i = 0; i < toml_length(list); i++) {
-                const char *text = toml_text(toml_at(list, i), "");
-                if (strcmp(text, "resolve") == 0)
+                const struct toml_value *one = toml_at(list, i);
+                TRY(expect(one, TOML_STRING, "capabilities"));
+                const char *text = toml_text(one, "");
+                if (strcasecmp(text, "resolve") == 0)
                         *flags |= PULL_ENDPOINT_RESOLVE;
-                else if (strcmp(text, "pull") == 0)
+                else if (strcasecmp(text, "pull") == 0)
                         *flags |= PULL_ENDPOINT_PULL;
-                else if (strcmp(text, "push") != 0) /* nothing is pushed */
-                        return error_new(ERROR_INVALID_ARGUMENT, "line %u: unknown capability \"%s\"",
-                                         toml_line(toml_at(list, i)), text);
+                else if (strcasecmp(text, "push") != 0) /* nothing is pushed */
+                        warn(r, one, "capability", text);
         }
         return NULL;
 }
 
-/* A PEM file's text at the end of *to; what the key of the table is called is for errors. */
+struct error *hosts_append_pem(const char *path, struct buf *to)
+{
+        _cleanup_(freep) char *text = NULL;
+        size_t len_bytes = 0;
+        TRY_WRAP(file_read(AT_FDCWD, path, to->limit_bytes, &text, &len_bytes), "%s", path);
+        TRY_WRAP(buf_append_text(to, text), "%s", path);
+        return buf_append_text(to, "\n");
+}
+
 static struct error *append_pem(const char *dir, const struct toml_value *value, const char *key,
                                 struct buf *to)
 {
         TRY(expect(value, TOML_STRING, key));
         const char *path = toml_text(value, "");
-        _cleanup_(freep) char *whole = *path == '/' ? dup_string(path) : format_string("%s/%s", dir, path),
-                              *text = NULL;
-        size_t len_bytes = 0;
-        TRY_WRAP(file_read(AT_FDCWD, whole, to->limit_bytes, &text, &len_bytes), "line %u: %s %s",
-                 toml_line(value), key, whole);
-        TRY_WRAP(buf_append_text(to, text), "line %u: %s", toml_line(value), key);
-        return buf_append_text(to, "\n");
+        _cleanup_(freep) char *whole = *path == '/' ? dup_string(path) : format_string("%s/%s", dir, path);
+        TRY_WRAP(hosts_append_pem(whole, to), "line %u: %s", toml_line(value), key);
+        return NULL;
 }
 
 /* In place of *out. */
@@ -68,25 +90,26 @@ static struct error *read_pem(const char *dir, const struct toml_value *value, c
         return e;
 }
 
-/* "both.pem", ["both.pem"] or [["certificate.pem", "key.pem"]]: of several only one could be shown. */
-static struct error *read_client(const char *dir, const struct toml_value *value, struct host_endpoint *to)
+/* "both.pem", ["both.pem", ...] or [["certificate.pem", "key.pem"], ...]. Of several the first is shown. */
+static struct error *read_client(struct reading *r, const struct toml_value *value, struct host_endpoint *to)
 {
         const struct toml_value *one = value;
-        if (toml_type_of(value) == TOML_ARRAY && toml_length(value) != 1)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "line %u: client: %zu certificates, but one is shown", toml_line(value),
-                                 toml_length(value));
-        if (toml_type_of(value) == TOML_ARRAY)
+        if (toml_type_of(value) == TOML_ARRAY) {
+                if (toml_length(value) == 0)
+                        return NULL;
                 one = toml_at(value, 0);
+                if (toml_length(value) > 1)
+                        warn(r, toml_at(value, 1), "client certificate", "beside another");
+        }
         if (toml_type_of(one) != TOML_ARRAY)
-                return read_pem(dir, one, "client", CLIENT_LIMIT_BYTES, &to->cert_pem);
-        if (toml_length(one) == 0 || toml_length(one) > 2)
+                return read_pem(r->dir, one, "client", CLIENT_LIMIT_BYTES, &to->cert_pem);
+        if (toml_length(one) != 2)
                 return error_new(ERROR_INVALID_ARGUMENT, "line %u: client: not a certificate and a key",
                                  toml_line(value));
-        TRY(read_pem(dir, toml_at(one, 0), "client", CLIENT_LIMIT_BYTES, &to->cert_pem));
-        if (toml_length(one) == 2 && *toml_text(toml_at(one, 1), ""))
-                TRY(read_pem(dir, toml_at(one, 1), "client", CLIENT_LIMIT_BYTES, &to->key_pem));
-        return NULL;
+        TRY(read_pem(r->dir, toml_at(one, 0), "client", CLIENT_LIMIT_BYTES, &to->cert_pem));
+        return *toml_text(toml_at(one, 1), "")
+                       ? read_pem(r->dir, toml_at(one, 1), "client", CLIENT_LIMIT_BYTES, &to->key_pem)
+                       : NULL;
 }
 
 /* No character that would end the line. */
@@ -142,137 +165,290 @@ static struct error *read_flag(const struct toml_value *value, const char *key, 
         return NULL;
 }
 
+/* A duration as Go writes it: "1m30s", "1.5s", "500ms". *out: 0 for none. */
+static bool read_duration(const char *text, uint32_t *out_ms)
+{
+        static const struct {
+                const char *unit;
+                double ms;
+        } units[] = { { "ms", 1 },     { "us", 1e-3 }, { "ns", 1e-6 },
+                      { "h", 3600e3 }, { "m", 60e3 },  { "s", 1e3 } };
+        double sum_ms = 0;
+        if (strcmp(text, "0") == 0)
+                text = "0s";
+        if (!*text)
+                return false;
+        while (*text) {
+                char *end = NULL;
+                size_t i = 0;
+                double number = strtod(text, &end);
+                if (end == text || strspn(text, "0123456789.") != (size_t) (end - text))
+                        return false;
+                while (i < LENGTH(units) && strncmp(end, units[i].unit, strlen(units[i].unit)) != 0)
+                        i++;
+                if (i == LENGTH(units))
+                        return false;
+                sum_ms += number * units[i].ms;
+                text = end + strlen(units[i].unit);
+        }
+        *out_ms = sum_ms > DIAL_TIMEOUT_MAX_MS ? DIAL_TIMEOUT_MAX_MS
+                  : sum_ms > 0 && sum_ms < 1   ? 1
+                                               : (uint32_t) sum_ms;
+        return true;
+}
+
+static struct error *read_dial_timeout(const struct toml_value *value, struct host_endpoint *to)
+{
+        TRY(expect(value, TOML_STRING, "dial_timeout"));
+        if (!*toml_text(value, "") || read_duration(toml_text(value, ""), &to->dial_timeout_ms))
+                return NULL;
+        return error_new(ERROR_INVALID_ARGUMENT, "line %u: dial_timeout: \"%.80s\" is no duration (\"5s\")",
+                         toml_line(value), toml_text(value, ""));
+}
+
+static struct error *read_proxy(const struct toml_value *value, struct host_endpoint *to)
+{
+        TRY(expect(value, TOML_STRING, "proxy"));
+        const char *text = toml_text(value, "");
+        if (!is_header_text(text))
+                return error_new(ERROR_INVALID_ARGUMENT, "line %u: proxy is no URL", toml_line(value));
+        free(to->proxy);
+        to->proxy = dup_string(*text ? text : "-");
+        return NULL;
+}
+
 /* One key of a [host] table, or of the file's top, which speaks of the server. */
-static struct error *read_key(const char *dir, const char *key, const struct toml_value *value,
-                              struct host_endpoint *to)
+static struct error *read_key(struct reading *r, const char *key, const struct toml_value *value,
+                              struct host_endpoint *to, bool *has_tls_settings)
 {
         if (strcmp(key, "capabilities") == 0)
-                return read_capabilities(value, &to->flags);
-        if (strcmp(key, "skip_verify") == 0)
-                return read_flag(value, key, PULL_ENDPOINT_SKIP_VERIFY, &to->flags);
-        if (strcmp(key, "override_path") == 0)
-                return read_flag(value, key, PULL_ENDPOINT_OVERRIDE_PATH, &to->flags);
-        if (strcmp(key, "ca") == 0)
-                return read_pem(dir, value, key, CA_LIMIT_BYTES, &to->ca_pem);
-        if (strcmp(key, "client") == 0)
-                return read_client(dir, value, to);
+                return read_capabilities(r, value, &to->flags);
         if (strcmp(key, "header") == 0)
                 return read_header(value, to);
-        return error_new(ERROR_INVALID_ARGUMENT, "line %u: %s is not supported", toml_line(value), key);
+        if (strcmp(key, "dial_timeout") == 0)
+                return read_dial_timeout(value, to);
+        if (strcmp(key, "proxy") == 0)
+                return read_proxy(value, to);
+        if (strcmp(key, "override_path") == 0) /* read before: the URL is made with it */
+                return expect(value, TOML_BOOLEAN, key);
+        bool is_tls = true;
+        struct error *e = NULL;
+        if (strcmp(key, "skip_verify") == 0)
+                e = read_flag(value, key, PULL_ENDPOINT_SKIP_VERIFY, &to->flags);
+        else if (strcmp(key, "ca") == 0)
+                e = read_pem(r->dir, value, key, CA_LIMIT_BYTES, &to->ca_pem);
+        else if (strcmp(key, "client") == 0)
+                e = read_client(r, value, to);
+        else
+                is_tls = false;
+        if (!is_tls)
+                warn(r, value, "key", key);
+        *has_tls_settings |= is_tls;
+        return e;
 }
 
-/* "host" and "host:port" mean https there, as in containerd. */
-static char *url_of(const char *text)
+static bool overrides_path(const struct toml_value *table)
 {
-        return strstr(text, "://") ? dup_string(text) : format_string("https://%s", text);
+        return toml_boolean(toml_get(table, "override_path"), false);
 }
 
-static struct host_endpoint *endpoint_add(struct hosts *hosts, const char *url)
+/* All keys of the table but those two, which are not of a host. */
+static struct error *read_keys(struct reading *r, const struct toml_value *table, struct host_endpoint *to)
 {
-        hosts->endpoints = grow_array(hosts->endpoints, hosts->n + 1, sizeof(*hosts->endpoints));
-        struct host_endpoint *endpoint = &hosts->endpoints[hosts->n++];
-        *endpoint = (struct host_endpoint){ .url = url_of(url),
-                                            .flags = PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL,
-                                            .ca_pem = dup_string(""),
-                                            .cert_pem = dup_string(""),
-                                            .key_pem = dup_string(""),
-                                            .headers = dup_string("") };
-        return endpoint;
-}
-
-static struct error *read_hosts(const struct toml_value *table, const char *dir, struct hosts *hosts)
-{
-        TRY(expect(table, TOML_TABLE, "host"));
+        bool has_tls_settings = false;
         for (size_t i = 0; i < toml_length(table); i++) {
-                const struct toml_value *host = toml_at(table, i);
-                TRY(expect(host, TOML_TABLE, "host"));
-                if (hosts->n + 1 == PULL_ENDPOINTS_MAX)
-                        return error_new(ERROR_INVALID_ARGUMENT, "line %u: more than %d hosts",
-                                         toml_line(host), PULL_ENDPOINTS_MAX - 1);
-                struct host_endpoint *endpoint = endpoint_add(hosts, toml_key_at(table, i));
-                for (size_t j = 0; j < toml_length(host); j++)
-                        TRY(read_key(dir, toml_key_at(host, j), toml_at(host, j), endpoint));
+                const char *key = toml_key_at(table, i);
+                if (strcmp(key, "server") != 0 && strcmp(key, "host") != 0)
+                        TRY(read_key(r, key, toml_at(table, i), to, &has_tls_settings));
         }
+        hosts_settle_scheme(to, has_tls_settings);
         return NULL;
 }
 
-static struct error *read_file(const struct toml_value *root, const char *dir, const char *domain,
-                               struct hosts *hosts)
+static struct error *read_host(struct reading *r, const char *name, const struct toml_value *host)
 {
-        const struct toml_value *server = toml_get(root, "server"), *table = toml_get(root, "host");
+        char *url = NULL;
+        TRY(expect(host, TOML_TABLE, "host"));
+        if (r->hosts->n + 1 == PULL_ENDPOINTS_MAX)
+                return error_new(ERROR_INVALID_ARGUMENT, "line %u: more than %d hosts", toml_line(host),
+                                 PULL_ENDPOINTS_MAX - 1);
+        TRY_WRAP(hosts_url(name, overrides_path(host), &url), "line %u: host", toml_line(host));
+        return read_keys(r, host, hosts_add(r->hosts, url));
+}
+
+/* The registry itself comes last, whatever the file's order. Where the file does not name it, it is what the domain says,
+ * and may do all. */
+static struct error *read_server(struct reading *r, const struct toml_value *root, const char *domain)
+{
+        const struct toml_value *server = toml_get(root, "server");
+        char *url = NULL;
+        struct host_endpoint *last;
         if (server)
                 TRY(expect(server, TOML_STRING, "server"));
-        if (table)
-                TRY(read_hosts(table, dir, hosts));
-        /* The registry itself comes last, whatever the file's order. */
-        bool is_hub = strcmp(domain, "docker.io") == 0;
-        struct host_endpoint *last =
-                endpoint_add(hosts, toml_text(server, is_hub ? "registry-1.docker.io" : domain));
-        last->flags |= PULL_ENDPOINT_CREDENTIALS; /* a mirror must not learn the registry's password */
-        for (size_t i = 0; i < toml_length(root); i++) {
-                const char *key = toml_key_at(root, i);
-                if (strcmp(key, "server") != 0 && strcmp(key, "host") != 0)
-                        TRY(read_key(dir, key, toml_at(root, i), last));
+        bool is_named = *toml_text(server, "");
+        if (is_named) {
+                TRY_WRAP(hosts_url(toml_text(server, ""), overrides_path(root), &url), "line %u: server",
+                         toml_line(server));
+                last = hosts_add(r->hosts, url);
+        } else {
+                last = hosts_add_registry(r->hosts, domain);
         }
+        unsigned flags = last->flags;
+        TRY(read_keys(r, root, last));
+        if (!is_named)
+                last->flags |= flags;
+        last->flags |= PULL_ENDPOINT_CREDENTIALS; /* a mirror must not learn the registry's password */
         return NULL;
+}
+
+static struct error *read_file(struct reading *r, const struct toml_value *root, const char *domain)
+{
+        const struct toml_value *table = toml_get(root, "host");
+        if (table)
+                TRY(expect(table, TOML_TABLE, "host"));
+        for (size_t i = 0; i < toml_length(table); i++)
+                TRY(read_host(r, toml_key_at(table, i), toml_at(table, i)));
+        return read_server(r, root, domain);
 }
 
 struct error *hosts_parse(const char *text, size_t len_bytes, const char *dir, const char *domain,
                           struct hosts *out)
 {
         _cleanup_(toml_freep) struct toml_value *root = NULL;
-        _cleanup_(hosts_done) struct hosts hosts = { NULL, 0 };
+        _cleanup_(hosts_done) struct hosts hosts = { NULL, 0, NULL };
+        struct reading reading = { dir, &hosts };
         TRY(toml_parse(text, len_bytes, &root));
-        TRY(read_file(root, dir, domain, &hosts));
+        TRY(read_file(&reading, root, domain));
         *out = hosts;
-        hosts = (struct hosts){ NULL, 0 };
+        hosts = (struct hosts){ NULL, 0, NULL };
         return NULL;
 }
 
-/* *found is false when there is no such file. */
-static struct error *try_file(const char *dir, const char *domain, struct hosts *out, bool *found)
+/* --- the directories --- */
+
+struct host_endpoint *hosts_add(struct hosts *hosts, char *url)
+{
+        hosts->endpoints = grow_array(hosts->endpoints, hosts->n + 1, sizeof(*hosts->endpoints));
+        struct host_endpoint *endpoint = &hosts->endpoints[hosts->n++];
+        *endpoint = (struct host_endpoint){ .url = url,
+                                            .flags = PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL,
+                                            .ca_pem = dup_string(""),
+                                            .cert_pem = dup_string(""),
+                                            .key_pem = dup_string(""),
+                                            .headers = dup_string(""),
+                                            .proxy = dup_string("") };
+        return endpoint;
+}
+
+void hosts_warn(struct hosts *hosts, char *sentence)
+{
+        if (!hosts->warnings)
+                hosts->warnings = strings_empty();
+        strings_add(&hosts->warnings, sentence);
+        free(sentence);
+}
+
+/* What the file said is told with its name. */
+static void name_warnings(struct hosts *hosts, const char *path)
+{
+        for (char **warning = hosts->warnings; warning && *warning; warning++) {
+                char *named = format_string("%s: %s", path, *warning);
+                free(*warning);
+                *warning = named;
+        }
+}
+
+/* The domain without a file: what certificates there are in dir (NULL: none) hold for the registry itself. */
+static struct error *registry_itself(const char *dir, const char *domain, struct hosts *out)
+{
+        bool has_certificates = false;
+        struct host_endpoint *registry = hosts_add_registry(out, domain);
+        registry->flags |= PULL_ENDPOINT_CREDENTIALS;
+        if (dir)
+                TRY(hosts_certs(dir, out, registry, &has_certificates));
+        hosts_settle_scheme(registry, has_certificates);
+        return NULL;
+}
+
+/* The directory is there. */
+static struct error *read_directory(const char *dir, const char *domain, struct hosts *out)
 {
         _cleanup_(freep) char *path = format_string("%s/hosts.toml", dir), *text = NULL;
         size_t len_bytes = 0;
         struct error *e = file_read(AT_FDCWD, path, TOML_MAX_BYTES, &text, &len_bytes);
-        if (e && (error_errnum_of(e) == ENOENT || error_errnum_of(e) == ENOTDIR)) {
-                error_ignore(e); /* the next place may have it */
-                return NULL;
+        bool is_absent = e && error_errnum_of(e) == ENOENT;
+        if (is_absent || (!e && len_bytes == 0)) {
+                error_free(e);
+                return registry_itself(dir, domain, out);
         }
-        *found = true;
         if (!e)
                 e = hosts_parse(text, len_bytes, dir, domain, out);
-        return e ? error_as(error_wrap(e, "%s", path), ERROR_FAILED_PRECONDITION) : NULL;
+        if (!e)
+                name_warnings(out, path);
+        return e ? error_wrap(e, "%s", path) : NULL;
+}
+
+/* "host:port" as "host_port_": for filesystems and tools that mind a colon. */
+static char *directory_name(const char *domain)
+{
+        const char *colon = strrchr(domain, ':');
+        if (!colon || colon == domain)
+                return dup_string(domain);
+        return format_string("%.*s_%s_", (int) (colon - domain), domain, colon + 1);
+}
+
+/* *found is false when there is nothing below dir for the domain. */
+static struct error *try_directory(const char *root, const char *domain, struct hosts *out, bool *found)
+{
+        _cleanup_(freep) char *plain = directory_name(domain);
+        const char *const names[] = { plain, domain, "_default" };
+        for (size_t i = 0; i < LENGTH(names) && !*found; i++) {
+                struct stat st;
+                _cleanup_(freep) char *dir = format_string("%s/%s", root, names[i]);
+                if (stat(dir, &st) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                        continue;
+                *found = true;
+                TRY(read_directory(dir, domain, out));
+        }
+        return NULL;
 }
 
 struct error *hosts_load(const char *dirs, const char *domain, struct hosts *out)
 {
-        const char *const names[] = { domain, "_default" };
-        *out = (struct hosts){ NULL, 0 };
-        for (size_t i = 0; i < LENGTH(names); i++)
-                for (const char *s = dirs; *s;) {
-                        size_t n = strcspn(s, ":");
-                        bool found = false;
-                        _cleanup_(freep) char *dir = format_string("%.*s/%s", (int) n, s, names[i]);
-                        TRY(try_file(dir, domain, out, &found));
-                        if (found)
-                                return NULL;
-                        s += n;
-                        s += *s == ':';
+        _cleanup_(hosts_done) struct hosts hosts = { NULL, 0, NULL };
+        bool found = false;
+        for (const char *s = dirs; *s && !found;) {
+                size_t n = strcspn(s, ":");
+                _cleanup_(freep) char *root = dup_bytes(s, n);
+                if (n) {
+                        struct error *e = try_directory(root, domain, &hosts, &found);
+                        if (e)
+                                return error_as(e, ERROR_FAILED_PRECONDITION);
                 }
+                s += n;
+                s += *s == ':';
+        }
+        if (!found)
+                TRY(registry_itself(NULL, domain, &hosts));
+        *out = hosts;
+        hosts = (struct hosts){ NULL, 0, NULL };
         return NULL;
 }
 
 void hosts_done(struct hosts *hosts)
 {
         for (size_t i = 0; i < hosts->n; i++) {
-                free(hosts->endpoints[i].url);
-                free(hosts->endpoints[i].ca_pem);
-                explicit_bzero(hosts->endpoints[i].key_pem, strlen(hosts->endpoints[i].key_pem));
-                free(hosts->endpoints[i].cert_pem);
-                free(hosts->endpoints[i].key_pem);
-                free(hosts->endpoints[i].headers);
+                struct host_endpoint *endpoint = &hosts->endpoints[i];
+                explicit_bzero(endpoint->key_pem, strlen(endpoint->key_pem));
+                explicit_bzero(endpoint->headers, strlen(endpoint->headers));
+                free(endpoint->url);
+                free(endpoint->ca_pem);
+                free(endpoint->cert_pem);
+                free(endpoint->key_pem);
+                free(endpoint->headers);
+                free(endpoint->proxy);
         }
         free(hosts->endpoints);
-        *hosts = (struct hosts){ NULL, 0 };
+        free_strings(hosts->warnings);
+        *hosts = (struct hosts){ NULL, 0, NULL };
 }

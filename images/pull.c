@@ -1,4 +1,5 @@
 /* One pull, from a reference to an image in the catalog: skiffd follows the chain of digests, skiff-pull fetches. */
+#include "base/log.h"
 #include "images/config.h"
 #include "images/install.h"
 #include "images/manifest.h"
@@ -145,12 +146,31 @@ static bool auth_is_for(const struct image_auth *auth, const char *domain)
                 (strncmp(host, "index.docker.io", n) == 0 || strncmp(host, "registry-1.docker.io", n) == 0));
 }
 
+/* A line's end in one of them would begin a header of the request's own. */
+static struct error *check_credentials(const struct image_auth *auth)
+{
+        const struct {
+                const char *name, *text;
+        } all[] = { { "username", auth ? auth->username : NULL },
+                    { "password", auth ? auth->password : NULL },
+                    { "auth", auth ? auth->auth : NULL },
+                    { "identity_token", auth ? auth->identity_token : NULL },
+                    { "registry_token", auth ? auth->registry_token : NULL } };
+        for (size_t i = 0; i < LENGTH(all); i++)
+                if (all[i].text && strpbrk(all[i].text, "\r\n"))
+                        return error_new(ERROR_INVALID_ARGUMENT, "auth.%s: a line ends in it", all[i].name);
+        return NULL;
+}
+
 static struct error *run(struct pull *pull, const struct image_auth *auth)
 {
         char config_name[DIGEST_TEXT_SIZE];
         const char *domain = pull->reference->domain;
-        _cleanup_(hosts_done) struct hosts hosts = { NULL, 0 };
+        _cleanup_(hosts_done) struct hosts hosts = { NULL, 0, NULL };
+        TRY(check_credentials(auth));
         TRY(hosts_load(pull->images->registry_dirs, domain, &hosts));
+        for (char **warning = hosts.warnings; warning && *warning; warning++)
+                log_event(LOG_LEVEL_WARN, *warning, "registry", domain, NULL);
         TRY(puller_start_registry(&pull->images->puller, domain, pull->reference->path,
                                   auth_is_for(auth, domain) ? auth : NULL, &hosts, pull->wait,
                                   &pull->puller));

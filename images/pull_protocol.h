@@ -16,7 +16,7 @@
 enum {
         PULL_FD_SOCKET = 3,
         PULL_FD_HOLDER = 4, /* never used: who holds it is known to be skiffd's (base/holders.h) */
-        PULL_VERSION = 1,
+        PULL_VERSION = 2,
         PULL_TEXTS_MAX = 16,
         PULL_DATA_MAX = 128 << 10,
         PULL_FDS_MAX = 2
@@ -25,7 +25,8 @@ enum {
 enum pull_type {
         PULL_START_ARCHIVE = 1, /* descriptor: the archive, seekable */
         PULL_START_REGISTRY, /* texts: PULL_TEXT_*; code: seconds without a byte to give a registry up after, 0: as usual */
-        PULL_ENDPOINT,      /* texts: as below; code: PULL_ENDPOINT_* bits. In order, after the start */
+        PULL_ENDPOINT, /* texts: as below; code: PULL_ENDPOINT_* bits; size: milliseconds to connect, 0: as usual. In
+                             * order, after the start */
         PULL_READ_FILE,     /* text: a name in the archive; size: the most that it may have */
         PULL_READ_MANIFEST, /* text: a tag or digest; size likewise */
         PULL_READ_BLOB,     /* text: a digest; size likewise */
@@ -46,16 +47,20 @@ enum {
         PULL_TEXT_AUTH,
         PULL_TEXT_IDENTITY_TOKEN,
         PULL_TEXT_REGISTRY_TOKEN,
+        PULL_TEXT_HTTP_PROXY, /* as the environment has them */
+        PULL_TEXT_HTTPS_PROXY,
+        PULL_TEXT_NO_PROXY,
         PULL_TEXTS_REGISTRY
 };
 
 /* The texts of PULL_ENDPOINT; "" where there is none. */
 enum {
-        PULL_TEXT_URL,
+        PULL_TEXT_URL,     /* the API's root, without a slash at its end */
         PULL_TEXT_CA,      /* PEM, beside the system's */
         PULL_TEXT_CERT,    /* the client's, PEM */
         PULL_TEXT_KEY,     /* its key, where it is not with the certificate */
         PULL_TEXT_HEADERS, /* "Name: value\n" each */
+        PULL_TEXT_PROXY,   /* in place of the environment's; "-": none */
         PULL_TEXTS_ENDPOINT
 };
 
@@ -64,7 +69,7 @@ enum {
         PULL_ENDPOINT_RESOLVE = 1,
         PULL_ENDPOINT_PULL = 2,
         PULL_ENDPOINT_SKIP_VERIFY = 4,
-        PULL_ENDPOINT_OVERRIDE_PATH = 8, /* no /v2 is added */
+        PULL_ENDPOINT_EITHER_SCHEME = 8, /* where the URL's is not spoken the other is tried */
         PULL_ENDPOINT_CREDENTIALS = 16,  /* it is the registry itself, or stands for it: it may have them */
 };
 

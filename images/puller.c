@@ -56,6 +56,13 @@ static const char *or_empty(const char *text)
         return text ? text : "";
 }
 
+/* skiffd's own, which its unit sets; skiff-pull is told, since it begins with an empty one. */
+static const char *from_environment(const char *name, const char *capital)
+{
+        const char *value = getenv(name);
+        return or_empty(value && *value ? value : getenv(capital));
+}
+
 struct error *puller_start_registry(const struct puller_config *config, const char *domain,
                                     const char *repository, const struct image_auth *auth,
                                     const struct hosts *hosts, const struct wait *wait, struct puller **out)
@@ -71,6 +78,9 @@ struct error *puller_start_registry(const struct puller_config *config, const ch
                 [PULL_TEXT_AUTH] = or_empty(a->auth),
                 [PULL_TEXT_IDENTITY_TOKEN] = or_empty(a->identity_token),
                 [PULL_TEXT_REGISTRY_TOKEN] = or_empty(a->registry_token),
+                [PULL_TEXT_HTTP_PROXY] = from_environment("http_proxy", "HTTP_PROXY"),
+                [PULL_TEXT_HTTPS_PROXY] = from_environment("https_proxy", "HTTPS_PROXY"),
+                [PULL_TEXT_NO_PROXY] = from_environment("no_proxy", "NO_PROXY"),
         };
         const struct pull_message message = { .type = PULL_START_REGISTRY,
                                               .code = config->stall_s,
@@ -82,10 +92,11 @@ struct error *puller_start_registry(const struct puller_config *config, const ch
                 const char *const parts[PULL_TEXTS_ENDPOINT] = {
                         [PULL_TEXT_URL] = endpoint->url,         [PULL_TEXT_CA] = endpoint->ca_pem,
                         [PULL_TEXT_CERT] = endpoint->cert_pem,   [PULL_TEXT_KEY] = endpoint->key_pem,
-                        [PULL_TEXT_HEADERS] = endpoint->headers,
+                        [PULL_TEXT_HEADERS] = endpoint->headers, [PULL_TEXT_PROXY] = endpoint->proxy,
                 };
                 const struct pull_message add = { .type = PULL_ENDPOINT,
                                                   .code = endpoint->flags,
+                                                  .size_bytes = endpoint->dial_timeout_ms,
                                                   .n_texts = LENGTH(parts) };
                 TRY(pull_send(puller->socket_fd, &add, parts, NULL, 0, NULL, 0, wait));
         }

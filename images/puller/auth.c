@@ -106,6 +106,9 @@ static struct error *token_fetch(const struct credentials *credentials, const ch
         _cleanup_(fetch_done) struct fetch fetch = { .ca_pem = like->ca_pem,
                                                      .skip_verify = like->skip_verify &&
                                                                     fetch_same_origin(realm, like->url),
+                                                     .proxy = like->proxy,
+                                                     .proxies = like->proxies,
+                                                     .connect_ms = like->connect_ms,
                                                      .stall_s = like->stall_s,
                                                      .taker = &taker,
                                                      .limit_bytes = TOKEN_LIMIT_BYTES };

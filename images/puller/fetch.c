@@ -1,5 +1,6 @@
 #include "images/puller/fetch.h"
 #include "base/clock.h"
+#include "images/loopback.h"
 #include "images/puller/handle.h"
 #include <curl/curl.h>
 #include <string.h>
@@ -11,7 +12,7 @@ enum {
         CONNECTS_MAX = 3, /* where nobody listens */
         STALL_S = 30,
         STALLS_MAX = 2,
-        CONNECT_S = 15,
+        CONNECT_MS = 15000,
         REDIRECTS_MAX = 5,
         RETRY_AFTER_MAX_S = 20,
         PROGRESS_BYTES = 64 << 10, /* a try that brought so much was worth it */
@@ -162,6 +163,38 @@ static void set_tls(struct attempt *attempt)
         set_blob(curl, CURLOPT_SSLKEY_BLOB, *fetch->key_pem ? fetch->key_pem : fetch->cert_pem);
 }
 
+/* The host of a URL; the caller's. */
+static char *host_of(const char *url)
+{
+        char *part = NULL;
+        CURLU *parsed = curl_url();
+        if (parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK)
+                (void) curl_url_get(parsed, CURLUPART_HOST, &part, 0);
+        char *host = dup_string(part ? part : "");
+        curl_free(part);
+        curl_url_cleanup(parsed);
+        return host;
+}
+
+/* The proxy of a host is for it whatever else is said. The environment's is never for the loopback, as everywhere. */
+static void set_proxy(const struct attempt *attempt)
+{
+        const struct fetch *fetch = attempt->fetch;
+        bool is_own = fetch->proxy && *fetch->proxy;
+        const char *proxy = "";
+        if (is_own) {
+                proxy = strcmp(fetch->proxy, "-") == 0 ? "" : fetch->proxy;
+        } else if (fetch->proxies) {
+                _cleanup_(freep) char *host = host_of(attempt->url);
+                bool is_tls = strncasecmp(attempt->url, "https:", 6) == 0;
+                if (!is_loopback(host))
+                        proxy = is_tls ? fetch->proxies->https : fetch->proxies->http;
+        }
+        (void) curl_easy_setopt(attempt->curl, CURLOPT_PROXY, proxy); /* "": none, whatever curl finds */
+        (void) curl_easy_setopt(attempt->curl, CURLOPT_NOPROXY,
+                                is_own || !fetch->proxies ? "" : fetch->proxies->none);
+}
+
 static void set_up(struct attempt *attempt, struct curl_slist *headers)
 {
         CURL *curl = attempt->curl;
@@ -178,7 +211,8 @@ static void set_up(struct attempt *attempt, struct curl_slist *headers)
         (void) curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
         (void) curl_easy_setopt(curl, CURLOPT_HEADERDATA, attempt);
         (void) curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
-        (void) curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long) CONNECT_S);
+        (void) curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+                                fetch->connect_ms ? (long) fetch->connect_ms : (long) CONNECT_MS);
         (void) curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
         (void) curl_easy_setopt(curl, CURLOPT_XFERINFODATA, attempt);
         (void) curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
@@ -186,6 +220,7 @@ static void set_up(struct attempt *attempt, struct curl_slist *headers)
                                 0L); /* try_once does, and knows whom to tell what */
         (void) curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
         set_tls(attempt);
+        set_proxy(attempt);
         if (fetch->post)
                 (void) curl_easy_setopt(curl, CURLOPT_POSTFIELDS, fetch->post);
         /* Not RESUME_FROM, which takes a whole answer for a failure. */
@@ -272,20 +307,60 @@ struct outcome {
         long retry_after_s;
 };
 
+/* TLS where HTTP was sent, or HTTP where TLS began: by what curl and OpenSSL make of the first bytes. A name without a port
+ * that refuses one port may serve on the other. */
+static bool is_other_scheme(const struct attempt *attempt, CURLcode code)
+{
+        bool is_tls = strncasecmp(attempt->url, "https:", 6) == 0;
+        if (!attempt->is_own_host || attempt->decided)
+                return false;
+        switch (code) {
+        case CURLE_SSL_CONNECT_ERROR:
+                return is_tls && (strstr(attempt->reason, "wrong version number") ||
+                                  strstr(attempt->reason, "http request"));
+        case CURLE_COULDNT_CONNECT:
+                return is_tls && !strrchr(attempt->url + strlen("https:"), ':');
+        case CURLE_GOT_NOTHING:
+        case CURLE_RECV_ERROR:
+        case CURLE_WEIRD_SERVER_REPLY:
+        case CURLE_UNSUPPORTED_PROTOCOL: /* "HTTP/0.9": no status line */
+                return !is_tls;
+        default:
+                return false;
+        }
+}
+
+/* What curl calls one thing is three to who has to mend it. */
+static struct error *connect_error(const struct attempt *attempt, CURLcode code)
+{
+        long errnum = 0;
+        _cleanup_(freep) char *host = host_of(attempt->url);
+        (void) curl_easy_getinfo(attempt->curl, CURLINFO_OS_ERRNO, &errnum);
+        if (code == CURLE_COULDNT_RESOLVE_HOST)
+                return error_new(ERROR_UNAVAILABLE, "no such host: \"%s\" is not resolved", host);
+        if (code == CURLE_COULDNT_RESOLVE_PROXY)
+                return error_new(ERROR_UNAVAILABLE, "no such host: the proxy's name is not resolved");
+        if (code == CURLE_COULDNT_CONNECT && errnum)
+                return error_new(ERROR_UNAVAILABLE, "connect to %s: %s", host, strerror((int) errnum));
+        return error_new(ERROR_UNAVAILABLE, "%s",
+                         *attempt->reason ? attempt->reason : curl_easy_strerror(code));
+}
+
 static struct error *curl_failure(struct attempt *attempt, CURLcode code, struct outcome *outcome)
 {
-        const struct fetch *fetch = attempt->fetch;
+        struct fetch *fetch = attempt->fetch;
+        fetch->other_scheme = is_other_scheme(attempt, code);
         /* A TLS alert (no certificate of ours, one it does not like) is an answer: it will be the same again. */
-        outcome->again = (attempt->stalled || curl_may_pass(code)) && !strstr(attempt->reason, " alert ");
+        outcome->again = (attempt->stalled || curl_may_pass(code)) && !strstr(attempt->reason, " alert ") &&
+                         !(fetch->other_scheme && fetch->either_scheme);
         outcome->stalled = attempt->stalled;
         if (attempt->stalled)
                 return error_new(ERROR_UNAVAILABLE,
                                  "the registry stalled: not a byte in %u seconds, after %llu bytes",
                                  fetch->stall_s, (unsigned long long) fetch->given_bytes);
-        if (code == CURLE_UNSUPPORTED_PROTOCOL)
+        if (code == CURLE_UNSUPPORTED_PROTOCOL && !attempt->is_own_host)
                 return error_new(ERROR_UNAVAILABLE, "a redirect to what is neither http nor https");
-        return error_new(ERROR_UNAVAILABLE, "%s",
-                         *attempt->reason ? attempt->reason : curl_easy_strerror(code));
+        return connect_error(attempt, code);
 }
 
 static struct error *perform(struct attempt *attempt, struct outcome *outcome)
@@ -306,6 +381,8 @@ static struct error *perform(struct attempt *attempt, struct outcome *outcome)
                 return NULL;
         if (fetch->status != 200 && fetch->status != 206) {
                 outcome->again = status_may_pass(fetch->status);
+                /* "Client sent an HTTP request to an HTTPS server", as Go's and nginx's have it. */
+                fetch->other_scheme = fetch->status == 400 && strncasecmp(attempt->url, "http:", 5) == 0;
                 return status_error(fetch);
         }
         if (fetch->size_bytes && fetch->given_bytes < fetch->size_bytes) {

@@ -4,6 +4,11 @@
 #include "images/puller/source.h"
 #include <stdbool.h>
 
+/* What the environment says: URLs, and the hosts to reach without; "" where it says nothing. */
+struct proxies {
+        const char *http, *https, *none;
+};
+
 struct fetch {
         /* asked */
         const char *url;
@@ -14,15 +19,21 @@ struct fetch {
         const char *ca_pem;  /* NULL or "": the system's */
         const char *cert_pem, *key_pem; /* the client's, "" for none; shown to this host alone */
         bool skip_verify;               /* of this host's certificate */
-        unsigned stall_s;               /* so long without a byte and it is given up; 0: 30 */
-        unsigned tries;                 /* at most; 0: 4 */
-        uint64_t limit_bytes;           /* 0: none */
-        uint64_t size_bytes;            /* what must come in all, where it is known; 0: not */
-        uint64_t given_bytes;           /* what the taker has had already: told too */
+        const char
+                *proxy; /* for all that it takes, redirects too: a URL; "-": none; NULL or "": by proxies */
+        const struct proxies *proxies; /* NULL: none */
+        unsigned connect_ms;           /* so long for a connection; 0: 15,000 */
+        bool either_scheme; /* the caller has another to try: what hints at that (other_scheme) is not tried again */
+        unsigned stall_s;     /* so long without a byte and it is given up; 0: 30 */
+        unsigned tries;       /* at most; 0: 4 */
+        uint64_t limit_bytes; /* 0: none */
+        uint64_t size_bytes;  /* what must come in all, where it is known; 0: not */
+        uint64_t given_bytes; /* what the taker has had already: told too */
         const struct taker *taker;
         /* told; the strings are the caller's to free (fetch_done) */
-        bool connected; /* somebody answered */
-        long status;    /* of the last answer */
+        bool connected;    /* somebody answered */
+        bool other_scheme; /* it seems that TLS is spoken there where the URL has none, or none where it has */
+        long status;       /* of the last answer */
         char *media_type, *challenge;
 };
 

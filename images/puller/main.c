@@ -200,7 +200,8 @@ static struct error *run(uid_t uid)
                         return NULL;
                 if (received->message.type == PULL_ENDPOINT &&
                     received->message.n_texts == PULL_TEXTS_ENDPOINT) {
-                        e = registry_source_endpoint(source, received->texts, received->message.code);
+                        e = registry_source_endpoint(source, received->texts, received->message.code,
+                                                     (unsigned) received->message.size_bytes);
                         if (e)
                                 source = source_failed(e);
                         continue;

@@ -15,14 +15,16 @@ static const char manifest_types[] =
         "application/vnd.docker.distribution.manifest.v2+json";
 
 struct endpoint {
-        char *base; /* "https://host/v2", no slash at the end */
         char *query; /* of a mirror: whose images it is asked for, "?ns=docker.io", as containerd does; else "" */
         bool can_resolve, can_pull, skip_verify;
         bool gets_credentials; /* it is the registry itself: a mirror must not learn its password */
-        char *ca_pem, *cert_pem, *key_pem, *headers;
-        atomic_bool is_down; /* nobody answers there: not asked again in this pull while others serve */
-        pthread_mutex_t lock;
-        char *authorization; /* what the last challenge was answered with, or NULL */
+        char *ca_pem, *cert_pem, *key_pem, *headers, *proxy;
+        unsigned connect_ms;
+        atomic_bool is_down;  /* nobody answers there: not asked again in this pull while others serve */
+        pthread_mutex_t lock; /* below this */
+        char *base;           /* "https://host/v2", no slash at the end */
+        bool either_scheme;   /* and if that is not spoken there, the other: until one was */
+        char *authorization;  /* what the last challenge was answered with, or NULL */
 };
 
 struct registry_source {
@@ -30,17 +32,11 @@ struct registry_source {
         char *path;
         char *texts[PULL_TEXTS_REGISTRY];
         struct credentials credentials;
+        struct proxies proxies;
         struct endpoint endpoints[PULL_ENDPOINTS_MAX];
         size_t n;
-        bool is_default; /* the one endpoint was not configured */
         unsigned stall_s;
 };
-
-static bool is_loopback(const char *domain)
-{
-        return strncmp(domain, "127.", 4) == 0 || strncmp(domain, "[::1]", 5) == 0 ||
-               strcmp(domain, "localhost") == 0 || strncmp(domain, "localhost:", 10) == 0;
-}
 
 static char *authorization_get(struct endpoint *endpoint)
 {
@@ -88,34 +84,96 @@ struct wanted {
         const struct taker *taker;
 };
 
-static struct error *fetch_from(struct registry_source *source, struct endpoint *endpoint,
-                                struct wanted *wanted, unsigned tries, char **media_type)
+static struct error *fetch_at(struct registry_source *source, struct endpoint *endpoint, const char *base,
+                              bool either_scheme, struct wanted *wanted, unsigned tries, struct fetch *fetch)
 {
         _cleanup_(freep) char *url =
-                format_string("%s/%s/%s/%s%s", endpoint->base, source->path,
+                format_string("%s/%s/%s/%s%s", base, source->path,
                               wanted->is_manifest ? "manifests" : "blobs", wanted->name, endpoint->query);
-        _cleanup_(fetch_done) struct fetch fetch = { .url = url,
-                                                     .accept = wanted->is_manifest ? manifest_types : NULL,
-                                                     .ca_pem = endpoint->ca_pem,
-                                                     .cert_pem = endpoint->cert_pem,
-                                                     .key_pem = endpoint->key_pem,
-                                                     .headers = endpoint->headers,
-                                                     .skip_verify = endpoint->skip_verify,
-                                                     .stall_s = source->stall_s,
-                                                     .tries = tries,
-                                                     .limit_bytes = wanted->limit_bytes,
-                                                     .size_bytes = wanted->size_bytes,
-                                                     .given_bytes = wanted->given_bytes,
-                                                     .taker = wanted->taker };
-        struct error *e = run_authorized(source, endpoint, &fetch);
-        wanted->given_bytes = fetch.given_bytes;
+        *fetch = (struct fetch){ .url = url,
+                                 .accept = wanted->is_manifest ? manifest_types : NULL,
+                                 .ca_pem = endpoint->ca_pem,
+                                 .cert_pem = endpoint->cert_pem,
+                                 .key_pem = endpoint->key_pem,
+                                 .headers = endpoint->headers,
+                                 .skip_verify = endpoint->skip_verify,
+                                 .proxy = endpoint->proxy,
+                                 .proxies = &source->proxies,
+                                 .connect_ms = endpoint->connect_ms,
+                                 .either_scheme = either_scheme,
+                                 .stall_s = source->stall_s,
+                                 .tries = tries,
+                                 .limit_bytes = wanted->limit_bytes,
+                                 .size_bytes = wanted->size_bytes,
+                                 .given_bytes = wanted->given_bytes,
+                                 .taker = wanted->taker };
+        struct error *e = run_authorized(source, endpoint, fetch);
+        wanted->given_bytes = fetch->given_bytes;
+        fetch->url = NULL;
+        return e ? error_wrap(e, "%s", url) : NULL;
+}
+
+static char *base_get(struct endpoint *endpoint, bool *either_scheme)
+{
+        (void) pthread_mutex_lock(&endpoint->lock);
+        char *base = dup_string(endpoint->base);
+        *either_scheme = endpoint->either_scheme;
+        (void) pthread_mutex_unlock(&endpoint->lock);
+        return base;
+}
+
+/* From now on it is this one. */
+static void base_settle(struct endpoint *endpoint, const char *base)
+{
+        (void) pthread_mutex_lock(&endpoint->lock);
+        free(endpoint->base);
+        endpoint->base = dup_string(base);
+        endpoint->either_scheme = false;
+        (void) pthread_mutex_unlock(&endpoint->lock);
+}
+
+static char *other_scheme_of(const char *base)
+{
+        bool is_tls = strncasecmp(base, "https:", 6) == 0;
+        return format_string("%s%s", is_tls ? "http" : "https", strchr(base, ':'));
+}
+
+/* By the other scheme, after first; which is told when that is not spoken there either. */
+static struct error *fetch_otherwise(struct registry_source *source, struct endpoint *endpoint,
+                                     const char *base, struct wanted *wanted, unsigned tries,
+                                     struct fetch *fetch, struct error *first)
+{
+        _cleanup_(freep) char *other = other_scheme_of(base);
+        struct error *e = fetch_at(source, endpoint, other, true, wanted, tries, fetch);
+        if (e && fetch->status == 0) {
+                error_free(e);
+                return first;
+        }
+        error_free(first);
+        base_settle(endpoint, other);
+        return e;
+}
+
+/* *answered: it has said something, also where that is no. */
+static struct error *fetch_from(struct registry_source *source, struct endpoint *endpoint,
+                                struct wanted *wanted, unsigned tries, char **media_type, bool *answered)
+{
+        bool either_scheme;
+        _cleanup_(fetch_done) struct fetch fetch = { .url = NULL };
+        _cleanup_(freep) char *base = base_get(endpoint, &either_scheme);
+        struct error *e = fetch_at(source, endpoint, base, either_scheme, wanted, tries, &fetch);
+        if (e && either_scheme && fetch.other_scheme) {
+                fetch_done(&fetch);
+                e = fetch_otherwise(source, endpoint, base, wanted, tries, &fetch, e);
+        } else if (either_scheme && fetch.status) {
+                base_settle(endpoint, base);
+        }
+        *answered = fetch.status != 0;
         if (e && !fetch.connected)
                 atomic_store(&endpoint->is_down, true);
-        if (e)
-                return error_wrap(e, "%s", url);
-        if (media_type)
+        if (!e && media_type)
                 *media_type = TAKE(fetch.media_type);
-        return NULL;
+        return e;
 }
 
 static bool is_tag(const char *name)
@@ -136,50 +194,79 @@ static bool may_go_on(const struct error *e, const struct wanted *wanted)
         return !wanted->is_manifest && error_code_of(e) == ERROR_UNAVAILABLE;
 }
 
-/* What an endpoint said that is not the last one: "URL: reason; URL: reason". */
-static void note_passed(char **passed, const char *message)
+/* What the endpoints have said so far: the error that says most is told with its code, the others beside it, each once. */
+struct verdict {
+        struct error *told;
+        bool answered;
+        char *others;
+};
+
+static void note_other(struct verdict *verdict, const char *message)
 {
-        char *both = *passed ? format_string("%s; %s", *passed, message) : dup_string(message);
-        free(*passed);
-        *passed = both;
+        if (strstr(error_message(verdict->told), message) ||
+            (verdict->others && strstr(verdict->others, message)))
+                return;
+        char *both =
+                verdict->others ? format_string("%s; %s", verdict->others, message) : dup_string(message);
+        free(verdict->others);
+        verdict->others = both;
 }
 
-/* The last endpoint's error, which is the registry's own, has the code; why the mirrors before it did not serve is told
- * too, since where there are mirrors the registry is often out of reach. */
-static struct error *all_failed(struct error *last, const char *passed)
+/* An answer says more than none, and the registry's own, which comes last, more than a mirror's. */
+static void verdict_add(struct verdict *verdict, struct error *e, bool answered)
 {
-        if (!last)
-                return error_new(ERROR_UNAVAILABLE, "no endpoint serves this");
-        if (!passed)
-                return last;
-        struct error *e = error_new(error_code_of(last), "%s (before that: %s)", error_message(last), passed);
-        error_free(last);
+        struct error *before = verdict->told, *other = e;
+        if (!before || answered || !verdict->answered) {
+                verdict->told = e;
+                verdict->answered = answered;
+                other = before;
+        }
+        if (other)
+                note_other(verdict, error_message(other));
+        error_free(other);
+}
+
+static struct error *verdict_tell(struct verdict *verdict)
+{
+        struct error *e =
+                verdict->told ? verdict->told : error_new(ERROR_UNAVAILABLE, "no endpoint serves this");
+        if (verdict->others) {
+                struct error *both =
+                        error_new(error_code_of(e), "%s (also: %s)", error_message(e), verdict->others);
+                error_free(e);
+                e = both;
+        }
+        free(verdict->others);
         return e;
 }
 
 static struct error *fetch_over_all(struct registry_source *source, struct wanted *wanted, char **media_type)
 {
-        struct error *last = NULL;
-        _cleanup_(freep) char *passed = NULL;
+        struct verdict verdict = { .told = NULL };
         for (size_t i = 0; i < source->n; i++) {
                 struct endpoint *endpoint = &source->endpoints[i];
-                bool is_last = i + 1 == source->n;
+                bool is_last = i + 1 == source->n, answered = false;
+                struct error *e;
                 if (!serves(endpoint, wanted))
                         continue;
-                if (last)
-                        note_passed(&passed, error_message(last));
-                error_free(last);
-                last = NULL;
                 if (!is_last && atomic_load(&endpoint->is_down)) {
-                        _cleanup_(freep) char *down = format_string("%s did not answer", endpoint->base);
-                        note_passed(&passed, down);
+                        bool either_scheme;
+                        _cleanup_(freep) char *base = base_get(endpoint, &either_scheme);
+                        verdict_add(&verdict, error_new(ERROR_UNAVAILABLE, "%s did not answer", base), false);
                         continue;
                 }
-                last = fetch_from(source, endpoint, wanted, is_last ? 0 : 1, media_type);
-                if (!last || !may_go_on(last, wanted))
-                        return last;
+                e = fetch_from(source, endpoint, wanted, is_last ? 0 : 1, media_type, &answered);
+                if (!e) {
+                        error_free(verdict.told);
+                        free(verdict.others);
+                        return NULL;
+                }
+                bool goes_on = may_go_on(e, wanted);
+                verdict_add(&verdict, e, answered);
+                if (!goes_on)
+                        break;
         }
-        return all_failed(last, passed);
+        return verdict_tell(&verdict);
 }
 
 static struct error *registry_fetch(struct source *face, const struct source_request *request,
@@ -227,50 +314,30 @@ static char *query_of(const char *url, const char *domain)
         return query;
 }
 
-static void endpoint_put(struct registry_source *source, const char *const texts[PULL_TEXTS_ENDPOINT],
-                         unsigned flags)
-{
-        struct endpoint *endpoint = &source->endpoints[source->n++];
-        const char *url = texts[PULL_TEXT_URL];
-        size_t n = strlen(url);
-        while (n && url[n - 1] == '/')
-                n--;
-        const char *suffix = flags & PULL_ENDPOINT_OVERRIDE_PATH ? "" : "/v2";
-        *endpoint = (struct endpoint){ .base = format_string("%.*s%s", (int) n, url, suffix),
-                                       .query = query_of(url, source->texts[PULL_TEXT_DOMAIN]),
-                                       .can_resolve = flags & PULL_ENDPOINT_RESOLVE,
-                                       .can_pull = flags & PULL_ENDPOINT_PULL,
-                                       .skip_verify = flags & PULL_ENDPOINT_SKIP_VERIFY,
-                                       .gets_credentials = flags & PULL_ENDPOINT_CREDENTIALS,
-                                       .ca_pem = ca_beside_system(texts[PULL_TEXT_CA]),
-                                       .cert_pem = dup_string(texts[PULL_TEXT_CERT]),
-                                       .key_pem = dup_string(texts[PULL_TEXT_KEY]),
-                                       .headers = dup_string(texts[PULL_TEXT_HEADERS]) };
-        (void) pthread_mutex_init(&endpoint->lock, NULL);
-}
-
 struct error *registry_source_endpoint(struct source *face, const char *const texts[PULL_TEXTS_ENDPOINT],
-                                       unsigned flags)
+                                       unsigned flags, unsigned connect_ms)
 {
         struct registry_source *source = (struct registry_source *) face;
         const char *url = texts[PULL_TEXT_URL];
         if (face->ops != &registry_ops)
                 return error_new(ERROR_INTERNAL, "an endpoint without a registry");
-        if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "endpoint %s: neither http nor https", url);
-        if (source->is_default) {
-                free(source->endpoints[0].base);
-                free(source->endpoints[0].query);
-                free(source->endpoints[0].ca_pem);
-                free(source->endpoints[0].cert_pem);
-                free(source->endpoints[0].key_pem);
-                free(source->endpoints[0].headers);
-                source->n = 0;
-                source->is_default = false;
-        }
         if (source->n == PULL_ENDPOINTS_MAX)
                 return error_new(ERROR_INVALID_ARGUMENT, "more than %d endpoints", PULL_ENDPOINTS_MAX);
-        endpoint_put(source, texts, flags);
+        struct endpoint *endpoint = &source->endpoints[source->n++];
+        *endpoint = (struct endpoint){ .base = dup_string(url),
+                                       .query = query_of(url, source->texts[PULL_TEXT_DOMAIN]),
+                                       .can_resolve = flags & PULL_ENDPOINT_RESOLVE,
+                                       .can_pull = flags & PULL_ENDPOINT_PULL,
+                                       .skip_verify = flags & PULL_ENDPOINT_SKIP_VERIFY,
+                                       .either_scheme = flags & PULL_ENDPOINT_EITHER_SCHEME,
+                                       .gets_credentials = flags & PULL_ENDPOINT_CREDENTIALS,
+                                       .ca_pem = ca_beside_system(texts[PULL_TEXT_CA]),
+                                       .cert_pem = dup_string(texts[PULL_TEXT_CERT]),
+                                       .key_pem = dup_string(texts[PULL_TEXT_KEY]),
+                                       .headers = dup_string(texts[PULL_TEXT_HEADERS]),
+                                       .proxy = dup_string(texts[PULL_TEXT_PROXY]),
+                                       .connect_ms = connect_ms };
+        (void) pthread_mutex_init(&endpoint->lock, NULL);
         return NULL;
 }
 
@@ -293,13 +360,9 @@ struct error *registry_source_open(const char *const texts[PULL_TEXTS_REGISTRY],
                 .identity_token = source->texts[PULL_TEXT_IDENTITY_TOKEN],
                 .registry_token = source->texts[PULL_TEXT_REGISTRY_TOKEN],
         };
-        const char *domain = source->texts[PULL_TEXT_DOMAIN];
-        const char *host = strcmp(domain, "docker.io") == 0 ? "registry-1.docker.io" : domain;
-        _cleanup_(freep) char *url = format_string("%s://%s", is_loopback(domain) ? "http" : "https", host);
-        const char *const endpoint[PULL_TEXTS_ENDPOINT] = { url, "", "", "", "" };
-        endpoint_put(source, endpoint,
-                     PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL | PULL_ENDPOINT_CREDENTIALS);
-        source->is_default = true;
+        source->proxies = (struct proxies){ .http = source->texts[PULL_TEXT_HTTP_PROXY],
+                                            .https = source->texts[PULL_TEXT_HTTPS_PROXY],
+                                            .none = source->texts[PULL_TEXT_NO_PROXY] };
         *out = &source->face;
         return NULL;
 }

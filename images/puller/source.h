@@ -32,10 +32,11 @@ struct source {
 /* Reads the archive's table of contents. archive_fd is taken. Errors: INVALID_ARGUMENT for what is no tar. */
 MUST_CHECK struct error *archive_source_open(int archive_fd, struct source **out);
 
-/* texts and stall_s: as PULL_START_REGISTRY has them. It serves from the registry itself until endpoints are added. */
+/* texts and stall_s: as PULL_START_REGISTRY has them. It serves once endpoints are added. */
 MUST_CHECK struct error *registry_source_open(const char *const texts[PULL_TEXTS_REGISTRY], unsigned stall_s,
                                               struct source **out);
 
 /* As PULL_ENDPOINT has it; before the first fetch. Errors: INVALID_ARGUMENT. */
-MUST_CHECK struct error *
-registry_source_endpoint(struct source *source, const char *const texts[PULL_TEXTS_ENDPOINT], unsigned flags);
+MUST_CHECK struct error *registry_source_endpoint(struct source *source,
+                                                  const char *const texts[PULL_TEXTS_ENDPOINT],
+                                                  unsigned flags, unsigned connect_ms);

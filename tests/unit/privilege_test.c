@@ -60,7 +60,7 @@ static void skiff_pull_is_nobody(void **state)
         _cleanup_(puller_freep) struct puller *puller = NULL;
         const struct wait wait = wait_of_ms(10000);
         const struct image_auth auth = { .username = "user", .password = "skiff-secret" };
-        const struct hosts hosts = { NULL, 0 };
+        const struct hosts hosts = { NULL, 0, NULL };
         const struct puller_config config = { .path = PROGRAM_DIR "/skiff-pull",
                                               .uid = 64321,
                                               .holder_fd = -1 };
