@@ -48,8 +48,7 @@ static struct error *pull_progress(void *context, struct rpc_call *call)
         const struct pull_watcher watcher = { send_progress, call };
         const struct image_auth auth = { .username = request->username, .password = request->password };
         _cleanup_(freep) char *id = NULL;
-        TRY(pull_and_log(daemon, request->image, *request->username ? &auth : NULL, &watcher, rpc_wait(call),
-                         &id));
+        TRY(pull_and_log(daemon, request->image, *request->username ? &auth : NULL, &watcher, call, &id));
         response.image_id = id;
         return rpc_send(call, &response.base);
 }

@@ -414,6 +414,11 @@ static struct error *pack(const ProtobufCMessage *message, grpc_byte_buffer **ou
         return e;
 }
 
+int64_t rpc_arrived_ns(const struct rpc_call *call)
+{
+        return call->arrived_ns;
+}
+
 struct error *rpc_reply(struct rpc_call *call, const ProtobufCMessage *message)
 {
         if (call->reply || call->method->rpc->streams)

@@ -23,7 +23,7 @@ struct pull_watcher;
 
 /* images_pull with a line in the log, whichever way it ended: what a node spent its time and its disk on. In image_rpc.c. */
 MUST_CHECK struct error *pull_and_log(struct daemon *daemon, const char *image, const struct image_auth *auth,
-                                      const struct pull_watcher *watcher, const struct wait *wait, char **id);
+                                      const struct pull_watcher *watcher, struct rpc_call *call, char **id);
 
 /* Handlers by family; each file fills a part of the table. */
 extern const struct rpc status_rpcs[], sandbox_rpcs[], container_rpcs[], stats_rpcs[], image_rpcs[],

@@ -53,7 +53,7 @@ static void fill_image(struct parts *p, const struct image *image)
         p->message.n_repo_digests = count(image->repo_digests);
         p->message.size = image->size_bytes;
         p->message.pinned = image->pinned;
-        fill_user(p, image->config.user);
+        fill_user(p, image->user);
         p->spec.image = image->id;
         p->message.spec = &p->spec;
 }
@@ -72,22 +72,16 @@ static struct error *list_reply(struct rpc_call *call, struct image *const *imag
         return rpc_reply(call, &response.base);
 }
 
-/* The filter's image, if any, is a reference of any form: none that matches is an empty list. */
+/* The filter's image, if any, is a reference of any form, or a repository: none that matches is an empty list. */
 static struct error *list_images(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
         const Cri__ListImagesRequest *request = (const void *) rpc_request(call);
-        if (request->filter && request->filter->image && *request->filter->image->image) {
-                _cleanup_(image_freep) struct image *image = NULL;
-                struct error *e = images_find(daemon->images, request->filter->image->image, &image);
-                if (e && error_code_of(e) != ERROR_NOT_FOUND)
-                        return e;
-                error_free(e);
-                return list_reply(call, &image, image ? 1 : 0);
-        }
+        const char *wanted = request->filter && request->filter->image ? request->filter->image->image : "";
         struct image **images = NULL;
         size_t n = 0;
-        TRY(images_list(daemon->images, &images, &n));
+        TRY(*wanted ? images_select(daemon->images, wanted, &images, &n)
+                    : images_list(daemon->images, &images, &n));
         struct error *e = list_reply(call, images, n);
         image_list_free(images, n);
         return e;
@@ -145,11 +139,12 @@ static struct error *remove_image(void *context, struct rpc_call *call)
 }
 
 struct error *pull_and_log(struct daemon *daemon, const char *image, const struct image_auth *auth,
-                           const struct pull_watcher *watcher, const struct wait *wait, char **id)
+                           const struct pull_watcher *watcher, struct rpc_call *call, char **id)
 {
         char took_ms[24];
         int64_t began_ns = clock_monotonic_ns();
-        struct error *e = images_pull(daemon->images, image, auth, watcher, wait, id);
+        struct error *e =
+                images_pull(daemon->images, image, auth, watcher, rpc_arrived_ns(call), rpc_wait(call), id);
         (void) snprintf(took_ms, sizeof(took_ms), "%lld",
                         (long long) ((clock_monotonic_ns() - began_ns) / 1000000));
         if (e)
@@ -172,8 +167,8 @@ static struct error *pull_image(void *context, struct rpc_call *call)
                 auth = (struct image_auth){ request->auth->username,       request->auth->password,
                                             request->auth->auth,           request->auth->server_address,
                                             request->auth->identity_token, request->auth->registry_token };
-        struct error *e = pull_and_log(daemon, request->image->image, request->auth ? &auth : NULL, NULL,
-                                       rpc_wait(call), &id);
+        struct error *e =
+                pull_and_log(daemon, request->image->image, request->auth ? &auth : NULL, NULL, call, &id);
         if (e) /* kubelet knows a registry's failure by its message's beginning */
                 return error_code_of(e) == ERROR_UNAVAILABLE ? error_wrap(e, "RegistryUnavailable") : e;
         response.image_ref = id;

@@ -38,6 +38,7 @@ struct rpc {
 /* The request, unpacked and checked, of the method's own type; valid until the handler returns. */
 const ProtobufCMessage *rpc_request(const struct rpc_call *call);
 const char *rpc_method(const struct rpc_call *call); /* "RunPodSandbox" */
+int64_t rpc_arrived_ns(const struct rpc_call *call); /* monotonic: before it waited in line for a thread */
 
 /* The call's deadline, and a descriptor that is readable once the client is gone, has cancelled, or the deadline has
  * passed. The descriptor is made when this is first called. Valid until the handler returns. */

@@ -21,8 +21,11 @@ static const char *const migrations[] = {
         NULL,
 };
 
+/* Smaller configs are kept in memory, as those of nearly all images are: a container's creation wants its image's. */
+#define CONFIG_KEPT_BYTES ((size_t) 16 << 10)
+
 struct list {
-        struct image **images; /* sorted by id */
+        struct image **images; /* sorted by id; config_json is NULL of those that are not kept */
         size_t n;
 };
 
@@ -37,24 +40,6 @@ struct catalog {
 
 /* --- reading the database into memory --- */
 
-static struct error *read_image(void *context, const struct db_row *row)
-{
-        struct list *list = context;
-        _cleanup_(image_freep) struct image *image = NEW(struct image);
-        _cleanup_(free_stringsp) char **diff_ids = NULL;
-        const char *config = db_row_text(row, 1);
-        image->id = dup_string(db_row_text(row, 0));
-        image->config_json = dup_string(config);
-        image->repo_tags = strings_empty();
-        image->repo_digests = strings_empty();
-        image->diff_ids = strings_empty();
-        image->size_bytes = strlen(config);
-        TRY_WRAP(config_parse(config, strlen(config), &image->config, &diff_ids), "image %s", image->id);
-        list->images = grow_array(list->images, list->n + 1, sizeof(struct image *));
-        list->images[list->n++] = TAKE(image);
-        return NULL;
-}
-
 static struct image *list_find(const struct list *list, const char *id)
 {
         for (size_t low = 0, high = list->n; low < high;) {
@@ -67,6 +52,59 @@ static struct image *list_find(const struct list *list, const char *id)
                 else
                         low = middle + 1;
         }
+        return NULL;
+}
+
+static struct error *read_config(void *context, const struct db_row *row)
+{
+        *(char **) context = dup_string(db_row_text(row, 0));
+        return NULL;
+}
+
+/* *out is NULL where there is no such image. */
+static struct error *load_config(struct db *db, const char *id, char **out)
+{
+        const struct db_value values[] = { db_text(id) };
+        *out = NULL;
+        return db_run(db, "SELECT config FROM images WHERE id = ?", values, LENGTH(values), read_config, out);
+}
+
+struct reading {
+        struct list list;
+        const struct list *before; /* a config never changes: its digest is the id */
+};
+
+static struct error *read_id(void *context, const struct db_row *row)
+{
+        struct reading *reading = context;
+        const struct image *same = list_find(reading->before, db_row_text(row, 0));
+        struct image *image = NEW(struct image);
+        image->id = dup_string(db_row_text(row, 0));
+        image->repo_tags = strings_empty();
+        image->repo_digests = strings_empty();
+        image->diff_ids = strings_empty();
+        image->size_bytes = (uint64_t) db_row_integer(row, 1);
+        image->user = dup_string(same ? same->user : NULL);
+        image->config_json = dup_string(same ? same->config_json : NULL);
+        reading->list.images = grow_array(reading->list.images, reading->list.n + 1, sizeof(struct image *));
+        reading->list.images[reading->list.n++] = image;
+        return NULL;
+}
+
+/* Of an image that is new here. */
+static struct error *take_config(struct catalog *catalog, struct image *image)
+{
+        _cleanup_(image_config_done) struct image_config config = { .user = NULL };
+        _cleanup_(free_stringsp) char **diff_ids = NULL;
+        _cleanup_(freep) char *json = NULL;
+        TRY(load_config(catalog->db, image->id, &json));
+        if (!json)
+                return error_new(ERROR_INTERNAL, "image %s has no config", image->id);
+        /* It was taken once; what an older skiff took and this one would not must not end the whole store. */
+        error_ignore(config_parse(json, strlen(json), &config, &diff_ids));
+        image->user = dup_string(config.user ? config.user : "");
+        if (strlen(json) <= CONFIG_KEPT_BYTES)
+                image->config_json = TAKE(json);
         return NULL;
 }
 
@@ -107,11 +145,19 @@ static void mark_pinned(struct catalog *catalog, struct list *list)
         }
 }
 
-/* Reads all of it and puts it in place of what was there. An image list is short, and changes are rare. */
+/* Reads all of it and puts it in place of what was there. Nobody else changes the list meanwhile: change_lock. */
 static struct error *reload(struct catalog *catalog)
 {
         _cleanup_(list_done) struct list list = { NULL, 0 };
-        TRY(db_run(catalog->db, "SELECT id, config FROM images ORDER BY id", NULL, 0, read_image, &list));
+        struct reading reading = { .before = &catalog->list };
+        struct error *e =
+                db_run(catalog->db, "SELECT id, length(CAST(config AS BLOB)) FROM images ORDER BY id", NULL,
+                       0, read_id, &reading);
+        list = reading.list;
+        TRY(e);
+        for (size_t i = 0; i < list.n; i++)
+                if (!list.images[i]->user)
+                        TRY(take_config(catalog, list.images[i]));
         TRY(db_run(catalog->db, "SELECT name, is_digest, image FROM names ORDER BY name", NULL, 0, read_name,
                    &list));
         TRY(db_run(catalog->db,
@@ -262,12 +308,16 @@ struct error *catalog_find(struct catalog *catalog, const char *reference, struc
         _cleanup_(freep) char *name = NULL;
         (void) pthread_mutex_lock(&catalog->lock);
         struct error *e = lookup(catalog, reference, &found, &name);
-        struct image *copy = found ? image_copy(found) : NULL;
+        _cleanup_(image_freep) struct image *copy = found ? image_copy(found) : NULL;
+        if (copy)
+                copy->config_json = dup_string(found->config_json);
         (void) pthread_mutex_unlock(&catalog->lock);
         TRY(e);
-        if (!copy)
+        if (copy && !copy->config_json)
+                TRY(load_config(catalog->db, copy->id, &copy->config_json));
+        if (!copy || !copy->config_json) /* or it was removed meanwhile */
                 return error_new(ERROR_NOT_FOUND, "image \"%s\" is not here", reference);
-        *out = copy;
+        *out = TAKE(copy);
         return NULL;
 }
 
@@ -279,6 +329,67 @@ void catalog_list(struct catalog *catalog, struct image ***out, size_t *n)
         for (size_t i = 0; i < *n; i++)
                 (*out)[i] = image_copy(catalog->list.images[i]);
         (void) pthread_mutex_unlock(&catalog->lock);
+}
+
+static bool is_of_repository(char *const *names, const char *repository)
+{
+        size_t n = strlen(repository);
+        for (; *names; names++)
+                if (strncmp(*names, repository, n) == 0 && ((*names)[n] == ':' || (*names)[n] == '@'))
+                        return true;
+        return false;
+}
+
+/* Whether text says neither tag nor digest: then the name that it is read as has one more than it. */
+static struct error *repository_of(const char *text, char **out)
+{
+        const char *slash = strrchr(text, '/'), *last = slash ? slash + 1 : text;
+        _cleanup_(reference_freep) struct reference *reference = NULL;
+        *out = NULL;
+        if (strpbrk(last, ":@"))
+                return NULL;
+        TRY(reference_parse(text, &reference));
+        *out = reference_repository(reference);
+        return NULL;
+}
+
+struct error *catalog_select(struct catalog *catalog, const char *text, struct image ***out, size_t *n)
+{
+        const struct image *found = NULL;
+        _cleanup_(freep) char *name = NULL, *repository = NULL;
+        TRY(repository_of(text, &repository));
+        (void) pthread_mutex_lock(&catalog->lock);
+        struct error *e = lookup(catalog, text, &found, &name);
+        struct image **list = NEW_ARRAY(struct image *, catalog->list.n);
+        size_t count = 0;
+        for (size_t i = 0; i < catalog->list.n && !e; i++) {
+                const struct image *image = catalog->list.images[i];
+                if (image == found || (repository && (is_of_repository(image->repo_tags, repository) ||
+                                                      is_of_repository(image->repo_digests, repository))))
+                        list[count++] = image_copy(image);
+        }
+        (void) pthread_mutex_unlock(&catalog->lock);
+        if (e) {
+                free(list);
+                return e;
+        }
+        *out = list;
+        *n = count;
+        return NULL;
+}
+
+bool catalog_has(struct catalog *catalog, const struct catalog_image *wanted)
+{
+        bool all;
+        (void) pthread_mutex_lock(&catalog->lock);
+        const struct image *image = list_find(&catalog->list, wanted->id);
+        all = image != NULL;
+        for (char *const *tag = wanted->tags; tag && *tag && all; tag++)
+                all = strings_contain(image->repo_tags, *tag);
+        for (char *const *digest = wanted->digests; digest && *digest && all; digest++)
+                all = strings_contain(image->repo_digests, *digest);
+        (void) pthread_mutex_unlock(&catalog->lock);
+        return all;
 }
 
 static struct error *pin_all(struct catalog *catalog, const struct image *image, struct layer **layers,

@@ -1,7 +1,7 @@
 /* catalog.h - which images there are: names, configs, layers; in images.db and, for reading, in memory.
  *
- * Readers never touch the database. A change is one transaction, then the memory is read anew from it. Changes take
- * turns. Threads: any, at once. */
+ * Readers touch the database only for a config of more than 16 kB. A change is one transaction, then the memory is read
+ * anew from it. Changes take turns. Threads: any, at once. */
 #pragma once
 #include "base/db.h"
 #include "images/images.h"
@@ -16,9 +16,11 @@ MUST_CHECK struct error *catalog_open(const char *path, struct layers *layers, c
 void catalog_free(struct catalog *catalog);
 DEFINE_FREEP(struct catalog, catalog_free)
 
-/* As images_find, images_list. */
+/* As images_find, images_list, images_select. */
 MUST_CHECK struct error *catalog_find(struct catalog *catalog, const char *reference, struct image **out);
 void catalog_list(struct catalog *catalog, struct image ***out, size_t *n);
+MUST_CHECK struct error *catalog_select(struct catalog *catalog, const char *text, struct image ***out,
+                                        size_t *n);
 
 /* Pins the layers of the image with this id, base first; the array is the caller's. Errors: NOT_FOUND. */
 MUST_CHECK struct error *catalog_pin_layers(struct catalog *catalog, const char *id, struct layer ***out,
@@ -35,6 +37,9 @@ struct catalog_image {
 /* Makes them visible, all or none. */
 MUST_CHECK struct error *catalog_commit(struct catalog *catalog, const struct catalog_image *images,
                                         size_t n);
+
+/* Whether the image is there and has all of these names already: a commit of it would change nothing. */
+bool catalog_has(struct catalog *catalog, const struct catalog_image *wanted);
 
 /* As images_remove. */
 MUST_CHECK struct error *catalog_remove(struct catalog *catalog, const char *reference);

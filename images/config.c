@@ -2,6 +2,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "images/manifest.h"
+#include "images/platform.h"
 #include "images/strings.h"
 #include <string.h>
 
@@ -27,25 +28,6 @@ static struct error *read_text(const struct json *object, const char *key, char 
         return NULL;
 }
 
-static struct error *read_labels(const struct json *config, struct image_config *out)
-{
-        const struct json *labels = json_get(config, "Labels");
-        size_t n = json_length(labels);
-        if (json_type_of(labels) != JSON_OBJECT && json_type_of(labels) != JSON_NULL)
-                return error_new(ERROR_INVALID_ARGUMENT, "\"Labels\" is not an object");
-        out->labels = NEW_ARRAY(struct image_label, n);
-        for (size_t i = 0; i < n; i++) {
-                const char *value = json_text(json_value_at(labels, i), NULL);
-                if (!value)
-                        return error_new(ERROR_INVALID_ARGUMENT, "label \"%s\" is not a string",
-                                         json_key_at(labels, i));
-                out->labels[i].key = dup_string(json_key_at(labels, i));
-                out->labels[i].value = dup_string(value);
-                out->n_labels = i + 1;
-        }
-        return NULL;
-}
-
 static struct error *read_config(const struct json *root, struct image_config *out)
 {
         const struct json *config = json_get(root, "config");
@@ -58,13 +40,21 @@ static struct error *read_config(const struct json *root, struct image_config *o
         TRY(read_text(config, "WorkingDir", &out->working_dir));
         TRY(read_text(config, "User", &out->user));
         TRY(read_text(config, "StopSignal", &out->stop_signal));
-        TRY(read_labels(config, out));
-        TRY(read_text(root, "architecture", &out->architecture));
-        TRY(read_text(root, "os", &out->os));
-        TRY(read_text(root, "created", &out->created));
-        if (out->os && *out->os && strcmp(out->os, "linux") != 0)
-                return error_new(ERROR_FAILED_PRECONDITION, "an image for %s, not for linux", out->os);
         return NULL;
+}
+
+/* One that says nothing may be for this machine. */
+static struct error *check_platform(const struct json *root)
+{
+        const struct platform platform = { json_text(json_get(root, "os"), NULL),
+                                           json_text(json_get(root, "architecture"), NULL),
+                                           json_text(json_get(root, "variant"), NULL) };
+        if (platform_rank(&platform))
+                return NULL;
+        char its[PLATFORM_TEXT_SIZE], ours[PLATFORM_TEXT_SIZE];
+        platform_format(&platform, its);
+        platform_here(ours);
+        return error_new(ERROR_FAILED_PRECONDITION, "an image for %s, not for %s", its, ours);
 }
 
 static struct error *read_diff_ids(const struct json *root, char ***out)
@@ -85,14 +75,16 @@ static struct error *read_diff_ids(const struct json *root, char ***out)
 struct error *config_parse(const char *bytes, size_t len_bytes, struct image_config *out, char ***diff_ids)
 {
         _cleanup_(json_freep) struct json *root = NULL;
-        struct image_config config = { .n_labels = 0 };
+        struct image_config config = { .user = NULL };
         if (len_bytes > MANIFEST_LIMIT_BYTES)
                 return error_new(ERROR_INVALID_ARGUMENT, "image config: larger than %u bytes",
                                  MANIFEST_LIMIT_BYTES);
         TRY_WRAP(json_parse(bytes, len_bytes, &root), "image config");
         if (json_type_of(root) != JSON_OBJECT)
                 return error_new(ERROR_INVALID_ARGUMENT, "image config: not an object");
-        struct error *e = read_config(root, &config);
+        struct error *e = check_platform(root);
+        if (!e)
+                e = read_config(root, &config);
         if (!e)
                 e = read_diff_ids(root, diff_ids);
         if (e) {
@@ -112,41 +104,48 @@ void image_config_done(struct image_config *config)
         free(config->working_dir);
         free(config->user);
         free(config->stop_signal);
-        free(config->architecture);
-        free(config->os);
-        free(config->created);
-        for (size_t i = 0; i < config->n_labels; i++) {
-                free(config->labels[i].key);
-                free(config->labels[i].value);
-        }
-        free(config->labels);
-        *config = (struct image_config){ .n_labels = 0 };
-}
-
-void config_copy(const struct image_config *from, struct image_config *to)
-{
-        *to = (struct image_config){
-                .entrypoint = strings_copy(from->entrypoint),
-                .cmd = strings_copy(from->cmd),
-                .env = strings_copy(from->env),
-                .volumes = strings_copy(from->volumes),
-                .working_dir = dup_string(from->working_dir),
-                .user = dup_string(from->user),
-                .stop_signal = dup_string(from->stop_signal),
-                .architecture = dup_string(from->architecture),
-                .os = dup_string(from->os),
-                .created = dup_string(from->created),
-                .labels = NEW_ARRAY(struct image_label, from->n_labels),
-                .n_labels = from->n_labels,
-        };
-        for (size_t i = 0; i < from->n_labels; i++) {
-                to->labels[i].key = dup_string(from->labels[i].key);
-                to->labels[i].value = dup_string(from->labels[i].value);
-        }
+        *config = (struct image_config){ .user = NULL };
 }
 
 struct error *image_config_parse(const char *json, struct image_config *out)
 {
         _cleanup_(free_stringsp) char **diff_ids = NULL;
         return config_parse(json, strlen(json), out, &diff_ids);
+}
+
+/* What is kept of "config" (read_config). */
+static const char *const kept[] = {
+        "Entrypoint", "Cmd", "Env", "WorkingDir", "User", "StopSignal", "Volumes"
+};
+
+static struct error *trim(const struct json *root, struct buf *to)
+{
+        const struct json *config = json_get(root, "config");
+        bool any = false;
+        TRY(buf_append_text(to, "{\"config\":{"));
+        for (size_t i = 0; i < LENGTH(kept); i++) {
+                const struct json *value = json_get(config, kept[i]);
+                if (!value)
+                        continue;
+                TRY(buf_append_format(to, "%s\"%s\":", any ? "," : "", kept[i]));
+                TRY(json_write(value, to));
+                any = true;
+        }
+        TRY(buf_append_text(to, "},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":"));
+        const struct json *diff_ids = json_get(json_get(root, "rootfs"), "diff_ids");
+        TRY(diff_ids ? json_write(diff_ids, to) : buf_append_text(to, "null"));
+        return buf_append_text(to, "}}");
+}
+
+struct error *image_config_trim(const char *json, char **out)
+{
+        struct buf text;
+        _cleanup_(json_freep) struct json *root = NULL;
+        TRY_WRAP(json_parse(json, strlen(json), &root), "image config");
+        buf_init(&text, 8 * (size_t) MANIFEST_LIMIT_BYTES); /* an escape takes six bytes where a byte stood */
+        struct error *e = trim(root, &text);
+        if (!e)
+                *out = buf_take_text(&text);
+        buf_done(&text);
+        return e;
 }

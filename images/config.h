@@ -4,7 +4,6 @@
 #include "images/images.h"
 
 /* Fills *out and *diff_ids (NULL-terminated, each a valid "sha256:..."). Errors: INVALID_ARGUMENT naming the field;
- * FAILED_PRECONDITION for another operating system. *out holds nothing after an error. */
+ * FAILED_PRECONDITION for another platform. *out holds nothing after an error. */
 MUST_CHECK struct error *config_parse(const char *bytes, size_t len_bytes, struct image_config *out,
                                       char ***diff_ids);
-void config_copy(const struct image_config *from, struct image_config *to);

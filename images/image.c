@@ -1,6 +1,5 @@
 /* struct image: what images.h hands out. */
 #include "images/image.h"
-#include "images/config.h"
 #include "images/strings.h"
 
 void image_free(struct image *image)
@@ -10,8 +9,8 @@ void image_free(struct image *image)
         free(image->id);
         free_strings(image->repo_tags);
         free_strings(image->repo_digests);
+        free(image->user);
         free(image->config_json);
-        image_config_done(&image->config);
         free_strings(image->diff_ids);
         free(image);
 }
@@ -32,9 +31,8 @@ struct image *image_copy(const struct image *from)
                 .repo_digests = strings_copy(from->repo_digests),
                 .size_bytes = from->size_bytes,
                 .pinned = from->pinned,
-                .config_json = dup_string(from->config_json),
+                .user = dup_string(from->user),
                 .diff_ids = strings_copy(from->diff_ids),
         };
-        config_copy(&from->config, &to->config);
         return to;
 }

@@ -2,4 +2,4 @@
 #pragma once
 #include "images/images.h"
 
-struct image *image_copy(const struct image *from); /* deep; the caller's */
+struct image *image_copy(const struct image *from); /* deep, but for the config; the caller's */

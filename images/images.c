@@ -1,5 +1,6 @@
 #include "base/file.h"
 #include "base/log.h"
+#include "images/flight.h"
 #include "images/install.h"
 #include "images/store.h"
 #include <fcntl.h>
@@ -41,6 +42,7 @@ struct error *images_open(const struct images_config *config, struct images **ou
         images->root_fd = -1;
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
         atomic_store(&images->spare_workers, install_spare_workers(processors));
+        images->pulls = flights_new();
         images->pull_path = format_string("%s/skiff-pull", config->program_dir);
         images->unpack_path = format_string("%s/skiff-unpack", config->program_dir);
         images->registry_dirs = dup_string(config->registry_dirs ? config->registry_dirs : "");
@@ -61,6 +63,7 @@ void images_free(struct images *images)
         rootfs_table_free(images, images->rootfs);
         catalog_free(images->catalog);
         layers_free(images->layers);
+        flights_free(images->pulls);
         closep(&images->root_fd);
         free(images->pull_path);
         free(images->unpack_path);
@@ -77,6 +80,11 @@ struct error *images_list(struct images *images, struct image ***out, size_t *n)
 {
         catalog_list(images->catalog, out, n);
         return NULL;
+}
+
+struct error *images_select(struct images *images, const char *text, struct image ***out, size_t *n)
+{
+        return catalog_select(images->catalog, text, out, n);
 }
 
 struct error *images_remove(struct images *images, const char *reference)

@@ -39,11 +39,6 @@ struct image_config {
         char **entrypoint, **cmd, **env;        /* NULL-terminated, never NULL */
         char *working_dir, *user, *stop_signal; /* NULL or "" when absent */
         char **volumes;                         /* container paths, NULL-terminated, never NULL */
-        char *architecture, *os, *created;
-        struct image_label {
-                char *key, *value;
-        } * labels;
-        size_t n_labels;
 };
 
 struct image {
@@ -52,15 +47,19 @@ struct image {
         char **repo_digests; /* likewise */
         uint64_t size_bytes; /* of the layers unpacked plus the config, layers counted once an image */
         bool pinned;
-        char *config_json; /* as it came: verified bytes, valid UTF-8 */
-        struct image_config config;
-        char **diff_ids; /* "sha256:..." of the layers' tars, base first, NULL-terminated */
+        char *user;        /* of the config; "" where it has none */
+        char *config_json; /* as it came: verified bytes, valid UTF-8. NULL in lists */
+        char **diff_ids;   /* "sha256:..." of the layers' tars, base first, NULL-terminated */
 };
 
 /* Parses a config that an image had (config_json), for who keeps it longer than the store does. image_config_done frees
  * what is in *out. Errors: INVALID_ARGUMENT. */
 MUST_CHECK struct error *image_config_parse(const char *json, struct image_config *out);
 void image_config_done(struct image_config *config);
+
+/* The same config with no more than that in it, for who keeps it: labels, ports and history may be megabytes. *out is the
+ * caller's. Errors: INVALID_ARGUMENT. */
+MUST_CHECK struct error *image_config_trim(const char *json, char **out);
 
 /* Frees an image that a function here handed out; NULL is fine. */
 void image_free(struct image *image);
@@ -71,8 +70,13 @@ DEFINE_FREEP(struct image, image_free)
  * that is no reference. */
 MUST_CHECK struct error *images_find(struct images *images, const char *reference, struct image **out);
 
-/* All images, sorted by id; *out is an array of *n owned by the caller (image_list_free). */
+/* All images, sorted by id, without their configs; *out is an array of *n owned by the caller (image_list_free). */
 MUST_CHECK struct error *images_list(struct images *images, struct image ***out, size_t *n);
+
+/* Those that text names, likewise: as images_find, and a repository without tag or digest means all of it. None: *n is 0.
+ * Errors: INVALID_ARGUMENT for text that is no reference. */
+MUST_CHECK struct error *images_select(struct images *images, const char *text, struct image ***out,
+                                       size_t *n);
 void image_list_free(struct image **list, size_t n);
 
 /* Removes what the reference names: a tag or digest only that name (and the image with its last one), an id the image
@@ -97,14 +101,16 @@ struct pull_watcher {
         void *context;
 };
 
-/* Pulls by reference; *out_id is the image's id. watcher may be NULL. Cancel and deadline by wait. Errors: NOT_FOUND (the
+/* Pulls by reference; *out_id is the image's id. watcher may be NULL. asked_ns: when it was asked for, on
+ * CLOCK_MONOTONIC; a pull of the same with the same credentials that was under way then serves it too (but not one with a
+ * watcher). Cancel and deadline by wait. Errors: NOT_FOUND (the
  * registry has no such image, or it has none for this machine), UNAUTHENTICATED and PERMISSION_DENIED (no message repeats
- * a credential), INVALID_ARGUMENT (the reference; a manifest or config that is none), UNIMPLEMENTED (schema 1, unknown
- * media types), UNAVAILABLE (a registry that cannot be reached, stalls or fails), RESOURCE_EXHAUSTED (disk, limits),
+ * a credential), INVALID_ARGUMENT (the reference; a manifest or config that is none), UNIMPLEMENTED (schema 1, what is no
+ * image), UNAVAILABLE (a registry that cannot be reached, stalls or fails), RESOURCE_EXHAUSTED (disk, limits),
  * DATA_LOSS (a digest or size that does not match), FAILED_PRECONDITION (hosts.toml). Nothing is left after any. */
 MUST_CHECK struct error *images_pull(struct images *images, const char *reference,
                                      const struct image_auth *auth, const struct pull_watcher *watcher,
-                                     const struct wait *wait, char **out_id);
+                                     int64_t asked_ns, const struct wait *wait, char **out_id);
 
 /* Imports an OCI layout (tar) or docker archive, plain, gzip or zstd, from archive_fd (seekable, borrowed). name (may
  * be NULL) is what its one image is called, whatever the archive calls it; INVALID_ARGUMENT if it has several. *out_ids: NULL-terminated ids, owned by the caller. Errors:

@@ -1,7 +1,8 @@
 /* One import: an OCI layout or docker archive, read through skiff-pull's archive source. */
 #include "images/install.h"
-#include "images/manifest.h"
+#include "images/platform.h"
 #include "images/reference.h"
+#include "images/resolve.h"
 #include "images/strings.h"
 #include <string.h>
 
@@ -163,50 +164,98 @@ static struct error *oci_names(struct import *import, struct imported *image, co
         return NULL;
 }
 
-static struct error *oci_image(struct import *import, const struct descriptor *top)
+static struct error *read_entry(void *context, const struct descriptor *from, struct manifest **out)
+{
+        return read_manifest(context, from, out);
+}
+
+/* The image that an entry of index.json is or leads to. *out is NULL where it is none for this machine; *passed says why,
+ * the first time. */
+static struct error *find_image(struct import *import, const struct descriptor *top, struct manifest **out,
+                                struct error **passed)
+{
+        const struct manifest_reader reader = { read_entry, import };
+        _cleanup_(manifest_freep) struct manifest *manifest = NULL, *inner = NULL;
+        struct error *e = read_manifest(import, top, &manifest);
+        if (!e && manifest->kind == MANIFEST_INDEX)
+                e = manifest_resolve(manifest, &reader, &inner);
+        if (!e) {
+                *out = inner ? TAKE(inner) : TAKE(manifest);
+                return NULL;
+        }
+        if (error_code_of(e) != ERROR_UNIMPLEMENTED && error_code_of(e) != ERROR_NOT_FOUND)
+                return e;
+        if (*passed)
+                error_free(e);
+        else
+                *passed = e;
+        return NULL;
+}
+
+static struct error *oci_image(struct import *import, const struct descriptor *top,
+                               const struct manifest *manifest)
 {
         char config[BLOB_NAME_SIZE];
-        _cleanup_(manifest_freep) struct manifest *manifest = NULL, *inner = NULL;
-        TRY(read_manifest(import, top, &manifest));
-        const struct manifest *use = manifest;
-        if (use && use->kind == MANIFEST_INDEX) {
-                const struct descriptor *chosen = NULL;
-                TRY(manifest_choose(manifest, &chosen));
-                TRY(read_manifest(import, chosen, &inner));
-                use = inner;
-        }
-        if (!use || use->kind != MANIFEST_IMAGE) /* never NULL, but analysers believe that an error can be */
-                return error_new(ERROR_INVALID_ARGUMENT, "an index inside an index");
         struct imported *image = imported_add(import);
-        blob_name(&use->config.digest, config);
-        TRY(install_config(import->puller, PULL_READ_FILE, config, &use->config.digest, import->wait,
-                           &image->config, &image->diff_ids, &image->id));
+        blob_name(&manifest->config.digest, config);
+        struct error *e = install_config(import->puller, PULL_READ_FILE, config, &manifest->config.digest,
+                                         import->wait, &image->config, &image->diff_ids, &image->id);
+        if (e)
+                return manifest_config_is_known(manifest)
+                               ? e
+                               : error_wrap(e, "not a container image: its config is a \"%.100s\"",
+                                            manifest->config.media_type);
         TRY(oci_names(import, image, top));
-        return oci_layers(import, image, use);
+        return oci_layers(import, image, manifest);
 }
 
 /* `docker save a b` lists an image that has two names twice. */
-static bool is_first(const struct manifest *index, size_t i)
+static bool is_first(const struct descriptor *const *list, size_t i)
 {
         for (size_t j = 0; j < i; j++)
-                if (digest_equal(&index->entries[j].digest, &index->entries[i].digest))
+                if (digest_equal(&list[j]->digest, &list[i]->digest))
                         return false;
         return true;
 }
 
-static struct error *oci_layout(struct import *import, const struct buf *index_json)
+/* All of index.json's images, found before the first is unpacked: signatures and the like may lie beside them. */
+struct layout {
+        const struct descriptor **tops;
+        struct manifest **images; /* NULL: no image */
+        size_t n;
+        struct error *passed;
+};
+
+static void layout_done(struct layout *layout)
 {
-        _cleanup_(manifest_freep) struct manifest *index = NULL;
-        TRY_WRAP(manifest_parse(index_json->bytes, index_json->len_bytes, NULL, &index), "index.json");
-        if (index->kind != MANIFEST_INDEX)
-                return error_new(ERROR_INVALID_ARGUMENT, "index.json: not an index");
-        size_t n = 0;
-        for (size_t i = 0; i < index->n; i++)
-                n += manifest_platform_fits(&index->entries[i]) && is_first(index, i);
-        TRY(check_name(import, n));
-        for (size_t i = 0; i < index->n; i++)
-                if (manifest_platform_fits(&index->entries[i]))
-                        TRY(oci_image(import, &index->entries[i]));
+        for (size_t i = 0; i < layout->n; i++)
+                manifest_free(layout->images[i]);
+        free(layout->images);
+        free(layout->tops);
+        error_free(layout->passed);
+}
+
+static struct error *layout_find(struct import *import, const struct manifest *index, struct layout *layout)
+{
+        size_t n_images = 0;
+        manifest_candidates(index, &layout->tops, &layout->n);
+        layout->images = NEW_ARRAY(struct manifest *, layout->n);
+        for (size_t i = 0; i < layout->n; i++) {
+                TRY(find_image(import, layout->tops[i], &layout->images[i], &layout->passed));
+                n_images += layout->images[i] && is_first(layout->tops, i);
+        }
+        if (n_images == 0 && layout->passed)
+                return TAKE(layout->passed);
+        return check_name(import, n_images);
+}
+
+static struct error *oci_layout(struct import *import, const struct manifest *index)
+{
+        _cleanup_(layout_done) struct layout layout = { .n = 0 };
+        TRY(layout_find(import, index, &layout));
+        for (size_t i = 0; i < layout.n; i++)
+                if (layout.images[i])
+                        TRY(oci_image(import, layout.tops[i], layout.images[i]));
         return NULL;
 }
 
@@ -285,28 +334,57 @@ static struct error *commit(struct import *import, char ***out_ids)
         return e;
 }
 
-static struct error *read_all(struct import *import, int archive_fd)
+/* *found: index.json is there and lists something. Some tools write an empty one beside docker's manifest.json. */
+static struct error *read_layout(struct import *import, bool *found)
 {
         struct buf bytes;
-        TRY(puller_start_archive(&import->images->puller, archive_fd, import->wait, &import->puller));
+        _cleanup_(manifest_freep) struct manifest *index = NULL;
+        *found = false;
         struct error *e = read_file(import, "index.json", &bytes);
-        if (!e) {
-                e = oci_layout(import, &bytes);
-                buf_done(&bytes);
-        } else if (error_code_of(e) == ERROR_NOT_FOUND) {
-                error_free(e);
-                e = read_file(import, "manifest.json", &bytes);
-                if (e)
-                        return error_code_of(e) == ERROR_NOT_FOUND
-                                       ? error_as(error_wrap(e, "neither an OCI layout nor a docker archive"),
-                                                  ERROR_INVALID_ARGUMENT)
-                                       : e;
-                e = docker_archive(import, &bytes);
-                buf_done(&bytes);
+        if (e && error_code_of(e) == ERROR_NOT_FOUND) {
+                error_ignore(e); /* another form, then */
+                return NULL;
         }
-        if (!e && import->n == 0)
-                e = error_new(ERROR_INVALID_ARGUMENT, "no image for this machine in it");
+        TRY(e);
+        e = manifest_parse(bytes.bytes, bytes.len_bytes, NULL, &index);
+        buf_done(&bytes);
+        TRY_WRAP(e, "index.json");
+        if (index->kind != MANIFEST_INDEX)
+                return error_new(ERROR_INVALID_ARGUMENT, "index.json: not an index");
+        if (index->n == 0)
+                return NULL;
+        *found = true;
+        return oci_layout(import, index);
+}
+
+static struct error *read_docker(struct import *import)
+{
+        struct buf bytes;
+        struct error *e = read_file(import, "manifest.json", &bytes);
+        if (e)
+                return error_code_of(e) == ERROR_NOT_FOUND
+                               ? error_as(error_wrap(
+                                                  e,
+                                                  "neither an OCI layout with an image nor a docker archive"),
+                                          ERROR_INVALID_ARGUMENT)
+                               : e;
+        e = docker_archive(import, &bytes);
+        buf_done(&bytes);
         return e;
+}
+
+static struct error *read_all(struct import *import, int archive_fd)
+{
+        bool found = false;
+        TRY(puller_start_archive(&import->images->puller, archive_fd, import->wait, &import->puller));
+        TRY(read_layout(import, &found));
+        if (!found)
+                TRY(read_docker(import));
+        if (import->n)
+                return NULL;
+        char here[PLATFORM_TEXT_SIZE];
+        platform_here(here);
+        return error_new(ERROR_INVALID_ARGUMENT, "no image for this machine (%s) in it", here);
 }
 
 struct error *images_import(struct images *images, int archive_fd, const char *name, const struct wait *wait,

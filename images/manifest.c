@@ -1,8 +1,8 @@
 #include "images/manifest.h"
 #include "base/json.h"
+#include "images/platform.h"
 #include "images/strings.h"
 #include <string.h>
-#include <sys/utsname.h>
 
 static const int64_t blob_max_bytes = INT64_C(1) << 42;
 
@@ -52,24 +52,27 @@ static void descriptor_done(struct descriptor *d)
         free(d->fullname);
 }
 
+/* An absent or empty type is odd, but what the bytes are tells too. */
 static struct error *descriptor_read(const struct json *json, struct descriptor *out)
 {
-        const char *digest = NULL, *media_type = NULL;
+        const char *digest = NULL;
         if (json_type_of(json) != JSON_OBJECT)
                 return error_new(ERROR_INVALID_ARGUMENT, "not an object");
-        TRY(json_need_text(json, "mediaType", &media_type));
         TRY(json_need_text(json, "digest", &digest));
         TRY(digest_parse(digest, &out->digest));
         TRY(json_need_integer(json, "size", &out->size_bytes));
         if (out->size_bytes < 0 || out->size_bytes > blob_max_bytes)
                 return error_new(ERROR_INVALID_ARGUMENT, "\"size\" is out of range");
-        out->media_type = dup_string(media_type);
+        out->media_type = dup_string(json_text(json_get(json, "mediaType"), ""));
         const struct json *platform = json_get(json, "platform"), *notes = json_get(json, "annotations");
         out->os = dup_string(json_text(json_get(platform, "os"), NULL));
         out->architecture = dup_string(json_text(json_get(platform, "architecture"), NULL));
         out->variant = dup_string(json_text(json_get(platform, "variant"), NULL));
         out->name = dup_string(json_text(json_get(notes, "org.opencontainers.image.ref.name"), NULL));
         out->fullname = dup_string(json_text(json_get(notes, "io.containerd.image.name"), NULL));
+        /* BuildKit's attestations are for "unknown/unknown" and say this too. */
+        out->is_artifact = *json_text(json_get(json, "artifactType"), "") ||
+                           *json_text(json_get(notes, "vnd.docker.reference.type"), "");
         return NULL;
 }
 
@@ -77,7 +80,7 @@ static struct error *entries_read(const struct json *root, const char *key, size
 {
         const struct json *list = json_get(root, key);
         size_t n = json_length(list);
-        if (json_type_of(list) != JSON_ARRAY)
+        if (json_type_of(list) != JSON_ARRAY && json_type_of(list) != JSON_NULL)
                 return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is not a list", key);
         if (n > max)
                 return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" has %zu entries, more than %zu", key, n,
@@ -90,20 +93,36 @@ static struct error *entries_read(const struct json *root, const char *key, size
         return NULL;
 }
 
+bool manifest_config_is_known(const struct manifest *image)
+{
+        return is_one_of(image->config.media_type, config_types, LENGTH(config_types));
+}
+
+const char *manifest_odd_layer(const struct manifest *image)
+{
+        for (size_t i = 0; i < image->n; i++)
+                if (!is_one_of(image->entries[i].media_type, layer_types, LENGTH(layer_types)))
+                        return image->entries[i].media_type;
+        return NULL;
+}
+
+/* A chart, a signature or a policy lies in registries in an image's place: it says so, or its config is empty. */
 static struct error *image_read(const struct json *root, struct manifest *to)
 {
         to->kind = MANIFEST_IMAGE;
         TRY_WRAP(descriptor_read(json_get(root, "config"), &to->config), "\"config\"");
         const char *artifact = json_text(json_get(root, "artifactType"), "");
-        if (!is_one_of(to->config.media_type, config_types, LENGTH(config_types)))
+        bool is_empty = strcmp(to->config.media_type, "application/vnd.oci.empty.v1+json") == 0;
+        if (!manifest_config_is_known(to) && (*artifact || is_empty))
                 return error_new(ERROR_UNIMPLEMENTED, "not a container image: its config is a %s%s%s",
                                  to->config.media_type, *artifact ? " of an artifact " : "", artifact);
-        TRY(entries_read(root, "layers", LAYERS_MAX, to));
-        for (size_t i = 0; i < to->n; i++)
-                if (!is_one_of(to->entries[i].media_type, layer_types, LENGTH(layer_types)))
-                        return error_new(ERROR_UNIMPLEMENTED, "layer %zu: unknown media type %s", i,
-                                         to->entries[i].media_type);
-        return NULL;
+        return entries_read(root, "layers", LAYERS_MAX, to);
+}
+
+/* Whether the member is there as more than null. */
+static bool has(const struct json *root, const char *key)
+{
+        return json_get(root, key) && json_type_of(json_get(root, key)) != JSON_NULL;
 }
 
 static struct error *kind_of(const struct json *root, const char *media_type, bool *is_index)
@@ -117,12 +136,16 @@ static struct error *kind_of(const struct json *root, const char *media_type, bo
                                  "a schema 1 manifest: push the image again in a newer form");
         if (version != 2)
                 return error_new(ERROR_INVALID_ARGUMENT, "\"schemaVersion\" is not 2");
-        bool has_list = json_get(root, "manifests"), has_layers = json_get(root, "layers");
+        bool has_list = has(root, "manifests"), has_layers = has(root, "layers");
         if (has_list && has_layers)
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "both \"manifests\" and \"layers\": index or image?");
         bool says_index = is_one_of(type, index_types, LENGTH(index_types));
         bool says_image = is_one_of(type, image_types, LENGTH(image_types));
+        if (!has_list && !has_layers) { /* one that is null tells the kind all the same */
+                has_list = json_get(root, "manifests") && !json_get(root, "config");
+                has_layers = json_get(root, "config") && !json_get(root, "manifests");
+        }
         if ((says_index && has_layers) || (says_image && has_list))
                 return error_new(ERROR_INVALID_ARGUMENT, "its media type %s is not what it holds", type);
         /* What it says of itself counts; of what a registry's header says many are in error. */
@@ -169,58 +192,46 @@ void manifest_free(struct manifest *manifest)
         free(manifest);
 }
 
-/* Go's name for this machine's architecture, as image platforms say it. */
-static const char *machine_architecture(void)
+static struct platform platform_of(const struct descriptor *d)
 {
-        static const char *const names[][2] = {
-                { "x86_64", "amd64" },    { "aarch64", "arm64" },       { "armv7l", "arm" },
-                { "ppc64le", "ppc64le" }, { "s390x", "s390x" },         { "riscv64", "riscv64" },
-                { "i686", "386" },        { "loongarch64", "loong64" },
-        };
-        static __thread struct utsname uts;
-        if (uname(&uts) < 0)
-                return "unknown";
-        for (size_t i = 0; i < LENGTH(names); i++)
-                if (strcmp(uts.machine, names[i][0]) == 0)
-                        return names[i][1];
-        return uts.machine;
+        return (struct platform){ d->os, d->architecture, d->variant };
 }
 
-/* 0: does not fit; the lower the better. The variant that asks least of the processor is chosen. */
-static int platform_rank(const struct descriptor *d)
+/* What may be an image or hold one. */
+static bool may_be_image(const struct descriptor *d)
 {
-        if (!d->os && !d->architecture)
-                return 9;
-        if (!d->os || !d->architecture || strcmp(d->os, "linux") != 0 ||
-            strcmp(d->architecture, machine_architecture()) != 0)
-                return 0;
-        const char *variant = d->variant ? d->variant : "";
-        bool is_plain = !*variant || (strcmp(d->architecture, "amd64") == 0 && strcmp(variant, "v1") == 0) ||
-                        (strcmp(d->architecture, "arm64") == 0 && strcmp(variant, "v8") == 0);
-        if (is_plain)
-                return 1;
-        /* 32-bit arm has no plain one: v7 is what a 64-bit kernel's machines run best. */
-        return strcmp(d->architecture, "arm") == 0 ? (strcmp(variant, "v7") == 0 ? 2 : 3) : 4;
+        return !d->is_artifact &&
+               (!*d->media_type || is_one_of(d->media_type, image_types, LENGTH(image_types)) ||
+                is_one_of(d->media_type, index_types, LENGTH(index_types)));
 }
 
-bool manifest_platform_fits(const struct descriptor *descriptor)
+void manifest_candidates(const struct manifest *index, const struct descriptor ***out, size_t *n)
 {
-        return platform_rank(descriptor) != 0;
-}
-
-struct error *manifest_choose(const struct manifest *index, const struct descriptor **out)
-{
-        const struct descriptor *best = NULL;
+        const struct descriptor **list = NEW_ARRAY(const struct descriptor *, index->n);
+        int *ranks = NEW_ARRAY(int, index->n);
+        *n = 0;
         for (size_t i = 0; i < index->n; i++) {
-                int rank = platform_rank(&index->entries[i]);
-                if (rank && (!best || rank < platform_rank(best)))
-                        best = &index->entries[i];
+                const struct platform platform = platform_of(&index->entries[i]);
+                int rank = may_be_image(&index->entries[i]) ? platform_rank(&platform) : 0;
+                if (!rank)
+                        continue;
+                size_t at = (*n)++;
+                for (; at > 0 && ranks[at - 1] > rank; at--) {
+                        list[at] = list[at - 1];
+                        ranks[at] = ranks[at - 1];
+                }
+                list[at] = &index->entries[i];
+                ranks[at] = rank;
         }
-        if (!best)
-                return error_new(ERROR_NOT_FOUND, "no image for linux/%s in the index",
-                                 machine_architecture());
-        *out = best;
-        return NULL;
+        free(ranks);
+        *out = list;
+}
+
+struct error *manifest_no_image(void)
+{
+        char here[PLATFORM_TEXT_SIZE];
+        platform_here(here);
+        return error_new(ERROR_NOT_FOUND, "no image for %s in the index", here);
 }
 
 static struct error *docker_image_read(const struct json *json, struct docker_image *to)

@@ -14,7 +14,8 @@
 #define INDEX_MAX 1000
 
 struct descriptor {
-        char *media_type; /* never NULL */
+        char *media_type; /* never NULL; "" where it says none */
+        bool is_artifact; /* it says of itself that it is something else than an image */
         struct digest digest;
         int64_t size_bytes;
         char *os, *architecture, *variant; /* NULL where no platform is given */
@@ -31,19 +32,26 @@ struct manifest {
         size_t n;
 };
 
-/* media_type is what the transport said (may be NULL or ""); the bytes' own mediaType wins. Errors: INVALID_ARGUMENT,
- * naming the field; UNIMPLEMENTED for schema 1, for what is no image (its type is named) and for unknown layers. */
+/* media_type is what the transport said (may be NULL or ""); the bytes' own mediaType wins. Null stands for an empty list.
+ * Types of configs and layers that are not known are taken: what they hold tells. Errors: INVALID_ARGUMENT, naming the
+ * field; UNIMPLEMENTED for schema 1 and for what is no image (its type is named). */
 MUST_CHECK struct error *manifest_parse(const char *bytes, size_t len_bytes, const char *media_type,
                                         struct manifest **out);
 void manifest_free(struct manifest *manifest);
 DEFINE_FREEP(struct manifest, manifest_free)
 
-/* The entry of an index for this machine (os linux, the machine's architecture, the most general variant). Errors:
- * NOT_FOUND, naming the platform. */
-MUST_CHECK struct error *manifest_choose(const struct manifest *index, const struct descriptor **out);
+/* The entries of an index that may be images for this machine, the best first (platform.h), and of those that rank the
+ * same as the index has them: *out is an array of *n, the caller's (free). Attestations, signatures and what else lies
+ * beside images is left out, as far as the index tells. *n is 0 where there is none. */
+void manifest_candidates(const struct manifest *index, const struct descriptor ***out, size_t *n);
 
-/* Whether this machine can run what the descriptor's platform says; one without a platform counts. */
-bool manifest_platform_fits(const struct descriptor *descriptor);
+/* NOT_FOUND: "no image for linux/amd64 in the index". */
+MUST_CHECK struct error *manifest_no_image(void);
+
+/* The first unknown type among an image's layers, or NULL: for errors. */
+const char *manifest_odd_layer(const struct manifest *image);
+/* Whether an image's config is of a type that images have. */
+bool manifest_config_is_known(const struct manifest *image);
 
 /* One image of a docker archive: names of files in it. */
 struct docker_image {

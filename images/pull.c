@@ -1,9 +1,12 @@
 /* One pull, from a reference to an image in the catalog: skiffd follows the chain of digests, skiff-pull fetches. */
+#include "base/id.h"
 #include "base/log.h"
 #include "images/config.h"
+#include "images/flight.h"
 #include "images/install.h"
 #include "images/manifest.h"
 #include "images/reference.h"
+#include "images/resolve.h"
 #include "images/strings.h"
 #include <string.h>
 #include <strings.h>
@@ -13,7 +16,7 @@ struct pull {
         struct puller *puller;
         const struct wait *wait;
         const struct pull_watcher *watcher;
-        struct reference *reference;
+        const struct reference *reference;
         struct manifest *manifest;
         char top_digest[DIGEST_TEXT_SIZE]; /* of what the reference names: an index or an image */
         struct buf config;
@@ -23,7 +26,6 @@ struct pull {
 static void pull_done(struct pull *pull)
 {
         puller_free(pull->puller);
-        reference_free(pull->reference);
         manifest_free(pull->manifest);
         buf_done(&pull->config);
         free_strings(pull->diff_ids);
@@ -61,50 +63,99 @@ static struct error *read_manifest(struct pull *pull, const char *name, const st
         return e ? error_wrap(e, "manifest %s", name) : NULL;
 }
 
-static struct error *resolve(struct pull *pull)
+static struct error *read_entry(void *context, const struct descriptor *from, struct manifest **out)
+{
+        struct pull *pull = context;
+        char name[DIGEST_TEXT_SIZE], got[DIGEST_TEXT_SIZE];
+        digest_format(&from->digest, name);
+        return read_manifest(pull, name, &from->digest, from->size_bytes, got, out);
+}
+
+static struct error *read_top(struct pull *pull)
 {
         struct digest pinned;
         const struct reference *reference = pull->reference;
         if (reference->digest)
                 TRY(digest_parse(reference->digest, &pinned));
-        TRY(read_manifest(pull, reference->digest ? reference->digest : reference->tag,
-                          reference->digest ? &pinned : NULL, -1, pull->top_digest, &pull->manifest));
+        return read_manifest(pull, reference->digest ? reference->digest : reference->tag,
+                             reference->digest ? &pinned : NULL, -1, pull->top_digest, &pull->manifest);
+}
+
+/* What the reference names may be an index: then the image in it for this machine. */
+static struct error *resolve(struct pull *pull)
+{
+        const struct manifest_reader reader = { read_entry, pull };
+        struct manifest *image = NULL;
         if (pull->manifest->kind == MANIFEST_IMAGE)
                 return NULL;
-        const struct descriptor *chosen = NULL;
-        char chosen_text[DIGEST_TEXT_SIZE], got_text[DIGEST_TEXT_SIZE];
-        struct manifest *image = NULL;
-        TRY(manifest_choose(pull->manifest, &chosen));
-        digest_format(&chosen->digest, chosen_text);
-        TRY(read_manifest(pull, chosen_text, &chosen->digest, chosen->size_bytes, got_text, &image));
+        TRY(manifest_resolve(pull->manifest, &reader, &image));
         manifest_free(pull->manifest);
         pull->manifest = image;
-        if (image->kind != MANIFEST_IMAGE)
-                return error_new(ERROR_INVALID_ARGUMENT, "manifest %s: an index inside an index",
-                                 chosen_text);
         return NULL;
 }
 
-static struct error *commit(struct pull *pull, struct layer **layers)
+/* What its names become. The arrays are the caller's. */
+static void names_of(const struct pull *pull, char ***tags, char ***digests)
 {
-        _cleanup_(free_stringsp) char **tags = strings_empty(), **digests = strings_empty();
         _cleanup_(freep) char *repository = reference_repository(pull->reference);
         _cleanup_(freep) char *digest = format_string("%s@%s", repository, pull->top_digest);
-        strings_add(&digests, digest);
+        *tags = strings_empty();
+        *digests = strings_empty();
+        strings_add(digests, digest);
         if (pull->reference->tag) {
                 _cleanup_(freep) char *tag = reference_name(pull->reference);
-                strings_add(&tags, tag);
+                strings_add(tags, tag);
         }
+}
+
+static struct error *commit(struct pull *pull, const char *id, const char *config_json, struct layer **layers,
+                            size_t n_layers)
+{
+        _cleanup_(free_stringsp) char **tags = NULL, **digests = NULL;
+        names_of(pull, &tags, &digests);
         const struct catalog_image image = {
-                .id = pull->id,
-                .config_json = pull->config.bytes,
-                .config_bytes = pull->config.len_bytes,
+                .id = id,
+                .config_json = config_json,
+                .config_bytes = strlen(config_json),
                 .layers = layers,
-                .n_layers = pull->manifest->n,
+                .n_layers = n_layers,
                 .tags = tags,
                 .digests = digests,
         };
+        if (catalog_has(pull->images->catalog, &image))
+                return NULL;
         return catalog_commit(pull->images->catalog, &image, 1);
+}
+
+/* An image that is here already, found by its id or by a digest of what names it: only names can be new. *found is false
+ * where it is not, or goes at this moment. */
+static struct error *adopt(struct pull *pull, const char *name, bool *found)
+{
+        struct layer **layers = NULL;
+        size_t n = 0;
+        _cleanup_(image_freep) struct image *image = NULL;
+        *found = false;
+        struct error *e = catalog_find(pull->images->catalog, name, &image);
+        if (!e)
+                e = catalog_pin_layers(pull->images->catalog, image->id, &layers, &n);
+        if (e && error_code_of(e) == ERROR_NOT_FOUND) {
+                error_ignore(e); /* it is fetched then */
+                return NULL;
+        }
+        TRY(e);
+        e = commit(pull, image->id, image->config_json, layers, n);
+        install_done(pull->images, layers, n);
+        TRY(e);
+        pull->id = dup_string(image->id);
+        *found = true;
+        return NULL;
+}
+
+static struct error *adopt_by_digest(struct pull *pull, bool *found)
+{
+        _cleanup_(freep) char *repository = reference_repository(pull->reference);
+        _cleanup_(freep) char *name = format_string("%s@%s", repository, pull->top_digest);
+        return adopt(pull, name, found);
 }
 
 static struct error *fetch_layers(struct pull *pull)
@@ -124,8 +175,10 @@ static struct error *fetch_layers(struct pull *pull)
         struct layer **layers = NULL;
         struct error *e = install_layers(pull->images, pull->puller, PULL_STREAM_BLOB, list, n, pull->watcher,
                                          pull->wait, &layers);
+        if (e && manifest_odd_layer(pull->manifest))
+                e = error_wrap(e, "a layer is a \"%.100s\"", manifest_odd_layer(pull->manifest));
         if (!e)
-                e = commit(pull, layers);
+                e = commit(pull, pull->id, pull->config.bytes, layers, n);
         install_done(pull->images, layers, layers ? n : 0);
         free(list);
         free(names);
@@ -162,41 +215,123 @@ static struct error *check_credentials(const struct image_auth *auth)
         return NULL;
 }
 
+/* The config says what the layers are; a type that images do not have, and no config of one, is something else. */
+static struct error *fetch_config(struct pull *pull)
+{
+        char name[DIGEST_TEXT_SIZE];
+        digest_format(&pull->manifest->config.digest, name);
+        struct error *e = install_config(pull->puller, PULL_READ_BLOB, name, &pull->manifest->config.digest,
+                                         pull->wait, &pull->config, &pull->diff_ids, &pull->id);
+        if (!e && strings_length(pull->diff_ids) != pull->manifest->n)
+                e = error_new(ERROR_INVALID_ARGUMENT, "the manifest has %zu layers, the config %zu",
+                              pull->manifest->n, strings_length(pull->diff_ids));
+        if (e && error_code_of(e) == ERROR_INVALID_ARGUMENT && !manifest_config_is_known(pull->manifest))
+                e = error_as(error_wrap(e, "not a container image: its config is a \"%.100s\"",
+                                        pull->manifest->config.media_type),
+                             ERROR_UNIMPLEMENTED);
+        return e;
+}
+
+/* What is here is not fetched: two requests at most find out. */
+static struct error *fetch(struct pull *pull)
+{
+        char id[DIGEST_TEXT_SIZE];
+        bool found = false;
+        TRY(read_top(pull));
+        TRY(adopt_by_digest(pull, &found));
+        if (found)
+                return NULL;
+        TRY(resolve(pull));
+        digest_format(&pull->manifest->config.digest, id);
+        TRY(adopt(pull, id, &found));
+        if (found)
+                return NULL;
+        TRY(fetch_config(pull));
+        return fetch_layers(pull);
+}
+
 static struct error *run(struct pull *pull, const struct image_auth *auth)
 {
-        char config_name[DIGEST_TEXT_SIZE];
         const char *domain = pull->reference->domain;
         _cleanup_(hosts_done) struct hosts hosts = { NULL, 0, NULL };
-        TRY(check_credentials(auth));
         TRY(hosts_load(pull->images->registry_dirs, domain, &hosts));
         for (char **warning = hosts.warnings; warning && *warning; warning++)
                 log_event(LOG_LEVEL_WARN, *warning, "registry", domain, NULL);
         TRY(puller_start_registry(&pull->images->puller, domain, pull->reference->path,
                                   auth_is_for(auth, domain) ? auth : NULL, &hosts, pull->wait,
                                   &pull->puller));
-        TRY(resolve(pull));
-        digest_format(&pull->manifest->config.digest, config_name);
-        TRY(install_config(pull->puller, PULL_READ_BLOB, config_name, &pull->manifest->config.digest,
-                           pull->wait, &pull->config, &pull->diff_ids, &pull->id));
-        if (strings_length(pull->diff_ids) != pull->manifest->n)
-                return error_new(ERROR_INVALID_ARGUMENT, "the manifest has %zu layers, the config %zu",
-                                 pull->manifest->n, strings_length(pull->diff_ids));
-        return fetch_layers(pull);
+        return fetch(pull);
 }
 
-struct error *images_pull(struct images *images, const char *reference, const struct image_auth *auth,
-                          const struct pull_watcher *watcher, const struct wait *wait, char **out_id)
+/* Who asks with other credentials may get another answer. */
+static char *key_of(const char *name, const struct image_auth *auth)
 {
-        _cleanup_(pull_done) struct pull pull = { .images = images, .wait = wait, .watcher = watcher };
+        const char *const secrets[] = { auth ? auth->username : "",       auth ? auth->password : "",
+                                        auth ? auth->auth : "",           auth ? auth->server_address : "",
+                                        auth ? auth->identity_token : "", auth ? auth->registry_token : "" };
+        struct buf all;
+        struct digest digest;
+        char text[DIGEST_TEXT_SIZE];
+        buf_init(&all, 1 << 20);
+        struct error *e = NULL;
+        for (size_t i = 0; i < LENGTH(secrets) && !e; i++)
+                e = buf_append(&all, secrets[i] ? secrets[i] : "", secrets[i] ? strlen(secrets[i]) + 1 : 1);
+        digest_of(all.bytes, all.len_bytes, &digest);
+        explicit_bzero(all.bytes, all.len_bytes);
+        buf_done(&all);
+        digest_format(&digest, text);
+        if (e) { /* a megabyte of secrets: then nobody shares this pull */
+                error_ignore(e);
+                id_make(text);
+        }
+        return format_string("%s %s", name, text);
+}
+
+static struct error *pull_alone(struct images *images, struct reference *reference,
+                                const struct image_auth *auth, const struct pull_watcher *watcher,
+                                const struct wait *wait, char **out_id)
+{
+        _cleanup_(pull_done) struct pull pull = {
+                .images = images, .reference = reference, .wait = wait, .watcher = watcher
+        };
         buf_init(&pull.config, MANIFEST_LIMIT_BYTES);
-        TRY(reference_parse(reference, &pull.reference));
-        _cleanup_(freep) char *name = reference_name(pull.reference);
         struct error *e = run(&pull, auth);
         if (e) {
                 /* Whole layers without an image go; e is what went wrong, and a later collection tries again. */
                 error_ignore(catalog_collect(images->catalog));
-                return error_wrap(e, "pull %s", name);
+                return e;
         }
         *out_id = TAKE(pull.id);
         return NULL;
+}
+
+/* Many who want one image at once, as after a node's start, ask its registry once; but who wants to see how it gets on is
+ * told of a pull of its own. */
+static struct error *pull_shared(struct images *images, struct reference *reference,
+                                 const struct image_auth *auth, int64_t asked_ns, const struct wait *wait,
+                                 char **out_id)
+{
+        struct flight *lead = NULL;
+        _cleanup_(freep) char *name = reference_name(reference), *key = key_of(name, auth), *id = NULL;
+        struct error *e = flight_enter(images->pulls, key, asked_ns, wait, &lead, &id);
+        if (!e && lead) {
+                e = pull_alone(images, reference, auth, NULL, wait, &id);
+                flight_end(images->pulls, lead, e, id);
+        }
+        if (!e)
+                *out_id = TAKE(id);
+        return e;
+}
+
+struct error *images_pull(struct images *images, const char *reference, const struct image_auth *auth,
+                          const struct pull_watcher *watcher, int64_t asked_ns, const struct wait *wait,
+                          char **out_id)
+{
+        _cleanup_(reference_freep) struct reference *parsed = NULL;
+        TRY(check_credentials(auth));
+        TRY(reference_parse(reference, &parsed));
+        _cleanup_(freep) char *name = reference_name(parsed);
+        struct error *e = watcher ? pull_alone(images, parsed, auth, watcher, wait, out_id)
+                                  : pull_shared(images, parsed, auth, asked_ns, wait, out_id);
+        return e ? error_wrap(e, "pull %s", name) : NULL;
 }

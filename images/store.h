@@ -24,6 +24,7 @@ struct images {
         struct rootfs_table *rootfs;
         atomic_bool is_open;      /* the background thread may use all of the above */
         atomic_int spare_workers; /* for pulls (install.c) */
+        struct flights *pulls;    /* under way (pull.c) */
 };
 
 /* rootfs.c: the table of what is in ROOT/rootfs. Opening it pins the layers of each; what is no whole rootfs goes to the

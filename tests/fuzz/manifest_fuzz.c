@@ -10,12 +10,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
         struct manifest *manifest = NULL;
         struct docker_image *images = NULL;
         struct image_config config;
-        const struct descriptor *chosen;
+        const struct descriptor **candidates = NULL;
+        char *trimmed = NULL;
         char **diff_ids = NULL;
         size_t n;
         struct error *e = manifest_parse(text, len_bytes, NULL, &manifest);
         if (!e)
-                e = manifest_choose(manifest, &chosen);
+                manifest_candidates(manifest, &candidates, &n);
+        free(candidates);
         error_free(e);
         manifest_free(manifest);
         e = docker_manifest_parse(text, len_bytes, &images, &n);
@@ -27,5 +29,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
                 image_config_done(&config);
         error_free(e);
         free_strings(diff_ids);
+        /* What is kept of a config is one again, that says the same. */
+        char *whole = dup_bytes(text, len_bytes);
+        if (strlen(whole) == len_bytes && !(e = image_config_trim(whole, &trimmed)))
+                e = image_config_parse(trimmed, &config);
+        if (!e && trimmed)
+                image_config_done(&config);
+        error_free(e);
+        free(trimmed);
+        free(whole);
         return 0;
 }

@@ -170,11 +170,9 @@ def test_bad_bytes_fail_one_pull_and_never_the_next(node, fake, action, options,
         ({"diff_ids": ["sha256:" + "1" * 64]}, CODE.DATA_LOSS, ["not sha256:1111"]),
         ({"diff_ids": []}, CODE.INVALID_ARGUMENT, ["the manifest has 1 layers, the config 0"]),
         ({"diff_ids": ["../../etc"]}, CODE.INVALID_ARGUMENT, ["diff_ids"]),
-        ({"layer_types": ["application/x-unknown"]}, CODE.UNIMPLEMENTED, ["application/x-unknown"]),
-        ({"config_type": "application/vnd.cncf.helm.config.v1+json"}, CODE.UNIMPLEMENTED, ["helm"]),
-        ({"config": b'{"os": 7, "rootfs": {"type": "layers", "diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"os"']),
+        ({"config_type": "application/vnd.cncf.helm.config.v1+json", "config": b"{}"}, CODE.UNIMPLEMENTED, ["helm"]),
+        ({"config": b'{"architecture": "sparc64", "rootfs": {"diff_ids": []}}'}, CODE.FAILED_PRECONDITION, ["linux/sparc64"]),
         ({"config": b'{"config": {"Env": "A=B"}, "rootfs": {"diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"Env"']),
-        ({"config": b'{"config": {"Labels": [1]}, "rootfs": {"diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"Labels"']),
         ({"config": b'{"config": [1], "rootfs": {"diff_ids": []}}'}, CODE.INVALID_ARGUMENT, ['"config" is not an object']),
         ({"config": b"[]"}, CODE.INVALID_ARGUMENT, ["config"]),
         ({"config": b'{"config": '}, CODE.INVALID_ARGUMENT, ["config"]),
@@ -238,9 +236,15 @@ def test_an_index_in_an_index_and_one_that_names_itself(node, fake):
     inner, kind = registry.make_index([(made, {"os": "linux", "architecture": "amd64"})])
     fake.put_manifest("a/b", "inner", inner, kind)
     as_made = registry.Made(inner, kind, b"", [], [])
-    outer, kind = registry.make_index([(as_made, {"os": "linux", "architecture": "amd64"})])
+    outer, kind = registry.make_index([(as_made, None)])
     fake.put_manifest("a/b", "outer", outer, kind)
-    node.refused(f"{fake.host}/a/b:outer", CODE.INVALID_ARGUMENT, "an index inside an index")
+    assert node.pull(f"{fake.host}/a/b:outer") == made.id
+    deep = registry.Made(outer, kind, b"", [], [])
+    for _ in range(4):
+        body, kind = registry.make_index([(deep, None)])
+        fake.put_manifest("a/b", "deep", body, kind)
+        deep = registry.Made(body, kind, b"", [], [])
+    node.refused(f"{fake.host}/a/b:deep", CODE.INVALID_ARGUMENT, "indexes inside indexes")
 
 
 def test_a_manifest_that_is_not_what_its_digest_says(node, fake):

@@ -134,7 +134,7 @@ static void an_imported_image_runs_as_a_rootfs_until_it_is_removed(void **dir)
         assert_string_equal(image->id, id);
         assert_string_equal(image->repo_tags[0], "docker.io/library/made:1");
         assert_non_null(strstr(image->repo_digests[0], "docker.io/library/made@sha256:"));
-        assert_string_equal(image->config.user, "1000");
+        assert_string_equal(image->user, "1000");
         assert_true(image->size_bytes > 10000);
         image_free(image);
         char prefix[13];

@@ -1,4 +1,5 @@
 /* Pulls from a real docker-registry on loopback, whose storage is written here. Needs root and Debian's docker-registry. */
+#include "base/clock.h"
 #include "images/images.h"
 #include "tests/unit/image_maker.h"
 #include "tests/unit/unit.h"
@@ -188,7 +189,7 @@ static struct error *pull(struct images *images, const char *reference, const st
 {
         const struct wait wait = wait_of_ms(60000);
         _cleanup_(freep) char *ignored = NULL;
-        return images_pull(images, reference, auth, NULL, &wait, id ? id : &ignored);
+        return images_pull(images, reference, auth, NULL, clock_monotonic_ns(), &wait, id ? id : &ignored);
 }
 
 static void an_image_is_pulled_by_tag_digest_and_index(void **dir)
