@@ -197,10 +197,12 @@ def test_the_hosts_own_directories_in_a_container(skiff, pod, path, propagation)
     seen = mounted(skiff.text(container))
     if propagation != 2:
         assert seen["/dev/pts"] == "devpts" and "/dev/mqueue" in seen or path == "/dev" and not os.path.isdir("/dev/mqueue")
-        views = [target for target in seen if target.startswith("/sys/fs/cgroup/")]
-        assert seen["/sys/fs/cgroup"] == ("cgroup2" if not views else "tmpfs")
-        listed = skiff.exec(container, ["sh", "-c", "ls -d /sys/fs/cgroup/*/ /sys/fs/cgroup"]).stdout.decode()
-        assert skiff.cgroup_parent.strip("/") not in listed
+        assert seen["/sys/fs/cgroup"] in ("cgroup2", "tmpfs")
+        options = [line for line in skiff.text(container).splitlines() if line.split()[1:2] == ["/sys/fs/cgroup"]][-1].split()[3]
+        assert options.split(",")[0] == "ro"
+        if seen["/sys/fs/cgroup"] == "tmpfs":  # v1: its own cgroups, each as the root of its hierarchy
+            listed = skiff.exec(container, ["sh", "-c", "ls -d /sys/fs/cgroup/*/*"]).stdout.decode()
+            assert skiff.cgroup_parent.strip("/") not in listed and "/sys/fs/cgroup/memory/memory.limit_in_bytes" in listed
     assert harness.mounts() == before
     assert oct(os.stat("/dev/null").st_mode & 0o777) == "0o666"
 
