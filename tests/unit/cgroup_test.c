@@ -400,8 +400,31 @@ static void hugepages_limited(const char *dir, const struct cgroup_driver *drive
         assert_string_equal(text, "4194304");
 }
 
+/* On the kernel itself, where it has the controller (v2's is in every cgroup then). */
+static void assert_hugepages_on_the_kernel(const char *dir)
+{
+        struct place p;
+        struct wait wait = wait_of_ms(5000);
+        const struct cgroup_hugepage_limit limit = { .page_size = "2MB", .limit_bytes = 4 << 20 };
+        const struct cgroup_limits limits = { .hugepages = &limit, .n_hugepages = 1 }, none = { 0 };
+        place_open(&p, dir);
+        bool v2 = cgroups_is_v2(p.cgroups);
+        const struct hierarchy *h = hierarchy_of(p.cgroups, "hugetlb");
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, &none));
+        const char *reserved = v2 ? "hugetlb.2MB.rsvd.max" : "hugetlb.2MB.rsvd.limit_in_bytes";
+        if (h && cgroup_has_file(h, p.path + 1, reserved)) {
+                assert_ok(cgroup_update(p.cgroups, p.path, &limits));
+                assert_value(&p, "hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max", "4194304");
+                assert_value(&p, "hugetlb", reserved, reserved, "4194304");
+                print_message("hugetlb is here\n");
+        }
+        assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
+        place_close(&p);
+}
+
 static void reserved_hugepages_are_limited_too(void **dir)
 {
+        assert_hugepages_on_the_kernel(*dir);
         hugepages_limited(*dir, &cgroup_v1_driver, "hugetlb.2MB.limit_in_bytes",
                           "hugetlb.2MB.rsvd.limit_in_bytes");
         hugepages_limited(*dir, &cgroup_v2_driver, "hugetlb.2MB.max", "hugetlb.2MB.rsvd.max");
