@@ -26,6 +26,10 @@ tail -n 1 /tmp/skiff-build.log
 rm -f /tmp/skiff-build.log
 
 say '3. Start skiffd, on its own directories'
+# Network namespaces are pinned here, as by `ip netns`: it is made and mounted when it is not there, once a boot.
+netns_there=no netns_mounted=no
+[ -d /run/netns ] && netns_there=yes
+mountpoint -q /run/netns && netns_mounted=yes
 rm -rf "$demo"
 mkdir -p "$demo/net.d"
 cat >"$demo/net.d/10-demo.conflist" <<'CONF'
@@ -55,6 +59,10 @@ finish() {
         [ $status = 0 ] || { echo "--- skiffd's log:"; tail -n 20 "$demo/skiffd.log"; }
         ip link delete skiffdemo0 2>/dev/null || true
         rm -rf /var/lib/cni/networks/skiff-demo "$demo"
+        if [ $netns_mounted = no ] && [ -d /run/netns ] && [ -z "$(ls -A /run/netns)" ]; then
+                umount /run/netns 2>/dev/null || true
+                [ $netns_there = yes ] || rmdir /run/netns 2>/dev/null || true
+        fi
         exit $status
 }
 trap finish EXIT

@@ -6,6 +6,8 @@
  *   pod_network         the conflist before ADD, the result after it
  *   container           written once
  *   container_progress  state, times, exit code, reason
+ *   container_resources what it may use, as updated
+ *   container_found     written once, when it has been created: what the status tells and the request does not
  *
  * Recovery, by pod_progress.state: MAKING: undo, newest step first, and forget the pod. READY: find its
  * supervisor again; if there is none the pod is dead, so STOPPING. STOPPING, REMOVING: run that end table again.
@@ -15,6 +17,7 @@
 #include "base/log.h"
 #include "pods/message.h"
 #include "pods/table.h"
+#include <string.h>
 
 static const char *const migrations[] = {
         "CREATE TABLE pod (id TEXT PRIMARY KEY, name TEXT NOT NULL, config BLOB NOT NULL,"
@@ -31,6 +34,8 @@ static const char *const migrations[] = {
         " finished_ns INTEGER NOT NULL, exit_code INTEGER NOT NULL, oom_killed INTEGER NOT NULL, reason TEXT,"
         " message TEXT) WITHOUT ROWID;"
         "CREATE TABLE container_resources (id TEXT PRIMARY KEY, resources BLOB NOT NULL) WITHOUT ROWID;",
+        "CREATE TABLE container_found (id TEXT PRIMARY KEY, user BLOB NOT NULL, stop_signal INTEGER NOT NULL,"
+        " image_name TEXT) WITHOUT ROWID;",
         NULL,
 };
 
@@ -121,6 +126,34 @@ struct error *record_container_progress(struct db *db, struct container *c)
         return e;
 }
 
+/* The user as CRI's message. */
+static struct error *found_insert(struct db *db, const struct container *c)
+{
+        _cleanup_(freep) void *user = NULL;
+        size_t len_bytes = 0;
+        Cri__LinuxContainerUser message = CRI__LINUX_CONTAINER_USER__INIT;
+        message.uid = c->user.uid;
+        message.gid = c->user.gid;
+        message.supplemental_groups = c->user.groups;
+        message.n_supplemental_groups = c->user.n_groups;
+        message_pack(&message.base, &user, &len_bytes);
+        return db_do(db, "INSERT OR REPLACE INTO container_found VALUES (?,?,?,?)", db_text(c->id),
+                     db_blob(user, len_bytes), DB_INT(c->stop_signal), db_text(c->image_name));
+}
+
+static struct error *created_write(struct db *db, void *context)
+{
+        const struct container *c = context;
+        TRY(found_insert(db, c));
+        return db_do(db, "UPDATE container_progress SET state=? WHERE id=?", DB_INT(CONTAINER_CREATED),
+                     db_text(c->id));
+}
+
+struct error *record_container_created(struct db *db, struct container *c)
+{
+        return db_transaction(db, created_write, c);
+}
+
 struct error *record_container_resources(struct db *db, const char *id,
                                          const Cri__LinuxContainerResources *resources)
 {
@@ -138,6 +171,7 @@ static struct error *container_delete(struct db *db, void *context)
         const char *id = context;
         TRY(db_do(db, "DELETE FROM container WHERE id=?", db_text(id)));
         TRY(db_do(db, "DELETE FROM container_resources WHERE id=?", db_text(id)));
+        TRY(db_do(db, "DELETE FROM container_found WHERE id=?", db_text(id)));
         return db_do(db, "DELETE FROM container_progress WHERE id=?", db_text(id));
 }
 
@@ -191,6 +225,24 @@ static struct error *read_pod(void *context, const struct db_row *row)
         return NULL;
 }
 
+/* Of a container that an earlier version made there is none. */
+static struct error *found_of_row(const struct db_row *row, int column, struct container *c)
+{
+        size_t len_bytes = 0;
+        const void *bytes = db_row_blob(row, column, &len_bytes);
+        _cleanup_(message_freep) Cri__LinuxContainerUser *user = NULL;
+        c->stop_signal = len_bytes ? (Cri__Signal) db_row_integer(row, column + 1) : c->config->stop_signal;
+        c->image_name = dup_string(text_or_null(row, column + 2));
+        if (!len_bytes)
+                return NULL;
+        TRY(message_unpack(&cri__linux_container_user__descriptor, bytes, len_bytes, &user));
+        size_t n = user->n_supplemental_groups;
+        c->user = (struct container_user){ user->uid, user->gid, NEW_ARRAY(int64_t, n), n };
+        if (n)
+                memcpy(c->user.groups, user->supplemental_groups, n * sizeof(int64_t));
+        return NULL;
+}
+
 static struct error *container_of_row(const struct db_row *row, struct container **out)
 {
         size_t len_bytes = 0;
@@ -210,6 +262,7 @@ static struct error *container_of_row(const struct db_row *row, struct container
         c->reason = dup_string(text_or_null(row, 12));
         c->message = dup_string(text_or_null(row, 13));
         *out = c;
+        TRY(found_of_row(row, 15, c));
         bytes = db_row_blob(row, 14, &len_bytes);
         return len_bytes ? message_unpack(&cri__linux_container_resources__descriptor, bytes, len_bytes,
                                           &c->resources)
@@ -238,11 +291,13 @@ struct error *records_read(struct db *db, const struct records_reader *reader)
                    " result FROM pod JOIN pod_progress USING (id) LEFT JOIN pod_network USING (id)"
                    " ORDER BY created_ns",
                    NULL, 0, read_pod, context));
-        return db_run(db,
-                      "SELECT id, pod_id, config, image_id, image_ref, image_config, created_ns, state, "
-                      "started_ns, finished_ns,"
-                      " exit_code, oom_killed, reason, message, resources FROM container"
-                      " JOIN container_progress USING (id) LEFT JOIN container_resources USING (id)"
-                      " ORDER BY created_ns",
-                      NULL, 0, read_container, context);
+        return db_run(
+                db,
+                "SELECT id, pod_id, config, image_id, image_ref, image_config, created_ns, state, "
+                "started_ns, finished_ns,"
+                " exit_code, oom_killed, reason, message, resources, user, stop_signal, image_name"
+                " FROM container JOIN container_progress USING (id) LEFT JOIN container_resources USING (id)"
+                " LEFT JOIN container_found USING (id)"
+                " ORDER BY created_ns",
+                NULL, 0, read_container, context);
 }

@@ -22,6 +22,9 @@ MUST_CHECK struct error *record_container(struct db *db, const struct container 
 /* All that changes in a container's life, in one row, as it is now. Takes node->lock, and keeps the order of two that come
  * at once (a start's and the exit right behind it). */
 MUST_CHECK struct error *record_container_progress(struct db *db, struct container *container);
+/* That it is created, with what was found out about it on the way: the user of its process, its stop signal, the name of its
+ * image. Nobody else writes the container's record meanwhile. */
+MUST_CHECK struct error *record_container_created(struct db *db, struct container *container);
 /* What a container may use, as updated. resources: NULL is as it was created. */
 MUST_CHECK struct error *record_container_resources(struct db *db, const char *id,
                                                     const Cri__LinuxContainerResources *resources);

@@ -81,8 +81,9 @@ struct container {
         char *name;          /* pod id/name/attempt */
         struct sandbox *pod; /* a reference */
         Cri__ContainerConfig *config;
-        char *image_id, *image_ref;   /* the config's digest; the name it was asked by, as CRI echoes it */
-        char *image_config;           /* its config as JSON: the image may be removed while we run */
+        char *image_id, *image_ref; /* the config's digest; the name it was asked by, as CRI echoes it */
+        char *image_name;           /* a tag of it, or else a digest, when it was asked for by its id; NULL */
+        char *image_config;         /* its config as JSON: the image may be removed while we run */
         char *cgroup_path, *log_path; /* absolute, or NULL: no log */
         int64_t created_ns;
 
@@ -104,7 +105,8 @@ struct container {
         struct container_user {
                 int64_t uid, gid, *groups;
                 size_t n_groups;
-        } user;
+        } user;                  /* of its process; recorded when it has been created, as is what follows */
+        Cri__Signal stop_signal; /* that a stop sends */
 
         struct container_spec *spec; /* NULL until it is needed; then it does not change */
 

@@ -2,10 +2,14 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "pods/select.h"
+#include "pods/spec/oci_spec.h"
 #include "pods/spec/spec.h"
 #include "pods/state.h"
 #include "pods/table.h"
 #include <string.h>
+
+#define INFO_LIMIT_BYTES (12U << 20) /* less than the 16 MiB that kubelet takes */
+#define SPEC_LIMIT_BYTES (7U << 20)
 
 /* --- states --- */
 
@@ -182,6 +186,17 @@ static struct error *put_list(struct buf *out, const char *key, char *const *tex
         return buf_append_text(out, "]");
 }
 
+/* What other runtimes tell here, and debuggers read. */
+static struct error *put_runtime_spec(const struct container *c, struct buf *out)
+{
+        _cleanup_(buf_done) struct buf json;
+        buf_init(&json, SPEC_LIMIT_BYTES);
+        struct error *e = c->spec ? oci_spec_put(c, &json) : NULL;
+        bool fits = !e && c->spec;
+        error_ignore(e); /* one that is larger than an answer may be is left out */
+        return put_json(out, "runtimeSpec", fits ? json.bytes : NULL);
+}
+
 static struct error *container_info(const struct container *c, struct buf *out)
 {
         TRY(buf_append_format(out, "{\"pid\":%d,\"oomKilled\":%s", c->pid, c->oom_killed ? "true" : "false"));
@@ -191,6 +206,7 @@ static struct error *container_info(const struct container *c, struct buf *out)
                 TRY(put_list(out, "args", c->spec->process.argv));
                 TRY(put_member(out, "cwd", c->spec->process.cwd));
         }
+        TRY(put_runtime_spec(c, out));
         TRY(put_times(out, "createStepsNs", &c->create_times));
         TRY(put_times(out, "startStepsNs", &c->start_times));
         TRY(put_times(out, "stopStepsNs", &c->stop_times));
@@ -257,7 +273,7 @@ static struct error *send_pod_status(struct sandbox *pod, bool verbose, const st
         Cri__PodSandboxStatusResponse__InfoEntry *entries[] = { &entry };
         struct pod_status_parts parts = { 0 };
         _cleanup_(buf_done) struct buf info;
-        buf_init(&info, 4 << 20);
+        buf_init(&info, INFO_LIMIT_BYTES);
         fill_pod_status(&parts, pod);
         response.status = &parts.status;
         response.timestamp = clock_wall_ns();
@@ -292,6 +308,7 @@ struct container_status_parts {
         Cri__ContainerResources resources;
         Cri__ContainerUser user;
         Cri__LinuxContainerUser linux_user;
+        Cri__ImageSpec image;
 };
 
 static void fill_user(struct container_status_parts *p, struct container *c)
@@ -326,7 +343,10 @@ static void fill_container_status(struct container_status_parts *p, struct conta
         p->status.started_at = c->state == CONTAINER_STARTING ? 0 : c->started_ns;
         p->status.finished_at = c->finished_ns;
         p->status.exit_code = c->exit_code;
-        p->status.image = c->config->image;
+        p->image = *c->config->image;
+        if (c->image_name)
+                p->image.image = c->image_name;
+        p->status.image = &p->image;
         p->status.image_ref = c->image_ref;
         p->status.image_id = c->image_id;
         p->status.reason = c->reason ? c->reason : "";
@@ -338,7 +358,7 @@ static void fill_container_status(struct container_status_parts *p, struct conta
         p->status.mounts = c->config->mounts;
         p->status.n_mounts = c->config->n_mounts;
         p->status.log_path = c->log_path ? c->log_path : "";
-        p->status.stop_signal = c->config->stop_signal;
+        p->status.stop_signal = c->stop_signal;
         fill_resources(p, c);
         fill_user(p, c);
 }
@@ -350,7 +370,7 @@ static struct error *send_container_status(struct container *c, bool verbose, co
         Cri__ContainerStatusResponse__InfoEntry *entries[] = { &entry };
         struct container_status_parts parts = { 0 };
         _cleanup_(buf_done) struct buf info;
-        buf_init(&info, 4 << 20);
+        buf_init(&info, INFO_LIMIT_BYTES);
         fill_container_status(&parts, c);
         response.status = &parts.status;
         if (verbose) {
@@ -363,12 +383,24 @@ static struct error *send_container_status(struct container *c, bool verbose, co
         return reply->send(reply->context, &response.base);
 }
 
+/* After a restart a spec is built when it is needed: here too. */
+static void spec_look(struct node *node, struct container *c)
+{
+        (void) pthread_mutex_lock(&node->lock);
+        bool is_made = container_is_visible(c);
+        (void) pthread_mutex_unlock(&node->lock);
+        if (is_made)
+                error_ignore(spec_ensure(node, c)); /* without it the rest is told */
+}
+
 struct error *node_container_status(struct node *node, const char *id, bool verbose,
                                     const struct node_reply *reply)
 {
         _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
         if (!c)
                 return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
+        if (verbose)
+                spec_look(node, c);
         (void) pthread_mutex_lock(&node->lock);
         struct error *e = container_is_visible(c)
                                   ? send_container_status(c, verbose, reply)

@@ -78,6 +78,7 @@ static void container_free(struct container *c)
         free(c->name);
         free(c->image_id);
         free(c->image_ref);
+        free(c->image_name);
         free(c->image_config);
         free(c->cgroup_path);
         free(c->log_path);

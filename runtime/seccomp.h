@@ -6,6 +6,7 @@
  *
  * Threads: any, at once. */
 #pragma once
+#include "base/buf.h"
 #include "base/error.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -28,3 +29,7 @@ MUST_CHECK struct error *seccomp_default(struct seccomp_cache *cache, uint64_t c
 /* A Localhost profile, by its JSON. Errors: INVALID_ARGUMENT saying where it is wrong. */
 MUST_CHECK struct error *seccomp_profile(struct seccomp_cache *cache, const char *json, uint64_t capabilities,
                                          const struct seccomp_program **out);
+
+/* Appends the profile that a cache's program was compiled from, as the OCI runtime spec writes it: the rules that hold for
+ * the container, without the conditions that decided so. */
+MUST_CHECK struct error *seccomp_put(const struct seccomp_program *program, struct buf *out);

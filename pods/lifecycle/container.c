@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "images/images.h"
 #include "pods/message.h"
 #include "pods/records.h"
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 
 #define EXIT_CODE_NOT_STARTED 128
+#define MESSAGE_MAX_BYTES 16384
 
 static void lock(struct container *c)
 {
@@ -108,7 +110,7 @@ static struct error *make_created(void *object, const struct wait *wait)
         lock(c);
         c->state = CONTAINER_CREATED;
         unlock(c);
-        return record_container_progress(c->pod->node->db, c);
+        return record_container_created(c->pod->node->db, c);
 }
 
 static struct error *unmake_created(void *object, const struct wait *wait)
@@ -180,6 +182,38 @@ static struct error *create_new(struct container *c, const struct wait *caller)
         return e;
 }
 
+static bool is_id_of(const struct image *image, const char *text)
+{
+        const char *digits = strchr(image->id, ':') ? strchr(image->id, ':') + 1 : image->id;
+        if (strncmp(text, "sha256:", 7) == 0)
+                text += 7;
+        return *text && strncmp(digits, text, strlen(text)) == 0;
+}
+
+/* "zz:1" and "zz" are "registry.example/zz:1" and "docker.io/library/zz:latest" to who wrote them. */
+static bool is_written_as(const char *tag, const char *written)
+{
+        const char *slash = strrchr(written, '/');
+        bool has_tag = strchr(slash ? slash : written, ':') != NULL;
+        _cleanup_(freep) char *text = format_string("%s%s", written, has_tag ? "" : ":latest");
+        size_t tag_bytes = strlen(tag), text_bytes = strlen(text);
+        if (tag_bytes < text_bytes || strcmp(tag + tag_bytes - text_bytes, text) != 0)
+                return false;
+        return tag_bytes == text_bytes || tag[tag_bytes - text_bytes - 1] == '/';
+}
+
+/* kubelet resolves an image to its id before it makes a container of it, and a person who reads the status wants its name:
+ * the one that the pod's author wrote, where it has that, else the first. */
+static char *name_of(const struct image *image, const char *asked, const char *written)
+{
+        if (!is_id_of(image, asked))
+                return NULL;
+        for (char **tag = image->repo_tags; *written && *tag; tag++)
+                if (is_written_as(*tag, written))
+                        return dup_string(*tag);
+        return dup_string(image->repo_tags[0] ? image->repo_tags[0] : image->repo_digests[0]);
+}
+
 static struct error *resolve_image(struct container *c)
 {
         _cleanup_(image_freep) struct image *image = NULL;
@@ -193,6 +227,7 @@ static struct error *resolve_image(struct container *c)
         if (e)
                 return error_wrap(e, "config.image.image");
         c->image_id = dup_string(image->id);
+        c->image_name = name_of(image, asked, c->config->image->user_specified_image);
         c->image_config = dup_string(image->config_json);
         c->image_ref = dup_string(image->repo_digests[0] ? image->repo_digests[0] : image->id);
         return NULL;
@@ -369,7 +404,8 @@ static void start_failed(struct container *c, struct error *e)
                         c->finished_ns = clock_wall_ns();
                         c->exit_code = EXIT_CODE_NOT_STARTED;
                         c->reason = dup_string("StartError");
-                        c->message = dup_string(error_message(e));
+                        c->message = utf8_repair(error_message(e),
+                                                 MESSAGE_MAX_BYTES); /* a name on the host may be any bytes */
                 }
         }
         unlock(c);

@@ -1,8 +1,11 @@
 #include "pods/spec/spec.h"
 #include "pods/message.h"
+#include <linux/magic.h>
 #include <signal.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 /* Clients still send the fields that CRI deprecates: they are read here. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -21,9 +24,13 @@ const Cri__LinuxContainerResources *spec_resources_of(const struct container *c)
         return c->config->linux && c->config->linux->resources ? c->config->linux->resources : &none;
 }
 
+/* A label means nothing to a kernel without SELinux, and other runtimes pass it over there: kubelet sends what the pod's
+ * author wrote for other nodes. */
 static bool selinux_is_asked(const Cri__SELinuxOption *options)
 {
-        return options && (*options->user || *options->role || *options->type || *options->level);
+        struct statfs fs;
+        return options && (*options->user || *options->role || *options->type || *options->level) &&
+               statfs("/sys/fs/selinux", &fs) == 0 && fs.f_type == SELINUX_MAGIC;
 }
 
 static struct error *not_built(const char *field, const char *what)
@@ -31,11 +38,14 @@ static struct error *not_built(const char *field, const char *what)
         return error_new(ERROR_UNIMPLEMENTED, "%s: %s is not supported by skiff yet", field, what);
 }
 
+/* Likewise the default profile on a kernel without AppArmor; one that is named would be missed. */
 static struct error *check_apparmor(const char *field, const Cri__SecurityProfile *profile)
 {
-        if (profile && profile->profile_type != CRI__SECURITY_PROFILE__PROFILE_TYPE__Unconfined)
-                return not_built(field, "an AppArmor profile");
-        return NULL;
+        if (!profile || profile->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__Unconfined ||
+            (profile->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault &&
+             access("/sys/module/apparmor", F_OK) < 0))
+                return NULL;
+        return not_built(field, "an AppArmor profile");
 }
 
 static struct error *check_userns(const char *field, const Cri__NamespaceOption *options)
@@ -62,8 +72,20 @@ struct error *spec_check_pod(const Cri__PodSandboxConfig *config)
         return NULL;
 }
 
+/* A pod that is not privileged was let through as such, by who decides over that. */
+static struct error *check_privileged(const struct spec_source *s)
+{
+        const Cri__LinuxPodSandboxConfig *pod = s->container->pod->config->linux;
+        if (!s->security->privileged || (pod && pod->security_context && pod->security_context->privileged))
+                return NULL;
+        return error_new(ERROR_INVALID_ARGUMENT,
+                         "config.linux.security_context.privileged: the pod is not privileged");
+}
+
 static struct error *check_container(const struct spec_source *s)
 {
+        if (s->container->state == CONTAINER_MAKING) /* not of one that was made before this was asked */
+                TRY(check_privileged(s));
         if (s->config->tty)
                 return not_built("config.tty", "a terminal");
         if (s->config->n_cdi_devices)
@@ -171,6 +193,19 @@ static struct error *add_stop_signal(struct spec_source *s)
         return NULL;
 }
 
+/* What will be sent, as CRI names it; the first of two names of one number. */
+static void remember_stop_signal(const struct spec_source *s)
+{
+        const ProtobufCEnumDescriptor *names = &cri__signal__descriptor;
+        Cri__Signal found = s->config->stop_signal;
+        for (unsigned i = 0; i < names->n_values && !found; i++)
+                if (signal_of_enum((Cri__Signal) names->values[i].value) == s->spec->stop_signal)
+                        found = (Cri__Signal) names->values[i].value;
+        (void) pthread_mutex_lock(&s->node->lock);
+        s->container->stop_signal = found;
+        (void) pthread_mutex_unlock(&s->node->lock);
+}
+
 static struct error *build(struct spec_source *s)
 {
         struct container *c = s->container;
@@ -184,6 +219,7 @@ static struct error *build(struct spec_source *s)
         s->spec->stdin_once = s->config->stdin_once;
         TRY(add_pid_mode(s));
         TRY(add_stop_signal(s));
+        remember_stop_signal(s);
         TRY(spec_add_process(s));
         TRY(spec_add_security(s));
         TRY(spec_add_devices(s));

@@ -48,6 +48,52 @@ static bool is_asked(const struct spec_source *s, const char *target)
         return false;
 }
 
+static bool is_volume(const Cri__Mount *mount)
+{
+        return mount->image && *mount->image->image;
+}
+
+/* What the client mounts that target lies in, the innermost, or NULL; *rest is the way from there, with its slash. */
+static const Cri__Mount *asked_above(const struct spec_source *s, const char *target, const char **rest)
+{
+        const Cri__Mount *above = NULL;
+        size_t above_bytes = 0;
+        for (size_t i = 0; i < s->config->n_mounts; i++) {
+                _cleanup_(freep) char *path = path_clean(s->config->mounts[i]->container_path);
+                size_t len_bytes = strlen(path);
+                if (len_bytes <= above_bytes || strncmp(path, target, len_bytes) != 0 ||
+                    target[len_bytes] != '/')
+                        continue;
+                above = s->config->mounts[i];
+                above_bytes = len_bytes;
+                *rest = target + len_bytes;
+        }
+        return above;
+}
+
+static bool is_shared(const Cri__Mount *mount)
+{
+        return !is_volume(mount) && mount->propagation == CRI__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL;
+}
+
+/* A kernel's filesystem of ours belongs on top of a client's directory too: of the host's /sys a container sees its own
+ * cgroups alone, of the host's /dev it has its own terminals and the pod's shm. But not where it would be mounted on the
+ * host as well, nor where a directory would have to be made for it. */
+static bool is_wanted(const struct spec_source *s, const char *target)
+{
+        const char *rest = "";
+        struct stat st;
+        if (is_asked(s, target))
+                return false;
+        const Cri__Mount *above = asked_above(s, target, &rest);
+        if (!above)
+                return true;
+        if (is_volume(above) || is_shared(above))
+                return false;
+        _cleanup_(freep) char *path = format_string("%s%s", above->host_path, rest);
+        return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static void add_kernel_mounts(struct spec_source *s)
 {
         static const struct {
@@ -64,7 +110,7 @@ static void add_kernel_mounts(struct spec_source *s)
                 { MOUNT_CGROUP, "/sys/fs/cgroup", NULL, true, true, true },
         };
         for (size_t i = 0; i < LENGTH(standard); i++) {
-                if (is_asked(s, standard[i].target))
+                if (!is_wanted(s, standard[i].target))
                         continue;
                 struct container_mount *m = mount_add(s->spec, standard[i].kind, standard[i].target);
                 m->data = dup_string(standard[i].data);
@@ -73,11 +119,6 @@ static void add_kernel_mounts(struct spec_source *s)
                 m->nodev = standard[i].nodev;
                 m->readonly = standard[i].readonly && !s->security->privileged;
         }
-}
-
-static bool is_volume(const Cri__Mount *mount)
-{
-        return mount->image && *mount->image->image;
 }
 
 static struct error *check_source(const Cri__Mount *mount, size_t i)
@@ -197,25 +238,42 @@ static void sort_by_depth(struct container_mount *mounts, size_t n)
                 }
 }
 
-/* The pod's own files, unless CRI mounts something there. /etc/hosts is kubelet's to give; on the host's network without
+/* The pod's own files, unless CRI mounts something there or around. /etc/hosts is kubelet's to give; on the host's network without
  * one the host's is the right one. */
 static void add_pod_files(struct spec_source *s)
 {
         const struct sandbox *pod = s->container->pod;
         static const char *const files[][2] = { { "/etc/resolv.conf", "resolv.conf" },
                                                 { "/etc/hostname", "hostname" } };
+        const char *rest;
         for (size_t i = 0; i < LENGTH(files); i++) {
-                if (is_asked(s, files[i][0]))
+                if (is_asked(s, files[i][0]) || asked_above(s, files[i][0], &rest))
                         continue;
                 struct container_mount *m = mount_add(s->spec, MOUNT_BIND, files[i][0]);
                 m->host_path = format_string("%s/pods/%s/%s", s->node->state, pod->id, files[i][1]);
                 m->readonly = s->security->readonly_rootfs;
         }
-        if (pod->host_network && !is_asked(s, "/etc/hosts") && access("/etc/hosts", R_OK) == 0) {
+        if (pod->host_network && !is_asked(s, "/etc/hosts") && !asked_above(s, "/etc/hosts", &rest) &&
+            access("/etc/hosts", R_OK) == 0) {
                 struct container_mount *m = mount_add(s->spec, MOUNT_BIND, "/etc/hosts");
                 m->host_path = dup_string("/etc/hosts");
                 m->readonly = true;
         }
+}
+
+/* A mask in what is mounted on the host too would be a mask there. */
+static void drop_shared(const struct spec_source *s, char **paths)
+{
+        size_t n = 0;
+        for (char **path = paths; *path; path++) {
+                const char *rest;
+                const Cri__Mount *above = asked_above(s, *path, &rest);
+                if (above && is_shared(above))
+                        free(*path);
+                else
+                        paths[n++] = *path;
+        }
+        paths[n] = NULL;
 }
 
 struct error *spec_add_mounts(struct spec_source *s)
@@ -228,9 +286,10 @@ struct error *spec_add_mounts(struct spec_source *s)
         }
         add_kernel_mounts(s);
         add_pod_files(s);
-        size_t n_standard = s->spec->n_mounts;
         for (size_t i = 0; i < s->config->n_mounts; i++)
                 add_asked(s, s->config->mounts[i]);
-        sort_by_depth(s->spec->mounts + n_standard, s->spec->n_mounts - n_standard);
+        sort_by_depth(s->spec->mounts, s->spec->n_mounts);
+        drop_shared(s, s->spec->masked_paths);
+        drop_shared(s, s->spec->readonly_paths);
         return NULL;
 }

@@ -76,7 +76,11 @@ static struct error *hold(struct container *c, const Cri__Mount *mount)
         if (!*mount->image_sub_path)
                 return NULL;
         TRY(rootfs_held_view(images, c->id, mount->image->image_ref, &view_fd));
-        return file_open_in_root(view_fd, mount->image_sub_path, O_PATH, 0, &part_fd);
+        struct error *e = file_open_in_root(view_fd, mount->image_sub_path, O_PATH, 0, &part_fd);
+        int errnum = e ? error_errnum_of(e) : 0; /* what the image does not have, or what cannot be in any */
+        bool wrong =
+                e && (errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == ENAMETOOLONG);
+        return wrong ? error_as(e, ERROR_INVALID_ARGUMENT) : e;
 }
 
 struct error *volumes_hold(struct container *c)

@@ -69,9 +69,8 @@ MUST_CHECK struct error *cgroup_update(struct cgroups *cgroups, const char *path
                                        const struct cgroup_limits *limits);
 
 /* Sets which devices may be used: all is denied first, then what every container may do (make any node; use null, zero,
- * full, random, urandom, tty, ptmx and pts) is allowed, then the rules in order; the last that matches decides. On
- * v1 devices.deny/allow, on v2 a
- * BPF program. With allow_all nothing is restricted. */
+ * full, random, urandom, tty, ptmx, pts and, of its own network, net/tun) is allowed, then the rules in order; the last that
+ * matches decides. On v1 devices.deny/allow, on v2 a BPF program. With allow_all nothing is restricted. */
 MUST_CHECK struct error *cgroup_devices(struct cgroups *cgroups, const char *path,
                                         const struct device_rule *rules, size_t n_rules, bool allow_all);
 

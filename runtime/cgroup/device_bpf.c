@@ -13,6 +13,7 @@ const struct device_rule cgroup_device_defaults[] = {
         { .allow = true, .type = 'c', .major = 1, .minor = 9, .read = true, .write = true, .mknod = true },
         { .allow = true, .type = 'c', .major = 5, .minor = 0, .read = true, .write = true, .mknod = true },
         { .allow = true, .type = 'c', .major = 5, .minor = 2, .read = true, .write = true, .mknod = true },
+        { .allow = true, .type = 'c', .major = 10, .minor = 200, .read = true, .write = true, .mknod = true },
         { .allow = true, .type = 'c', .major = 136, .minor = -1, .read = true, .write = true, .mknod = true },
 };
 const size_t cgroup_n_device_defaults = LENGTH(cgroup_device_defaults);

@@ -63,12 +63,18 @@ static struct error *cpu_limits(struct cgroups *c, const char *path, const struc
         return NULL;
 }
 
-/* The kernel would take it, and kill for it. */
+/* The kernel would take it, and kill for it. Pages of files that were not used of late it lets go first. */
 static struct error *check_use(const struct hierarchy *h, const char *path, int64_t limit_bytes)
 {
+        char text[TEXT_BYTES];
         uint64_t used_bytes;
         TRY(cgroup_number(h, path, "memory.current", &used_bytes));
-        if (limit_bytes > 0 && used_bytes > (uint64_t) limit_bytes)
+        if (limit_bytes < 0 || used_bytes <= (uint64_t) limit_bytes)
+                return NULL;
+        TRY(cgroup_read(h, path, "memory.stat", text, sizeof(text)));
+        uint64_t idle_bytes = cgroup_keyed(text, "inactive_file");
+        used_bytes = used_bytes > idle_bytes ? used_bytes - idle_bytes : 0;
+        if (used_bytes > (uint64_t) limit_bytes)
                 return error_new(ERROR_FAILED_PRECONDITION,
                                  "memory.max: %llu bytes are in use, more than the new limit of %lld",
                                  (unsigned long long) used_bytes, (long long) limit_bytes);

@@ -117,16 +117,16 @@ static bool kernel_at_least(const char *wanted)
 }
 
 /* includes: all of the capabilities, one of the architectures, the kernel. excludes: any of them keeps it out. */
-static bool applies(const struct compiler *c, const struct json *rule)
+bool profile_rule_applies(uint64_t capabilities, const struct json *rule)
 {
         const struct json *in = json_get(rule, "includes"), *out = json_get(rule, "excludes");
         const struct json *in_caps = json_get(in, "caps"), *out_caps = json_get(out, "caps");
         const struct json *in_arches = json_get(in, "arches");
         for (size_t i = 0; i < json_length(in_caps); i++)
-                if (!has_capability(c->capabilities, json_text(json_at(in_caps, i), "")))
+                if (!has_capability(capabilities, json_text(json_at(in_caps, i), "")))
                         return false;
         for (size_t i = 0; i < json_length(out_caps); i++)
-                if (has_capability(c->capabilities, json_text(json_at(out_caps, i), "")))
+                if (has_capability(capabilities, json_text(json_at(out_caps, i), "")))
                         return false;
         if (json_length(in_arches) && !arch_listed(in_arches))
                 return false;
@@ -213,7 +213,7 @@ static struct error *rule_read(struct compiler *c, const struct json *rule)
                 TRY_WRAP(arg_of(json_at(list, i), &args[i]), "args[%zu]", i);
         if (!json_length(names) && !json_get(rule, "name"))
                 return error_new(ERROR_INVALID_ARGUMENT, "\"names\" is missing");
-        if (!applies(c, rule))
+        if (!profile_rule_applies(c->capabilities, rule))
                 return NULL;
         if (json_get(rule, "name"))
                 TRY(rule_add(c, json_text(json_get(rule, "name"), ""), action, args, n));

@@ -14,6 +14,8 @@ struct entry {
         struct digest profile;
         uint64_t capabilities;
         struct seccomp_program program;
+        const char *text; /* of the profile; ours unless it is the default one */
+        size_t text_bytes;
         struct entry *next;
 };
 
@@ -39,6 +41,8 @@ void seccomp_cache_free(struct seccomp_cache *cache)
         for (struct entry *entry = cache->entries; entry;) {
                 struct entry *next = entry->next;
                 free((void *) (uintptr_t) entry->program.bpf);
+                if (entry->text != seccomp_default_json)
+                        free((char *) (uintptr_t) entry->text);
                 free(entry);
                 entry = next;
         }
@@ -72,6 +76,8 @@ static struct error *entry_make(struct seccomp_cache *cache, const struct digest
         *entry = (struct entry){ .profile = *digest, .capabilities = capabilities, .next = cache->entries };
         entry->program.len_bytes = program.len_bytes;
         entry->program.bpf = buf_take_text(&program);
+        entry->text = text == seccomp_default_json ? text : dup_bytes(text, len_bytes);
+        entry->text_bytes = len_bytes;
         cache->entries = entry;
         cache->n++;
         *out = &entry->program;
@@ -111,4 +117,59 @@ struct error *seccomp_profile(struct seccomp_cache *cache, const char *json, uin
                               const struct seccomp_program **out)
 {
         return find_or_make(cache, json, strlen(json), capabilities, out);
+}
+
+/* --- as the OCI runtime spec has it --- */
+
+static struct error *put_member(const struct json *profile, const char *key, struct buf *out)
+{
+        const struct json *value = json_get(profile, key);
+        if (!value)
+                return NULL;
+        TRY(buf_append_format(out, "\"%s\":", key));
+        TRY(json_write(value, out));
+        return buf_append_text(out, ",");
+}
+
+/* Without what decided whether it applies. */
+static struct error *put_rule(const struct json *rule, bool first, struct buf *out)
+{
+        static const char *const decided[] = { "includes", "excludes", "comment" };
+        TRY(buf_append_text(out, first ? "{" : ",{"));
+        bool any = false;
+        for (size_t i = 0; i < json_length(rule); i++) {
+                bool skipped = json_type_of(json_value_at(rule, i)) == JSON_NULL;
+                for (size_t j = 0; j < LENGTH(decided); j++)
+                        skipped = skipped || strcmp(json_key_at(rule, i), decided[j]) == 0;
+                if (skipped)
+                        continue;
+                TRY(buf_append_text(out, any ? "," : ""));
+                TRY(json_put_text(out, json_key_at(rule, i)));
+                TRY(buf_append_text(out, ":"));
+                TRY(json_write(json_value_at(rule, i), out));
+                any = true;
+        }
+        return buf_append_text(out, "}");
+}
+
+struct error *seccomp_put(const struct seccomp_program *program, struct buf *out)
+{
+        const struct entry *entry = (const void *) ((const char *) program - offsetof(struct entry, program));
+        _cleanup_(json_freep) struct json *profile = NULL;
+        bool first = true;
+        TRY(json_parse(entry->text, entry->text_bytes, &profile));
+        TRY(buf_append_text(out, "{"));
+        TRY(put_member(profile, "defaultAction", out));
+        TRY(put_member(profile, "defaultErrnoRet", out));
+        TRY(put_member(profile, "architectures", out));
+        TRY(put_member(profile, "flags", out));
+        TRY(buf_append_text(out, "\"syscalls\":["));
+        const struct json *rules = json_get(profile, "syscalls");
+        for (size_t i = 0; i < json_length(rules); i++) {
+                if (!profile_rule_applies(entry->capabilities, json_at(rules, i)))
+                        continue;
+                TRY(put_rule(json_at(rules, i), first, out));
+                first = false;
+        }
+        return buf_append_text(out, "]}");
 }

@@ -163,6 +163,7 @@ static struct error *create_container(struct session *s, struct pod_config *pod_
         (void) snprintf(log_path, sizeof(log_path), "%s.log", pod_config->name);
         metadata.name = "c";
         image.image = s->workload->image;
+        image.user_specified_image = image.image; /* CRI-O refuses a container without */
         resources.cpu_shares = 102;
         resources.memory_limit_in_bytes = 256 << 20;
         security.namespace_options = &pod_config->namespaces;

@@ -264,6 +264,10 @@ class Skiff:
     def status(self, container):
         return self.cri.ContainerStatus(container_id=container).status
 
+    def pod_of(self, container):
+        """The id of a container's pod."""
+        return [c for c in self.cri.ListContainers().containers if c.id == container][0].pod_sandbox_id
+
     def pod_status(self, pod, verbose=False):
         return self.cri.PodSandboxStatus(pod_sandbox_id=pod, verbose=verbose)
 

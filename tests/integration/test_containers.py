@@ -141,7 +141,9 @@ def test_capabilities(skiff, pod):
     assert effective(capabilities={"drop_capabilities": ["ALL"]}) == 0
     assert effective(capabilities={"drop_capabilities": ["ALL"], "add_capabilities": ["NET_BIND_SERVICE"]}) == 1 << 10
     assert effective(capabilities={"add_capabilities": ["CAP_SYS_PTRACE"]}) >> 19 & 1
-    assert effective(privileged=True) >> 21 & 1
+    allowed = skiff.run_pod(host_network=True, security={"privileged": True})
+    _, text = skiff.output_of(allowed, ["grep", "CapEff", "/proc/self/status"], security={"privileged": True})
+    assert int(text.split()[1], 16) >> 21 & 1
     code, text = harness.code_of(
         skiff.create, pod, ["true"], security={"capabilities": {"add_capabilities": ["NO_SUCH"]}}
     )
@@ -175,6 +177,42 @@ def test_devices(skiff, pod):
         devices=[{"host_path": "/dev/null", "container_path": "/dev/mine", "permissions": "x"}],
     )  # fmt: skip
     assert code == grpc.StatusCode.INVALID_ARGUMENT and "permissions" in text
+
+
+def mounted(text):
+    """target -> filesystem, the last of each, as /proc/self/mounts has them."""
+    return {line.split()[1]: line.split()[2] for line in text.splitlines() if " " in line}
+
+
+@pytest.mark.parametrize("propagation", [0, 1, 2])
+@pytest.mark.parametrize("path", ["/dev", "/dev/shm", "/sys"])
+def test_the_hosts_own_directories_in_a_container(skiff, pod, path, propagation):
+    """On top of the host's are the container's own cgroups, terminals and shm; but nothing of it reaches the host."""
+    before = harness.mounts()
+    mount = {"container_path": path, "host_path": path, "propagation": propagation}
+    script = "cat /proc/self/mounts; echo x > /dev/null && echo null; ls /sys/fs/cgroup > /dev/null && echo cgroup"
+    container = skiff.run(pod, ["sh", "-c", f"{script}; sleep 1000"], mounts=[mount])
+    harness.wait_for(lambda: "cgroup\n" in skiff.text(container), "its look")
+    assert "null\n" in skiff.text(container)
+    seen = mounted(skiff.text(container))
+    if propagation != 2:
+        assert seen["/dev/pts"] == "devpts" and "/dev/mqueue" in seen or path == "/dev" and not os.path.isdir("/dev/mqueue")
+        assert seen["/sys/fs/cgroup"] in ("cgroup2", "tmpfs")
+        options = [line for line in skiff.text(container).splitlines() if line.split()[1:2] == ["/sys/fs/cgroup"]][-1].split()[3]
+        assert options.split(",")[0] == "ro"
+        if seen["/sys/fs/cgroup"] == "tmpfs":  # v1: its own cgroups, each as the root of its hierarchy
+            listed = skiff.exec(container, ["sh", "-c", "ls -d /sys/fs/cgroup/*/*"]).stdout.decode()
+            assert skiff.cgroup_parent.strip("/") not in listed and "/sys/fs/cgroup/memory/memory.limit_in_bytes" in listed
+    assert harness.mounts() == before
+    assert oct(os.stat("/dev/null").st_mode & 0o777) == "0o666"
+
+
+def test_devices_of_the_host_and_the_pods_shm(skiff, pod):
+    """/dev of the host with the pod's shm on it: two containers meet there, and not on the host."""
+    mount = [{"container_path": "/dev", "host_path": "/dev"}]
+    skiff.output_of(pod, ["sh", "-c", "echo here > /dev/shm/skiff-test"], mounts=mount)
+    assert skiff.output_of(pod, ["cat", "/dev/shm/skiff-test"])[1] == "here\n"
+    assert not os.path.exists("/dev/shm/skiff-test")
 
 
 def test_limits_are_in_the_cgroup(skiff, pod):
@@ -294,6 +332,11 @@ def test_what_cannot_be_done_twice(skiff, pod):
             {"mounts": [{"container_path": "/x", "host_path": "/tmp", "mount_options": ["sync"]}]},
             grpc.StatusCode.UNIMPLEMENTED,
             "mount_options",
+        ),
+        (
+            {"mounts": [{"container_path": "/x", "host_path": "/tmp", "uidMappings": [{"host_id": 1, "container_id": 0, "length": 1}]}]},
+            grpc.StatusCode.UNIMPLEMENTED,
+            "id-mapped",
         ),
         ({"mounts": [{"container_path": "/x/../proc/self", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "/proc"),
         ({"mounts": [{"container_path": "/proc", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "procfs"),

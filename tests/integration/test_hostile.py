@@ -73,7 +73,7 @@ def test_a_link_does_not_lead_a_mount_into_proc(skiff, tmp_path, target):
 def test_a_container_that_freezes_itself_is_stopped_and_removed(skiff):
     if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         pytest.skip("cgroup v1 only: no freezer hierarchy here")
-    pod = skiff.run_pod(name="frozen", host_network=True)
+    pod = skiff.run_pod(name="frozen", host_network=True, security={"privileged": True})
     script = "sleep 0.3; echo FROZEN > /sys/fs/cgroup/freezer/freezer.state; sleep 1000"
     container = skiff.run(pod, ["sh", "-c", script], security={"privileged": True})
     state = f"/sys/fs/cgroup/freezer{skiff.cgroup_parent}/{container}/freezer.state"
@@ -81,6 +81,33 @@ def test_a_container_that_freezes_itself_is_stopped_and_removed(skiff):
     skiff.cri.StopContainer(container_id=container, timeout=0, _deadline=20)
     assert skiff.status(container).exit_code == 137
     skiff.remove_pod(pod)
+
+
+def test_a_privileged_container_needs_a_privileged_pod(skiff):
+    pod = skiff.run_pod(name="plain", host_network=True)
+    code, text = harness.code_of(skiff.create, pod, ["true"], security={"privileged": True})
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "not privileged" in text
+    assert not skiff.cri.ListContainers().containers
+    allowed = skiff.run_pod(name="allowed", host_network=True, security={"privileged": True})
+    assert skiff.output_of(allowed, ["echo", "runs"], security={"privileged": True})[1] == "runs\n"
+    assert skiff.output_of(allowed, ["echo", "plain"])[1] == "plain\n"
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+@pytest.mark.parametrize("pid", [0, 1, 2])
+def test_nobody_holds_the_hosts_null_device(skiff, privileged, pid):
+    """By /proc/PID/fd one changes the mode and the owner of what a process has open: of all that a container sees but the
+    host's own processes, nothing is the host's node."""
+    security = {"namespace_options": {"pid": pid, "network": 2}, "privileged": privileged}
+    pod = skiff.run_pod(host_network=True, security=dict(security))
+    node = os.stat("/dev/null")
+    look = "for f in /proc/$$/fd/[0-2]; do stat -L -c %d:%i $f; done; [ $# = 0 ] || for f in /proc/[0-9]*/fd/*; do stat -L -c %d:%i $f; done"
+    everywhere = [] if pid == 2 else ["all"]
+    container = skiff.run(pod, ["sh", "-c", f"{look}; echo done; sleep 1000", "sh", *everywhere], security=security)
+    harness.wait_for(lambda: "done" in skiff.text(container), "its look")
+    done = skiff.exec(container, ["sh", "-c", look, "sh", *everywhere])
+    seen = skiff.text(container).split() + done.stdout.decode().split()
+    assert len(seen) >= 6 and f"{node.st_dev}:{node.st_ino}" not in seen
 
 
 def test_a_supervisor_that_does_not_answer_does_not_keep_its_pod(skiff):

@@ -60,7 +60,9 @@ def test_it_outlives_its_image_and_skiffd(skiff, archive, pod):
         ({"image_sub_path": "../bin"}, grpc.StatusCode.INVALID_ARGUMENT, "mounts[0].image_sub_path"),
         ({"image_sub_path": "/bin"}, grpc.StatusCode.INVALID_ARGUMENT, "mounts[0].image_sub_path"),
         ({"image": {"image": "nothing:here"}}, grpc.StatusCode.FAILED_PRECONDITION, "nothing:here"),
-        ({"image_sub_path": "no/such"}, grpc.StatusCode.INTERNAL, "ImageVolumeMountFailed"),
+        ({"image_sub_path": "no/such"}, grpc.StatusCode.INVALID_ARGUMENT, "ImageVolumeMountFailed"),
+        ({"image_sub_path": "bin/busybox/x"}, grpc.StatusCode.INVALID_ARGUMENT, "ImageVolumeMountFailed"),
+        ({"image_sub_path": "n" * 300}, grpc.StatusCode.INVALID_ARGUMENT, "ImageVolumeMountFailed"),
         ({"image": {}, "host_path": "/tmp", "image_sub_path": "x"}, grpc.StatusCode.INVALID_ARGUMENT, "no image"),
     ],
 )

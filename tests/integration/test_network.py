@@ -163,3 +163,117 @@ def test_a_name_that_plugins_cannot_be_told_is_refused_and_leaves_nothing(skiff,
     assert not skiff.cri.ListPodSandbox().items
     # Not at once: nothing of it may wait to be undone.
     skiff.remove_pod(skiff.run_pod(skiff.pod_config(name="odd")))
+
+
+def recorder(skiff, capabilities):
+    """A plugin that keeps what it is given in a file, after the bridge."""
+    script = "import json,sys; json.dump(json.load(sys.stdin)['prevResult'], sys.stdout)"
+    plugin(
+        skiff,
+        f"cat > {skiff.directory}/$CNI_COMMAND.json; [ $CNI_COMMAND != ADD ] || /usr/bin/python3 -c \"{script}\" < {skiff.directory}/ADD.json",
+    )
+    skiff.write_conflist(
+        {
+            "cniVersion": "1.0.0", "name": "odd",
+            "plugins": [*harness.CONFLIST["plugins"][:1], {"type": "odd", "capabilities": dict.fromkeys(capabilities, True)}],
+        }  # fmt: skip
+    )
+
+
+def test_bandwidth_and_annotations_reach_the_plugins_that_ask_for_them(skiff):
+    recorder(skiff, ["bandwidth", "io.kubernetes.cri.pod-annotations"])
+    annotations = {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "1.5Mi", "x": "y"}
+    pod = skiff.run_pod(name="limited", annotations=annotations)
+    want = {"ingressRate": 10000000, "ingressBurst": 4294967295, "egressRate": 1572864, "egressBurst": 4294967295}
+    given = json.loads((skiff.directory / "ADD.json").read_text())["runtimeConfig"]
+    assert given == {"bandwidth": want, "io.kubernetes.cri.pod-annotations": annotations}
+    skiff.remove_pod(pod)
+    assert json.loads((skiff.directory / "DEL.json").read_text())["runtimeConfig"] == given
+
+
+def test_nonsense_in_a_bandwidth_annotation_is_refused(skiff):
+    before = skiff.census()
+    for name in ("ingress", "egress"):
+        for text in ("fast", "", "-1M", "10", "2P"):
+            code, words = harness.code_of(skiff.run_pod, annotations={f"kubernetes.io/{name}-bandwidth": text})
+            assert code == grpc.StatusCode.INVALID_ARGUMENT and name in words
+    skiff.assert_nothing_left(before)
+
+
+def test_network_ready_is_what_the_plugins_say(skiff):
+    answer = skiff.directory / "answer"
+    plugin(skiff, f"[ $CNI_COMMAND = STATUS ] || exit 0; cat {answer} && exit 1; exit 0")
+    skiff.write_conflist({"cniVersion": "1.1.0", "name": "odd", "plugins": [{"type": "odd"}]})
+    harness.wait_for(lambda: network(skiff).status, "NetworkReady")
+    answer.write_text('{"cniVersion": "1.1.0", "code": 50, "msg": "no route to the fabric"}')
+    harness.wait_for(lambda: "no route to the fabric" in network(skiff).message, "what the plugin says")
+    answer.unlink()
+    harness.wait_for(lambda: network(skiff).status, "NetworkReady")
+
+
+def test_at_the_start_plugins_are_told_which_pods_there_are(skiff):
+    """And what was half done before gets its DEL, after that."""
+    script = "import json,sys; json.dump(json.load(sys.stdin)['prevResult'], sys.stdout)"
+    calls = skiff.directory / "calls"
+    plugin(
+        skiff,
+        f"cat > {skiff.directory}/$CNI_COMMAND.json; [ $CNI_COMMAND = STATUS ] || echo $CNI_COMMAND $CNI_CONTAINERID >> {calls}; "
+        f"[ $CNI_COMMAND != ADD ] || /usr/bin/python3 -c \"{script}\" < {skiff.directory}/ADD.json",
+    )
+    relay = skiff.directory / "plugins" / "old-bridge"  # Debian's knows no 1.1.0
+    relay.write_text(
+        "#!/bin/sh\ncase $CNI_COMMAND in STATUS | GC) exit 0 ;; esac\n"
+        "sed 's/\"type\":\"old-bridge\"/\"type\":\"bridge\"/; s/1\\.1\\.0/1.0.0/g' | /usr/lib/cni/bridge | sed 's/1\\.0\\.0/1.1.0/'\n"
+    )
+    relay.chmod(0o755)
+    bridge = {**harness.CONFLIST["plugins"][0], "type": "old-bridge"}
+    skiff.write_conflist({"cniVersion": "1.1.0", "name": "odd", "plugins": [bridge, {"type": "odd"}]})
+    stays = skiff.run_pod(name="stays")
+    skiff.run_pod(name="host", host_network=True)
+    goes = skiff.run_pod(name="goes")
+    skiff.cri.StopPodSandbox(pod_sandbox_id=goes)
+    skiff.arm("run_pod.ready.before")
+    harness.code_of(skiff.run_pod, name="half")
+    skiff.wait_killed()
+    skiff.disarm()
+    half = calls.read_text().split()[-1]
+    calls.unlink()
+    skiff.start()
+    harness.wait_for(lambda: f"DEL {half}" in calls.read_text(), "the undo")
+    assert calls.read_text().splitlines()[0] == "GC"
+    given = json.loads((skiff.directory / "GC.json").read_text())
+    assert given["cni.dev/valid-attachments"] == [{"containerID": stays, "ifname": "eth0"}]
+
+
+def test_update_runtime_config_checks_its_cidr(skiff):
+    def update(cidr):
+        return skiff.cri.UpdateRuntimeConfig(runtime_config={"network_config": {"pod_cidr": cidr}})
+
+    for cidr in ("", "10.0.0.0/8", "fd00::/64", "10.0.0.0/16,fd00::/48"):
+        update(cidr)
+    skiff.cri.UpdateRuntimeConfig()
+    for cidr in ("10.0.0.0", "10.0.0.0/33", "fd00::/129", "10.0.0/8", "x", "10.0.0.0/8,", "10.0.0.0/-1", "10.0.0.0/8x"):
+        code, text = harness.code_of(update, cidr)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and "pod_cidr" in text
+
+
+def test_an_interface_by_odd_bytes_spoils_no_answer(skiff):
+    pod = skiff.run_pod(name="bytes")
+    name = b"a\xff\xfeb"
+    subprocess.run(["ip", "-n", f"skiff-{pod}", "link", "add", name, "type", "bridge"], check=True)
+    stats = skiff.cri.PodSandboxStats(pod_sandbox_id=pod).stats
+    assert "a??b" in [i.name for i in stats.linux.network.interfaces]
+    metrics = skiff.cri.ListPodSandboxMetrics().pod_metrics
+    assert "a??b" in str(metrics)
+
+
+def test_a_lock_on_the_directory_of_namespaces_stops_no_pod(skiff):
+    """Any user can open that directory and hold it."""
+    skiff.remove_pod(skiff.run_pod(name="first"))
+    holder = subprocess.Popen(["setpriv", "--reuid=65534", "--clear-groups", "flock", "--no-fork", "-x", "/run/netns", "sh", "-c", "echo up; exec sleep 1000"], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"up\n"
+        skiff.run_pod(name="second", _deadline=5 * harness.SLOW)
+    finally:
+        holder.kill()
+        holder.wait()

@@ -128,13 +128,30 @@ def test_sysctls(skiff):
     pod = skiff.run_pod(name="tuned", linux={"sysctls": sysctls})
     _, text = skiff.output_of(pod, ["cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/shmmni"])
     assert text.split() == ["1", "4097"]
-    for name in ("kernel.panic", "vm.swappiness", "net.ipv4.x/../../../kernel/panic", "kernel/panic"):
+    bad = "kernel.panic vm.swappiness net.ipv4.x/../../../kernel/panic kernel/panic net//ipv4/ip_forward net/./ipv4 .net.x net. net/"
+    for name in bad.split():
         code, text = harness.code_of(skiff.run_pod, name="bad", linux={"sysctls": {name: "1"}})
         assert code == grpc.StatusCode.INVALID_ARGUMENT and "sysctls" in text
     code, text = harness.code_of(
         skiff.run_pod, name="bad", host_network=True, linux={"sysctls": {"net.ipv4.ip_forward": "1"}}
     )
     assert code == grpc.StatusCode.INVALID_ARGUMENT and "host" in text
+
+
+def test_sysctls_with_slashes_and_of_the_interface(skiff):
+    """The interface is there when its network is: what is set before goes nowhere."""
+    sysctls = {
+        "net/ipv4/ip_forward": "1", "kernel/shmmni": "4097", "net.ipv4.conf.eth0.rp_filter": "2",
+        "net/ipv6/conf/eth0/hop_limit": "33", "net.ipv4.conf.all.arp_notify": "1",
+    }  # fmt: skip
+    pod = skiff.run_pod(name="slashes", linux={"sysctls": sysctls})
+    paths = "net/ipv4/ip_forward kernel/shmmni net/ipv4/conf/eth0/rp_filter net/ipv6/conf/eth0/hop_limit net/ipv4/conf/all/arp_notify"
+    _, text = skiff.output_of(pod, ["cat", *(f"/proc/sys/{path}" for path in paths.split())])
+    assert text.split() == ["1", "4097", "2", "33", "1"]
+    before = skiff.census()
+    code, text = harness.code_of(skiff.run_pod, name="none", linux={"sysctls": {"net.ipv4.conf.eth7.rp_filter": "2"}})
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "net/ipv4/conf/eth7/rp_filter" in text
+    skiff.assert_nothing_left(before)
 
 
 def test_shm_is_the_pods(skiff):
@@ -181,7 +198,6 @@ def test_bad_pods_are_refused_by_field(skiff, change, field):
     "security, word",
     [
         ({"namespace_options": {"userns_options": {"mode": 0}}}, "user namespace"),
-        ({"selinux_options": {"level": "s0"}}, "SELinux"),
         ({"apparmor": {"profile_type": 2, "localhost_ref": "x"}}, "AppArmor"),
     ],
 )

@@ -168,7 +168,7 @@ def test_a_live_socket_is_not_taken_away(skiff, tmp_path):
 def test_an_exit_whose_output_somebody_holds_is_told_after_a_restart(skiff):
     """The supervisor waits a moment for the end of the output, and in that moment skiffd is killed."""
     security = {"namespace_options": {"pid": 0}, "privileged": True}
-    pod = skiff.run_pod(host_network=True, security={"namespace_options": {"pid": 0}})
+    pod = skiff.run_pod(host_network=True, security={"namespace_options": {"pid": 0}, "privileged": True})
     ends = skiff.run(pod, ["sh", "-c", "sleep 1; exit 7"], security=security)
     find = "for p in /proc/[0-9]*; do grep -q 'exit 7' $p/cmdline && [ ${p#/proc/} != $$ ] && exec 5>$p/fd/1 && break; done"
     holds = skiff.run(pod, ["sh", "-c", f"{find}; echo holds; sleep 1000"], security=security)

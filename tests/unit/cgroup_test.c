@@ -400,8 +400,31 @@ static void hugepages_limited(const char *dir, const struct cgroup_driver *drive
         assert_string_equal(text, "4194304");
 }
 
+/* On the kernel itself, where it has the controller (v2's is in every cgroup then). */
+static void assert_hugepages_on_the_kernel(const char *dir)
+{
+        struct place p;
+        struct wait wait = wait_of_ms(5000);
+        const struct cgroup_hugepage_limit limit = { .page_size = "2MB", .limit_bytes = 4 << 20 };
+        const struct cgroup_limits limits = { .hugepages = &limit, .n_hugepages = 1 }, none = { 0 };
+        place_open(&p, dir);
+        bool v2 = cgroups_is_v2(p.cgroups);
+        const struct hierarchy *h = hierarchy_of(p.cgroups, "hugetlb");
+        assert_ok(cgroup_make(p.cgroups, p.path, CGROUP_CONTAINER, &none));
+        const char *reserved = v2 ? "hugetlb.2MB.rsvd.max" : "hugetlb.2MB.rsvd.limit_in_bytes";
+        if (h && cgroup_has_file(h, p.path + 1, reserved)) {
+                assert_ok(cgroup_update(p.cgroups, p.path, &limits));
+                assert_value(&p, "hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max", "4194304");
+                assert_value(&p, "hugetlb", reserved, reserved, "4194304");
+                print_message("hugetlb is here\n");
+        }
+        assert_ok(cgroup_remove(p.cgroups, p.path, &wait));
+        place_close(&p);
+}
+
 static void reserved_hugepages_are_limited_too(void **dir)
 {
+        assert_hugepages_on_the_kernel(*dir);
         hugepages_limited(*dir, &cgroup_v1_driver, "hugetlb.2MB.limit_in_bytes",
                           "hugetlb.2MB.rsvd.limit_in_bytes");
         hugepages_limited(*dir, &cgroup_v2_driver, "hugetlb.2MB.max", "hugetlb.2MB.rsvd.max");
@@ -586,6 +609,12 @@ static void devices_are_denied_by_default(void **dir)
         assert_ok(cgroup_devices(p.cgroups, p.path, NULL, 0, false));
         assert_int_not_equal(run_in(&p, use), 0);
         assert_int_equal(run_in(&p, null), 0);
+        /* VPNs make the node themselves; the interface is of their own network. Without the driver it is not there. */
+        _cleanup_(freep) char *tun = format_string("%s/tun", (const char *) *dir);
+        _cleanup_(freep) char *use_tun =
+                format_string("(exec 3<>%s) 2>&1 | grep -q 'ermitted' && exit 3; exit 0", tun);
+        assert_int_equal(mknod(tun, S_IFCHR | 0600, makedev(10, 200)), 0);
+        assert_int_equal(run_in(&p, use_tun), 0);
         const struct device_rule allow = {
                 .allow = true, .type = 'c', .major = 1, .minor = 11, .read = true
         };
