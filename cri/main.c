@@ -30,6 +30,7 @@
 #include <sysexits.h>
 
 #define STOP_GRACE_MS 2000
+#define BACKGROUND_END_MS 1000
 #define HOLDERS_TIMEOUT_MS 20000
 #define HOUSEKEEPING_SECONDS 15
 #define LISTENER_END_MS 500
@@ -233,9 +234,24 @@ static struct error *start(struct skiffd *d)
         return NULL;
 }
 
+/* What cannot be cancelled and does not end in time is at work in what would be freed: then nothing is, and it goes as in a
+ * kill, which loses nothing. */
+static void stop_calls(struct skiffd *d)
+{
+        if (d->node)
+                node_close(d->node);
+        bool ended = server_stop(d->server, STOP_GRACE_MS);
+        if (ended && (!d->node || node_idle(d->node, BACKGROUND_END_MS)))
+                return;
+        if (d->state_fd >= 0)
+                (void) unlinkat(d->state_fd, "skiffd.pid", 0);
+        log_event(LOG_LEVEL_INFO, "ended with work under way, which the next start takes up", NULL);
+        _exit(EX_OK);
+}
+
 static void stop(struct skiffd *d)
 {
-        server_stop(d->server, STOP_GRACE_MS);
+        stop_calls(d);
         node_free(d->node);
         runtime_free(d->runtime);
         cni_free(d->cni);

@@ -1,8 +1,9 @@
 #include "pods/node.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "pods/lifecycle/container.h"
-#include "pods/lifecycle/monitor.h"
+#include "pods/lifecycle/react.h"
 #include "pods/lifecycle/recover.h"
 #include "pods/message.h"
 #include "pods/records.h"
@@ -14,6 +15,7 @@
 
 #define EXEC_OUTPUT_LIMIT_BYTES ((16 << 20) - (64 << 10)) /* kubelet takes 16 MiB a message */
 #define BOOT_ID_LIMIT_BYTES 64
+#define ABANDON_TIMEOUT_MS 60000
 
 /* --- open and free --- */
 
@@ -35,19 +37,35 @@ static struct error *open_state(struct node *node)
         return records_open(node->root, &node->db);
 }
 
+/* One that could not be opened whole; what it has begun is waited for. */
+static void node_abandonp(struct node **node)
+{
+        if (!*node)
+                return;
+        (void) pthread_mutex_lock(&(*node)->lock);
+        (*node)->closing = true;
+        (void) pthread_mutex_unlock(&(*node)->lock);
+        if (node_idle(*node, ABANDON_TIMEOUT_MS))
+                node_free(*node);
+}
+
 struct error *node_open(const struct node_config *config, struct node **out)
 {
-        _cleanup_(node_freep) struct node *node = NEW(struct node);
+        _cleanup_(node_abandonp) struct node *node = NEW(struct node);
+        pthread_condattr_t monotonic;
         node->image_users = image_users_new();
         node->config = *config;
         node->root = dup_string(config->root);
         node->state = dup_string(config->state);
         node->state_fd = -1;
         (void) pthread_mutex_init(&node->lock, NULL);
-        (void) pthread_cond_init(&node->changed, NULL);
+        (void) pthread_condattr_init(&monotonic);
+        (void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        (void) pthread_cond_init(&node->changed, &monotonic);
+        (void) pthread_condattr_destroy(&monotonic);
         TRY(read_boot_id(&node->boot_id));
         TRY(open_state(node));
-        TRY(monitor_open(node, &node->monitor));
+        TRY(events_open(node, &react, &node->events));
         TRY(recover(node));
         *out = TAKE(node);
         return NULL;
@@ -71,11 +89,7 @@ void node_free(struct node *node)
 {
         if (!node)
                 return;
-        (void) pthread_mutex_lock(&node->lock);
-        while (node->background)
-                (void) pthread_cond_wait(&node->changed, &node->lock);
-        (void) pthread_mutex_unlock(&node->lock);
-        monitor_free(node->monitor);
+        events_free(node->events);
         drop_tables(node);
         image_users_free(node->image_users);
         db_free(node->db);
@@ -86,6 +100,19 @@ void node_free(struct node *node)
         free(node->state);
         free(node->boot_id);
         free(node);
+}
+
+bool node_idle(struct node *node, int64_t timeout_ms)
+{
+        int64_t until_ns = clock_monotonic_ns() + timeout_ms * 1000000;
+        struct timespec until = { .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
+        int timed_out = 0;
+        (void) pthread_mutex_lock(&node->lock);
+        while (node->background && !timed_out)
+                timed_out = pthread_cond_timedwait(&node->changed, &node->lock, &until) == ETIMEDOUT;
+        bool idle = node->background == 0;
+        (void) pthread_mutex_unlock(&node->lock);
+        return idle;
 }
 
 struct error *node_leaks(struct node *node, char ***out)

@@ -89,10 +89,11 @@ struct runtime_exit {
 };
 
 enum runtime_event_kind {
-        RUNTIME_EVENT_EXIT,       /* a container's main process has ended, and its log is complete */
-        RUNTIME_EVENT_INFRA_EXIT, /* the pod's namespaces have lost their keeper */
-        RUNTIME_EVENT_LOST,       /* the supervisor is gone: so is everything that it ran */
-        RUNTIME_EVENT_OOM,        /* something in the container was killed for want of memory; it goes on */
+        RUNTIME_EVENT_EXIT,         /* a container's main process has ended, and its log is complete */
+        RUNTIME_EVENT_INFRA_EXIT,   /* the pod's namespaces have lost their keeper */
+        RUNTIME_EVENT_LOST,         /* the supervisor is gone: so is everything that it ran */
+        RUNTIME_EVENT_OOM,          /* something in the container was killed for want of memory; it goes on */
+        RUNTIME_EVENT_DISCONNECTED, /* the connection has ended, the supervisor lives: attach again */
 };
 struct runtime_event {
         enum runtime_event_kind kind;

@@ -4,9 +4,11 @@
 #include "base/log.h"
 #include "cni/cni.h"
 #include "images/images.h"
+#include "pods/background.h"
+#include "pods/events.h"
 #include "pods/lifecycle/container.h"
-#include "pods/lifecycle/monitor.h"
 #include "pods/lifecycle/network.h"
+#include "pods/lifecycle/pod_directory.h"
 #include "pods/lifecycle/sandbox.h"
 #include "pods/message.h"
 #include "pods/records.h"
@@ -137,7 +139,7 @@ static void settle_rebooted(struct sandbox *pod)
 static struct error *reconnect(struct sandbox *pod)
 {
         struct wait wait = wait_of_ms(ATTACH_TIMEOUT_MS);
-        TRY(sandbox_open_directory(pod, &pod->dir_fd));
+        TRY(pod_directory_open(pod, &pod->dir_fd));
         if (pod->dir_fd < 0 || (pod->state != POD_READY && pod->state != POD_STOPPING))
                 return NULL;
         return runtime_pod_attach(pod->node->config.runtime, pod->id, pod->dir_fd, &wait, &pod->runtime);
@@ -172,7 +174,7 @@ static void recover_pod(struct sandbox *pod)
                         containers_lost(pod);
         }
         if (pod->runtime && pod->state == POD_READY)
-                log_error(LOG_LEVEL_ERROR, monitor_watch(pod), "watch a pod", "pod", pod->id);
+                log_error(LOG_LEVEL_ERROR, events_watch(pod), "watch a pod", "pod", pod->id);
 }
 
 /* --- what was under way --- */
@@ -220,7 +222,7 @@ static void finish_later(struct node *node)
         }
         (void) pthread_mutex_unlock(&node->lock);
         for (i = 0; i < n; i++) {
-                background_run(list[i], finish, "finish what was under way");
+                background_pod(list[i], finish, "finish what was under way");
                 sandbox_unref(list[i]);
         }
         free(list);
