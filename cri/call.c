@@ -33,6 +33,8 @@ static void call_drop(struct rpc_call *call, int references)
         if (!call->method)
                 grpc_call_details_destroy(&call->details);
         arena_done(&call->arena);
+        if (call->end)
+                call->end(call->memory);
         free(call->memory);
         closep(&call->cancel_fd);
         (void) pthread_cond_destroy(&call->changed);
@@ -449,14 +451,19 @@ struct error *rpc_reply(struct rpc_call *call, const ProtobufCMessage *message)
         return pack(message, &call->reply);
 }
 
-void *rpc_keep(struct rpc_call *call, size_t memory_bytes, void (*gone)(void *memory))
+void *rpc_memory(struct rpc_call *call, size_t memory_bytes, void (*end)(void *memory))
 {
         call->memory = NEW_ARRAY(char, memory_bytes);
+        call->end = end;
+        return call->memory;
+}
+
+void rpc_keep(struct rpc_call *call, void (*gone)(void *memory))
+{
         atomic_fetch_add(&call->references, 1); /* rpc_finish's */
         (void) pthread_mutex_lock(&call->lock);
         call->gone = gone;
         (void) pthread_mutex_unlock(&call->lock);
-        return call->memory;
 }
 
 void rpc_finish(struct rpc_call *call, const ProtobufCMessage *answer, struct error *e)

@@ -5,6 +5,8 @@
 #include "pods/node.h"
 #include <stdio.h>
 
+/* What an exec may print whatever the others do: the output of a probe. */
+#define EXEC_OWN_BYTES (64 << 10)
 #define ID_SHOWN_BYTES 80 /* of an id in an error: a whole one, with room */
 
 static struct error *reply_to(void *call, const ProtobufCMessage *message)
@@ -66,11 +68,12 @@ static struct error *stop_container(void *context, struct rpc_call *call)
         const Cri__StopContainerRequest *request = (const void *) rpc_request(call);
         if (!*request->container_id)
                 return validate_id("container_id", request->container_id);
-        struct stop_call *stop = rpc_keep(call, sizeof(*stop), stop_gone);
+        struct stop_call *stop = rpc_memory(call, sizeof(*stop), NULL);
         stop->waiter.done = stop_done;
         stop->call = call;
         stop->node = daemon->node;
         (void) snprintf(stop->id, sizeof(stop->id), "%s", request->container_id);
+        rpc_keep(call, stop_gone);
         node_stop_container(daemon->node, request->container_id, request->timeout, &stop->waiter);
         return NULL;
 }
@@ -128,13 +131,21 @@ static struct error *reopen_log(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+static void share_end(void *memory)
+{
+        share_done(memory);
+}
+
+/* What it may keep of output is given back when the answer has gone out: it is in memory until then. */
 static struct error *exec_sync(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
         const Cri__ExecSyncRequest *request = (const void *) rpc_request(call);
         const struct node_reply reply = { reply_to, call };
         TRY(validate_exec_sync(request));
-        TRY_WRAP(node_exec_sync(daemon->node, request, rpc_wait(call), &reply), "exec in container %s",
+        struct share *share = rpc_memory(call, sizeof(*share), share_end);
+        share_init(share, &daemon->exec_output, EXEC_OWN_BYTES);
+        TRY_WRAP(node_exec_sync(daemon->node, request, share, rpc_wait(call), &reply), "exec in container %s",
                  request->container_id);
         return NULL;
 }

@@ -30,6 +30,7 @@
 #include <sysexits.h>
 
 #define STOP_GRACE_MS 2000
+#define EXEC_OUTPUT_BYTES (64 << 20)
 #define BACKGROUND_END_MS 1000
 #define HOLDERS_TIMEOUT_MS 20000
 #define HOUSEKEEPING_SECONDS 15
@@ -228,6 +229,7 @@ static struct error *start(struct skiffd *d)
                                      .cni = d->cni,
                                      .cgroups = d->cgroups,
                                      .recursive_readonly = has_mount_setattr() };
+        budget_init(&d->daemon.exec_output, EXEC_OUTPUT_BYTES);
         TRY(server_start(d->server, d->pool, &d->daemon));
         /* For people and scripts. On a full disk pods must be stopped and removed all the same. */
         log_error(LOG_LEVEL_WARN, write_pid_file(d), "write skiffd.pid", NULL, NULL);

@@ -53,11 +53,15 @@ MUST_CHECK struct error *rpc_reply(struct rpc_call *call, const ProtobufCMessage
  * Errors: CANCELLED when the client is gone; RESOURCE_EXHAUSTED as rpc_reply. */
 MUST_CHECK struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message);
 
-/* Keeps the call open when the handler returns, which must return NULL then: memory_bytes, zeroed, are the call's until it
- * is freed. From here to rpc_finish the server holds a reference for whoever is to call it. gone(memory) is called
- * when the client has gone, has cancelled, or its time is up, on any thread, perhaps twice, and not after rpc_finish has
- * returned to it: it must not wait. Once a call; not for streams. */
-void *rpc_keep(struct rpc_call *call, size_t memory_bytes, void (*gone)(void *memory));
+/* memory_bytes, zeroed, that are the call's until it is freed, which is when its answer has gone out as well; end(memory) is
+ * called then, on any thread (NULL: nothing is to be done). Once a call. */
+void *rpc_memory(struct rpc_call *call, size_t memory_bytes, void (*end)(void *memory));
+
+/* Keeps the call open when the handler returns, which must return NULL then. From here to rpc_finish the server holds a
+ * reference for whoever is to call it. gone(memory), with the call's memory, is called when the client has gone, has
+ * cancelled, or its time is up, on any thread, perhaps twice, and not once the call is freed: it must not wait. Once a
+ * call; not for streams. */
+void rpc_keep(struct rpc_call *call, void (*gone)(void *memory));
 
 /* Ends a kept call, once, from any thread, before its handler has returned too: with answer (packed at once), or with e,
  * which is freed. The call, and its memory, may be freed when this returns, or be gone already. */

@@ -61,7 +61,8 @@ struct rpc_call {
         ProtobufCMessage *request;
         grpc_byte_buffer *reply;
         bool metadata_sent, finished;
-        void *memory; /* rpc_keep */
+        void *memory; /* rpc_memory */
+        void (*end)(void *memory);
 
         pthread_mutex_t lock; /* below this */
         pthread_cond_t changed;

@@ -161,8 +161,8 @@ static struct error *send_exec_result(const struct exec_result *result, const st
         return reply->send(reply->context, &response.base);
 }
 
-struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request, const struct wait *wait,
-                             const struct node_reply *reply)
+struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request, struct share *share,
+                             const struct wait *wait, const struct node_reply *reply)
 {
         _cleanup_(container_unrefp) struct container *c = NULL;
         _cleanup_(process_spec_done) struct process_spec process = { 0 };
@@ -174,7 +174,7 @@ struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *requ
         TRY(spec_ensure(node, c));
         spec_exec(c, (char *const *) request->cmd, request->n_cmd, &process);
         TRY(runtime_exec_sync(c->pod->runtime, c->id, &process, c->spec->seccomp, timeout_ms,
-                              EXEC_OUTPUT_LIMIT_BYTES, wait, &result));
+                              EXEC_OUTPUT_LIMIT_BYTES, share, wait, &result));
         return send_exec_result(&result, reply);
 }
 

@@ -24,6 +24,7 @@ struct images;
 struct node;
 struct runtime;
 struct seccomp_cache;
+struct share;
 
 struct node_config {
         const char *root, *state;
@@ -109,9 +110,11 @@ MUST_CHECK struct error *node_list_containers(struct node *node, const Cri__Cont
 MUST_CHECK struct error *node_update_container(struct node *node, const char *id,
                                                const Cri__LinuxContainerResources *resources);
 MUST_CHECK struct error *node_reopen_log(struct node *node, const char *id, const struct wait *wait);
-/* Errors: DEADLINE_EXCEEDED when timeout_s (0: none) has passed; FAILED_PRECONDITION when it does not run. */
+/* Its output is taken from share; what is over that, or over what a message holds, is cut, and said at the end of stderr.
+ * Errors: DEADLINE_EXCEEDED when timeout_s (0: none) has passed; FAILED_PRECONDITION when it does not run. */
 MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request,
-                                        const struct wait *wait, const struct node_reply *reply);
+                                        struct share *share, const struct wait *wait,
+                                        const struct node_reply *reply);
 
 /* --- stats: what is known now; a figure that this host does not give is absent --- */
 

@@ -20,6 +20,7 @@
 
 struct runtime;     /* one a skiffd: the handlers and what they share */
 struct runtime_pod; /* one a pod */
+struct share;       /* base/budget.h */
 
 struct runtime_config {
         const char *program_dir; /* where skiff-pod is */
@@ -153,16 +154,18 @@ struct exec_result {
         int32_t exit_code;
         char *out, *err; /* owned by the caller */
         size_t out_bytes, err_bytes;
-        bool truncated;
+        bool truncated; /* said in err too */
 };
 void exec_result_done(struct exec_result *result);
 
-/* Runs a command in a running container to its end, with the container's seccomp program and cgroup. Outputs together
- * hold at most limit_bytes, then are cut. Errors: DEADLINE_EXCEEDED when timeout_ms (0: none) has passed, also while a
- * grandchild holds the pipes; what it started is killed then. FAILED_PRECONDITION when the container does not run.
- * A command that cannot be started is a result, as users know it: 127 (not found) or 126, with the words in err. */
+/* Runs a command in a running container to its end, with the container's seccomp program and cgroup, and answers when it
+ * has ended, with what was written until then: a child that it leaves in the background may hold its pipes, and lives on.
+ * Outputs together hold at most limit_bytes, and what share (may be NULL) gives; then they are cut, and a line at the end of
+ * err says so. Errors: DEADLINE_EXCEEDED when timeout_ms (0: none) has passed before its end; all that it started is killed
+ * then. FAILED_PRECONDITION when the container does not run. A command that cannot be started is a result, as users know
+ * it: 127 (not found) or 126, with the words in err. */
 MUST_CHECK struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_id,
                                            const struct process_spec *process,
                                            const struct seccomp_program *seccomp, int64_t timeout_ms,
-                                           size_t limit_bytes, const struct wait *wait,
+                                           size_t limit_bytes, struct share *share, const struct wait *wait,
                                            struct exec_result *out);
