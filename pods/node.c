@@ -15,7 +15,6 @@
 
 #define EXEC_OUTPUT_LIMIT_BYTES ((16 << 20) - (64 << 10)) /* kubelet takes 16 MiB a message */
 #define BOOT_ID_LIMIT_BYTES 64
-#define ABANDON_TIMEOUT_MS 60000
 
 /* --- open and free --- */
 
@@ -37,21 +36,9 @@ static struct error *open_state(struct node *node)
         return records_open(node->root, &node->db);
 }
 
-/* One that could not be opened whole; what it has begun is waited for. */
-static void node_abandonp(struct node **node)
-{
-        if (!*node)
-                return;
-        (void) pthread_mutex_lock(&(*node)->lock);
-        (*node)->closing = true;
-        (void) pthread_mutex_unlock(&(*node)->lock);
-        if (node_idle(*node, ABANDON_TIMEOUT_MS))
-                node_free(*node);
-}
-
 struct error *node_open(const struct node_config *config, struct node **out)
 {
-        _cleanup_(node_abandonp) struct node *node = NEW(struct node);
+        _cleanup_(node_freep) struct node *node = NEW(struct node);
         pthread_condattr_t monotonic;
         node->image_users = image_users_new();
         node->config = *config;
@@ -89,6 +76,11 @@ void node_free(struct node *node)
 {
         if (!node)
                 return;
+        node_close(node);
+        (void) pthread_mutex_lock(&node->lock);
+        while (node->background)
+                (void) pthread_cond_wait(&node->changed, &node->lock);
+        (void) pthread_mutex_unlock(&node->lock);
         events_free(node->events);
         drop_tables(node);
         image_users_free(node->image_users);

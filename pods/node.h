@@ -47,11 +47,11 @@ MUST_CHECK struct error *node_open(const struct node_config *config, struct node
  * new is begun in the background. Calls may come still. */
 void node_close(struct node *node);
 
-/* Waits until what goes on in the background has ended; false when timeout_ms was not enough: then the node must not be
- * freed, and the process ends as it is, which is as safe as any death. */
+/* Waits until what goes on in the background has ended; false when timeout_ms was not enough: then the process
+ * may end as it is, which is as safe as any death; node_free would wait on. */
 MUST_CHECK bool node_idle(struct node *node, int64_t timeout_ms);
 
-/* Ends the node's threads; pods go on. Every call must have returned, and node_idle have said true. */
+/* Waits for what goes on in the background, ends the node's threads; pods go on. Every call must have returned. */
 void node_free(struct node *node);
 DEFINE_FREEP(struct node, node_free)
 

@@ -405,8 +405,8 @@ void exec_result_done(struct exec_result *result)
 
 struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_id,
                                 const struct process_spec *process, const struct seccomp_program *seccomp,
-                                int64_t timeout_ms, size_t limit_bytes, const struct wait *wait,
-                                struct exec_result *out)
+                                int64_t timeout_ms, size_t limit_bytes, struct share *share,
+                                const struct wait *wait, struct exec_result *out)
 {
         (void) pod;
         (void) container_id;
@@ -414,6 +414,7 @@ struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_i
         (void) seccomp;
         (void) timeout_ms;
         (void) limit_bytes;
+        (void) share;
         (void) wait;
         *out = (struct exec_result){ 0 };
         return NULL;
