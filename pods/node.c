@@ -125,8 +125,11 @@ static struct error *find_running(struct node *node, const char *id, struct cont
         if (!c)
                 return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
         (void) pthread_mutex_lock(&node->lock);
-        bool running = c->state == CONTAINER_RUNNING && c->pod->runtime;
+        bool running = c->state == CONTAINER_RUNNING, reached = c->pod->runtime != NULL;
         (void) pthread_mutex_unlock(&node->lock);
+        if (running && !reached)
+                return error_new(ERROR_UNAVAILABLE, "the supervisor of container %s cannot be reached now",
+                                 id);
         if (!running)
                 return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", id);
         *out = TAKE(c);

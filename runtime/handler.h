@@ -55,9 +55,25 @@ MUST_CHECK struct error *runtime_pod_start(struct runtime *runtime, const struct
                                            const struct wait *wait, struct runtime_pod **out);
 MUST_CHECK struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wait);
 
-/* Connects to a supervisor that lives. *out is NULL, without an error, when none does (ECONNREFUSED, no socket). */
+/* Connects to a supervisor that lives, and asks what is so. *out is NULL, without an error, when none does (ECONNREFUSED, no
+ * socket). It does not wait for the answer, which one that is slow or frozen gives late: until then it is taken to be alive,
+ * can be killed, and what else is asked of it waits too. The answer comes by runtime_pod_await, or as an event. */
 MUST_CHECK struct error *runtime_pod_attach(struct runtime *runtime, const char *id, int dir_fd,
                                             const struct wait *wait, struct runtime_pod **out);
+
+/* Waits for that answer. *lives: false when the supervisor has died. Errors: DEADLINE_EXCEEDED when it has not come yet;
+ * UNAVAILABLE when the connection has ended, and it was asked anew. On the thread that reads events. */
+MUST_CHECK struct error *runtime_pod_await(struct runtime_pod *pod, const struct wait *wait, bool *lives);
+
+/* After DISCONNECTED: connects again, and asks. *lives as above. runtime_pod_event_fd is another one then. On the thread
+ * that reads events. */
+MUST_CHECK struct error *runtime_pod_reattach(struct runtime_pod *pod, const struct wait *wait, bool *lives);
+
+bool runtime_pod_is_known(const struct runtime_pod *pod); /* what is running in it has been told */
+
+/* Why a supervisor cannot be driven: it is of a version that we do not speak. It runs on and can be stopped; all else fails
+ * with UNAVAILABLE and this text, and no event comes but LOST. NULL: it can be, or has not answered yet. */
+const char *runtime_pod_undriven(const struct runtime_pod *pod);
 
 /* Ends the supervisor and all that it runs (SIGKILL by pidfd; in a host-pid pod by the cgroup) and waits until they are
  * gone. Idempotent. The runtime_pod stays to be freed. */
@@ -76,7 +92,8 @@ int runtime_pod_netns(const struct runtime_pod *pod);
 bool runtime_pod_keeper_alive(const struct runtime_pod *pod);
 pid_t runtime_pod_supervisor_pid(const struct runtime_pod *pod); /* for people */
 pid_t runtime_pod_keeper_pid(const struct runtime_pod *pod);     /* for people */
-/* What could not be done and was not fatal ("oom_score_adj -998: permission denied"), or NULL. */
+/* What is odd about it, for people: what could not be done and was not fatal ("oom_score_adj -998: permission denied"), that
+ * it does not answer or cannot be driven; or NULL. */
 const char *runtime_pod_notice(const struct runtime_pod *pod);
 
 /* An exit as the supervisor saw it. Also the fixed record in STATE/pods/ID/exits. */
@@ -90,11 +107,13 @@ struct runtime_exit {
 };
 
 enum runtime_event_kind {
-        RUNTIME_EVENT_EXIT,         /* a container's main process has ended, and its log is complete */
-        RUNTIME_EVENT_INFRA_EXIT,   /* the pod's namespaces have lost their keeper */
-        RUNTIME_EVENT_LOST,         /* the supervisor is gone: so is everything that it ran */
-        RUNTIME_EVENT_OOM,          /* something in the container was killed for want of memory; it goes on */
-        RUNTIME_EVENT_DISCONNECTED, /* the connection has ended, the supervisor lives: attach again */
+        RUNTIME_EVENT_EXIT,       /* a container's main process has ended, and its log is complete */
+        RUNTIME_EVENT_INFRA_EXIT, /* the pod's namespaces have lost their keeper */
+        RUNTIME_EVENT_LOST,       /* the supervisor is gone: so is everything that it ran */
+        RUNTIME_EVENT_OOM,        /* something in the container was killed for want of memory; it goes on */
+        /* The connection has ended or was cut off (whoever lags behind is), and the supervisor lives: attach again. */
+        RUNTIME_EVENT_DISCONNECTED,
+        RUNTIME_EVENT_ATTACHED, /* it has answered: runtime_pod_running is what runs now, or it is undriven */
 };
 struct runtime_event {
         enum runtime_event_kind kind;

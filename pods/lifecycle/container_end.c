@@ -4,6 +4,7 @@
 #include "pods/background.h"
 #include "pods/lifecycle/container.h"
 #include "pods/lifecycle/parking.h"
+#include "pods/lifecycle/settle.h"
 #include "pods/records.h"
 #include "pods/spec/spec.h"
 #include "pods/table.h"
@@ -16,16 +17,30 @@
 #define KILLED_SOON_MS 1000     /* from SIGKILL to the exit, as a rule */
 #define KILLED_TIMEOUT_MS 15000 /* and at most: longer is a process stuck in the kernel */
 #define SUPERVISOR_ANSWERS_MS 5000
+#define EXITS_LOOK_MS 20
 
 /* --- the kill --- */
 
-static bool is_running(struct container *c, bool *connected)
+/* Who is to be asked about a container. */
+enum asked {
+        ASK_NOBODY,     /* it does not run */
+        ASK_SUPERVISOR, /* as it should be */
+        ASK_CGROUP,     /* its supervisor lives, or may, and cannot be asked */
+        ASK_LOST,       /* it has none */
+};
+
+static enum asked whom_to_ask(struct container *c)
 {
-        (void) pthread_mutex_lock(&c->pod->node->lock);
+        struct sandbox *pod = c->pod;
+        (void) pthread_mutex_lock(&pod->node->lock);
         bool running = c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING;
-        *connected = c->pod->runtime != NULL;
-        (void) pthread_mutex_unlock(&c->pod->node->lock);
-        return running;
+        bool dark = pod->runtime ? runtime_pod_undriven(pod->runtime) != NULL : pod->unreached;
+        enum asked asked = !running       ? ASK_NOBODY
+                           : dark         ? ASK_CGROUP
+                           : pod->runtime ? ASK_SUPERVISOR
+                                          : ASK_LOST;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return asked;
 }
 
 /* The descriptor that tells of its end. With the lock taken here. */
@@ -40,6 +55,18 @@ static struct error *watch_exit(struct container *c)
         return e;
 }
 
+/* From outside. Its supervisor, which sees the end, notes it in the exits file, where nothing tells of it. */
+static struct error *kill_by_cgroup(struct container *c, const struct wait *wait)
+{
+        TRY(cgroup_kill(c->pod->node->config.cgroups, c->cgroup_path));
+        for (;;) {
+                settle_exits(c->pod);
+                if (whom_to_ask(c) == ASK_NOBODY)
+                        return NULL;
+                TRY(wait_delay(wait, EXITS_LOOK_MS, "wait for a killed container"));
+        }
+}
+
 /* The main process by the supervisor, so that its end is told in order. The rest goes with it where the pid namespace is
  * the container's own; elsewhere container_exited kills it by the cgroup. */
 static struct error *kill_all(void *object, const struct wait *wait)
@@ -47,6 +74,8 @@ static struct error *kill_all(void *object, const struct wait *wait)
         struct container *c = object;
         struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS),
                     killed = wait_within(wait, KILLED_TIMEOUT_MS);
+        if (whom_to_ask(c) == ASK_CGROUP)
+                return kill_by_cgroup(c, &killed);
         TRY(watch_exit(c));
         struct error *e = runtime_container_signal(c->pod->runtime, c->id, SIGKILL, &asked);
         if (!e) {
@@ -94,10 +123,10 @@ static struct error *kill_held(struct container *c)
 {
         struct wait wait = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
         struct step_times times = { 0 };
-        bool connected;
-        if (!is_running(c, &connected))
+        enum asked asked = whom_to_ask(c);
+        if (asked == ASK_NOBODY)
                 return NULL;
-        if (!connected) {
+        if (asked == ASK_LOST) {
                 containers_lost(c->pod);
                 return NULL;
         }
@@ -146,10 +175,23 @@ static int stop_signal_of(struct container *c)
         return SIGTERM;
 }
 
+/* Without a supervisor that could be asked: its children are the main processes of its containers. */
+static struct error *signal_by_cgroup(struct container *c, int number)
+{
+        (void) pthread_mutex_lock(&c->pod->node->lock);
+        pid_t supervisor = c->pod->runtime ? runtime_pod_supervisor_pid(c->pod->runtime) : 0;
+        (void) pthread_mutex_unlock(&c->pod->node->lock);
+        if (supervisor <= 0)
+                return error_new(ERROR_UNAVAILABLE, "the pod's supervisor cannot be found now");
+        return cgroup_signal_children(c->pod->node->config.cgroups, c->cgroup_path, supervisor, number);
+}
+
 static struct error *ask_to_end(void *object, const struct wait *wait)
 {
         struct container *c = object;
         struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS);
+        if (whom_to_ask(c) == ASK_CGROUP)
+                return signal_by_cgroup(c, stop_signal_of(c));
         struct error *e = runtime_container_signal(c->pod->runtime, c->id, stop_signal_of(c), &asked);
         /* Of one that does not answer or is gone the end is told all the same, or the alarm sees to it. */
         if (e &&
@@ -168,12 +210,12 @@ static struct error *park(struct container *c, int64_t grace_ms, struct node_wai
         int64_t now_ns = clock_monotonic_ns();
         int64_t at_ns =
                 grace_ms > INT64_MAX / 2000000 - now_ns / 1000000 ? INT64_MAX : now_ns + grace_ms * 1000000;
-        bool joined, connected;
+        bool joined;
         struct error *result;
         *parked = *first = false;
         TRY(operation_begin(&c->operation, &c->pod->node->lock, OPERATION_ASK, NULL, &joined, &result));
         struct error *e = NULL;
-        if (is_running(c, &connected) && !connected)
+        if (whom_to_ask(c) == ASK_LOST)
                 containers_lost(c->pod);
         else
                 e = parking_enter(c, at_ns, grace_is_over, waiter, parked, first);

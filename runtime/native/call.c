@@ -9,6 +9,9 @@ struct error *call_open(const struct runtime_pod *pod, const struct wait *wait, 
 {
         struct socket_peer peer;
         _cleanup_(closep) int fd = -1;
+        const char *undriven = pod->undriven;
+        if (undriven)
+                return error_new(ERROR_UNAVAILABLE, "%s", undriven);
         TRY(socket_connect(pod->dir_fd, "sock", SOCK_SEQPACKET, wait, &fd));
         if (fd < 0)
                 return error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor is gone");
@@ -17,6 +20,12 @@ struct error *call_open(const struct runtime_pod *pod, const struct wait *wait, 
                 return error_new(ERROR_PERMISSION_DENIED, "the pod's supervisor is not root's");
         *out_fd = TAKE_FD(fd);
         return NULL;
+}
+
+uint32_t call_version(const struct runtime_pod *pod)
+{
+        uint32_t version = pod->version;
+        return version ? version : protocol_range().oldest;
 }
 
 struct error *call_send(int fd, struct wire_writer *w, const int *fds, size_t n_fds, const struct wait *wait)

@@ -52,16 +52,16 @@ static struct error *pipe_make(int *read_fd, int *write_fd)
         return fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ? error_errno(errno, "pipe") : NULL;
 }
 
-static struct error *exec_send(struct exec_run *run, const char *id, const struct process_spec *process,
-                               const struct seccomp_program *seccomp, int64_t timeout_ms,
-                               const struct wait *wait)
+static struct error *exec_send(struct exec_run *run, uint32_t version, const char *id,
+                               const struct process_spec *process, const struct seccomp_program *seccomp,
+                               int64_t timeout_ms, const struct wait *wait)
 {
         struct wire_writer w;
         _cleanup_(closep) int memfd = -1, out_fd = -1, err_fd = -1;
         TRY(pipe_make(&run->out_fd, &out_fd));
         TRY(pipe_make(&run->err_fd, &err_fd));
         wire_begin(&w, PROTOCOL_SPEC_MAX);
-        exec_message_put(&w, process, seccomp);
+        exec_message_put(&w, version, process, seccomp);
         uint64_t len_bytes = w.bytes.len_bytes;
         struct error *e = wire_end(&w);
         if (!e)
@@ -73,6 +73,7 @@ static struct error *exec_send(struct exec_run *run, const char *id, const struc
         wire_put_text(&w, id);
         wire_put_u64(&w, len_bytes);
         wire_put_u64(&w, (uint64_t) timeout_ms);
+        wire_put_u32(&w, version);
         const int fds[] = { memfd, out_fd, err_fd };
         return call_send(run->call_fd, &w, fds, LENGTH(fds), wait);
 }
@@ -200,11 +201,11 @@ static struct error *failure_result(struct exec_run *run, const struct process_s
         return full;
 }
 
-static struct error *exec_run(struct exec_run *run, const char *id, const struct process_spec *process,
-                              const struct seccomp_program *seccomp, int64_t timeout_ms,
-                              const struct wait *wait)
+static struct error *exec_run(struct exec_run *run, uint32_t version, const char *id,
+                              const struct process_spec *process, const struct seccomp_program *seccomp,
+                              int64_t timeout_ms, const struct wait *wait)
 {
-        TRY(exec_send(run, id, process, seccomp, timeout_ms, wait));
+        TRY(exec_send(run, version, id, process, seccomp, timeout_ms, wait));
         struct error *e = loop_all(run, timeout_ms, wait);
         if (e && !run->timed_out) {
                 exec_cancel(run);
@@ -234,7 +235,7 @@ struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_i
         buf_init(&run.out, limit_bytes);
         buf_init(&run.err, limit_bytes + 4096); /* and the words of a failure */
         TRY(call_open(pod, wait, &run.call_fd));
-        TRY(exec_run(&run, container_id, process, seccomp, timeout_ms, wait));
+        TRY(exec_run(&run, call_version(pod), container_id, process, seccomp, timeout_ms, wait));
         if (run.truncated)
                 TRY(say_cut(&run, limit_bytes));
         *out = (struct exec_result){ .exit_code = run.exit_code,

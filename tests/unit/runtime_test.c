@@ -7,6 +7,7 @@
 #include "tests/unit/runtime_fixture.h"
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -264,7 +265,8 @@ static void an_exec_answers_at_its_end_whoever_holds_its_pipes(void **state)
                 assert_true(r.out_bytes >= 60000);
                 assert_non_null(strstr(r.err, "end\n"));
                 exec_result_done(&r);
-                assert_int_equal(sleepers(f, "c1"), i + 1);
+                assert_true(sleepers(f, "c1") >=
+                            i + 1); /* and the shell that writes, until it meets the closed pipe */
         }
 }
 
@@ -364,8 +366,11 @@ static void a_pod_goes_on_without_its_daemon(void **state)
         runtime_pod_free(TAKE(f->pod)); /* as its death would close everything */
         struct wait nap = wait_of_ms(800);
         error_ignore(wait_delay(&nap, 700, "nap"));
+        bool lives = false;
         assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &f->pod));
         assert_non_null(f->pod);
+        assert_ok(runtime_pod_await(f->pod, &f->wait, &lives));
+        assert_true(lives && runtime_pod_is_known(f->pod));
         assert_true(runtime_pod_keeper_alive(f->pod));
         assert_true(runtime_pod_netns(f->pod) >= 0);
         assert_int_equal(runtime_pod_running(f->pod, &running), 1);
@@ -519,6 +524,71 @@ static void everything_dies_with_the_supervisor(void **state)
         struct runtime_pod *none = NULL;
         assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &none));
         assert_null(none);
+}
+
+/* It is known by its pidfd, and tells the rest when it can; or it is killed as it is. */
+static void a_frozen_supervisor_answers_late_and_can_be_killed(void **state)
+{
+        struct fixture *f = *state;
+        bool lives = false;
+        const struct runtime_container *running = NULL;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        container_up(f, spec);
+        pid_t supervisor = runtime_pod_supervisor_pid(f->pod);
+        for (int round = 0; round < 2; round++) {
+                runtime_pod_free(TAKE(f->pod));
+                assert_int_equal(kill(supervisor, SIGSTOP), 0);
+                assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &f->pod));
+                struct wait soon = wait_of_ms(50);
+                assert_fails(ERROR_DEADLINE_EXCEEDED, "supervisor", runtime_pod_await(f->pod, &soon, &lives));
+                assert_true(lives && runtime_pod_keeper_alive(f->pod) && !runtime_pod_is_known(f->pod));
+                assert_int_equal(runtime_pod_supervisor_pid(f->pod), supervisor);
+                assert_non_null(strstr(runtime_pod_notice(f->pod), "not answered"));
+                if (round == 1)
+                        break;
+                assert_int_equal(kill(supervisor, SIGCONT), 0);
+                (void) event_wait(f, RUNTIME_EVENT_ATTACHED);
+                assert_true(runtime_pod_is_known(f->pod));
+                assert_int_equal(runtime_pod_running(f->pod, &running), 1);
+        }
+        assert_ok(runtime_pod_stop(f->pod, &f->wait));
+        (void) event_wait(f, RUNTIME_EVENT_LOST);
+}
+
+/* It is cut off, not the pod: what it missed is in the exits file, and asked again it is told the rest. */
+static void a_reader_of_events_that_lags_is_cut_off_and_asks_again(void **state)
+{
+        struct fixture *f = *state;
+        bool lives = false;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *stays = spec_of(f, "c3", "exec sleep 1000"),
+                                                              *short_lived = spec_of(f, "c1", "exit 3");
+        container_up(f, stays);
+        int n_started = 0;
+        /* Nobody reads: some hundreds of events are kept, then the supervisor finds it full. */
+        struct pollfd ended = { .fd = runtime_pod_event_fd(f->pod), .events = 0 };
+        while (poll(&ended, 1, 0) == 0 && n_started++ < 2000) {
+                container_up(f, short_lived);
+                struct stat st = { .st_size = 0 };
+                while (st.st_size < (off_t) sizeof(struct runtime_exit) * n_started)
+                        assert_int_equal(fstatat(f->dir_fd, "exits", &st, 0), 0);
+        }
+        assert_true(ended.revents & POLLHUP);
+        (void) event_wait(f, RUNTIME_EVENT_DISCONNECTED);
+        assert_ok(runtime_pod_reattach(f->pod, &f->wait, &lives));
+        assert_true(lives);
+        (void) event_wait(f, RUNTIME_EVENT_ATTACHED);
+        const struct runtime_container *running = NULL;
+        assert_true(runtime_pod_running(f->pod, &running) >= 1);
+        struct runtime_exit *exits = NULL;
+        size_t n = 0;
+        assert_ok(runtime_exits_read(f->dir_fd, &exits, &n));
+        assert_true(n > 0);
+        free(exits);
+        _cleanup_(container_spec_freep) struct container_spec *last = spec_of(f, "c2", "exit 9");
+        container_up(f, last);
+        assert_int_equal(container_wait(f, "c2").exit_code, 9);
 }
 
 static void the_end_of_infra_is_told(void **state)
@@ -832,8 +902,11 @@ UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_w
           WITH_POD(an_exec_gives_outputs_and_code),
           WITH_POD(an_exec_answers_at_its_end_whoever_holds_its_pipes), WITH_POD(execs_together_have_a_bound),
           WITH_POD(a_timed_out_exec_is_killed_with_all_that_it_made), WITH_POD(out_of_memory_is_seen),
-          WITH_POD(a_pod_goes_on_without_its_daemon), WITH_POD(everything_dies_with_the_supervisor),
-          WITH_POD(the_end_of_infra_is_told), WITH_POD(a_supervisor_without_commit_is_an_orphan_that_ends),
+          WITH_POD(a_pod_goes_on_without_its_daemon),
+          WITH_POD(a_frozen_supervisor_answers_late_and_can_be_killed),
+          WITH_POD(a_reader_of_events_that_lags_is_cut_off_and_asks_again),
+          WITH_POD(everything_dies_with_the_supervisor), WITH_POD(the_end_of_infra_is_told),
+          WITH_POD(a_supervisor_without_commit_is_an_orphan_that_ends),
           WITH_POD(host_directories_are_mounted_as_asked), WITH_POD(a_target_behind_a_dangling_link_is_made),
           WITH_POD(stdin_is_the_containers_own_null_device),
           WITH_POD(a_container_has_a_session_keyring_of_its_own), WITH_POD(sysctls_are_set_in_the_pod),
