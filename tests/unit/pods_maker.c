@@ -71,7 +71,9 @@ int made_node_setup(void **state)
                                               .program_dir = PROGRAM_DIR,
                                               .registry_dirs = "",
                                               .pull_uid = 64321 };
-        const struct cni_config cni = { .conf_dir = net, .bin_dirs = "/usr/lib/cni", .holder_fd = -1 };
+        const struct cni_config cni = {
+                .conf_dir = net, .bin_dirs = "/usr/lib/cni", .holder_fd = -1, .ending_holder_fd = -1
+        };
         const struct runtime_config runtime = { .program_dir = PROGRAM_DIR };
         assert_ok(cgroups_open("/sys/fs/cgroup", notes, &made->cgroups));
         assert_ok(seccomp_cache_open(&made->seccomp));
