@@ -6,6 +6,7 @@ struct job {
         struct node *node;
         struct sandbox *pod;         /* a reference; NULL for a container's */
         struct container *container; /* likewise */
+        struct error *(*node_work)(struct node *node);
         struct error *(*pod_work)(struct sandbox *pod);
         struct error *(*container_work)(struct container *container);
         const char *what;
@@ -13,8 +14,18 @@ struct job {
 
 static void job_log(const struct job *job, struct error *e)
 {
-        log_error(LOG_LEVEL_WARN, e, job->what, job->pod ? "pod" : "container",
-                  job->pod ? job->pod->id : job->container->id);
+        const char *noun = job->pod ? "pod" : job->container ? "container" : NULL;
+        log_error(LOG_LEVEL_WARN, e, job->what, noun,
+                  job->pod         ? job->pod->id
+                  : job->container ? job->container->id
+                                   : NULL);
+}
+
+static struct error *job_work(const struct job *job)
+{
+        if (job->pod)
+                return job->pod_work(job->pod);
+        return job->container ? job->container_work(job->container) : job->node_work(job->node);
 }
 
 /* The node may be freed as soon as the count says so: nothing of it is touched afterwards. */
@@ -33,7 +44,7 @@ static void job_end(struct job *job)
 static void job_run(void *argument)
 {
         struct job *job = argument;
-        job_log(job, job->pod ? job->pod_work(job->pod) : job->container_work(job->container));
+        job_log(job, job_work(job));
         job_end(job);
 }
 
@@ -65,5 +76,11 @@ void background_container(struct container *container, struct error *(*work)(str
         const struct job job = {
                 .node = container->pod->node, .container = container, .container_work = work, .what = what
         };
+        job_start(&job);
+}
+
+void background_node(struct node *node, struct error *(*work)(struct node *node), const char *what)
+{
+        const struct job job = { .node = node, .node_work = work, .what = what };
         job_start(&job);
 }

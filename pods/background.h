@@ -11,3 +11,6 @@ void background_pod(struct sandbox *pod, struct error *(*work)(struct sandbox *p
 /* Runs work(container) likewise. The caller's reference goes along and is dropped at the end, begun or not. */
 void background_container(struct container *container, struct error *(*work)(struct container *container),
                           const char *what);
+
+/* Runs work(node). */
+void background_node(struct node *node, struct error *(*work)(struct node *node), const char *what);

@@ -215,14 +215,21 @@ static void finish_later(struct node *node)
         free(list);
 }
 
+/* In the background: what hangs (a network filesystem whose server is gone) must not keep the node from its start. Whatever
+ * is made meanwhile is in the tables before its files are. */
+static struct error *sweep_away(struct node *node)
+{
+        return recover_sweep(node, true, NULL);
+}
+
 struct error *recover(struct node *node)
 {
         const struct records_reader reader = { load_pod, load_container, load_broken, node };
         TRY(records_read(node->db, &reader));
         recover_pods(node);
-        TRY(recover_sweep(node, true, NULL));
         network_collect(node);
         finish_later(node);
+        background_node(node, sweep_away, "remove what no record knows");
         return NULL;
 }
 
@@ -262,7 +269,8 @@ static struct error *sweep_rootfs(struct sweep *sweep)
                 if (container_exists(sweep->node, *id))
                         continue;
                 if (sweep->remove)
-                        TRY(rootfs_remove(sweep->node->config.images, *id));
+                        log_error(LOG_LEVEL_WARN, rootfs_remove(sweep->node->config.images, *id),
+                                  "a leftover stays", "rootfs", *id);
                 else
                         sweep_note(sweep, format_string("rootfs %s belongs to no container", *id));
         }
@@ -281,7 +289,8 @@ static struct error *sweep_directory(struct sweep *sweep, const char *path, cons
                     pod_exists(sweep->node, entry->d_name + prefix_bytes))
                         continue;
                 if (sweep->remove)
-                        TRY_WRAP(remove(sweep, entry->d_name), "%s/%s", path, entry->d_name);
+                        log_error(LOG_LEVEL_WARN, remove(sweep, entry->d_name), "a leftover stays", what,
+                                  entry->d_name);
                 else
                         sweep_note(sweep,
                                    format_string("%s %s/%s belongs to no pod", what, path, entry->d_name));
