@@ -79,3 +79,7 @@ MUST_CHECK struct error *call_memfd(const struct buf *bytes, int *out_fd);
 
 /* The number by which this process's pid namespace knows the process of a pidfd: for people. 0 when it is gone. */
 pid_t call_pid_of(int pid_fd);
+
+/* Whether the process of a pidfd has ended or begun to: its descriptors close before its pidfd tells, and that waits for the
+ * last process of its pid namespace. */
+bool call_is_ending(int pid_fd);

@@ -381,14 +381,12 @@ int runtime_pod_event_fd(const struct runtime_pod *pod)
         return pod->event_fd;
 }
 
-/* The connection has ended. As long as a supervisor lives it listens: so one that does not has ended or is about to, and
- * its pidfd tells only when the last of what it ran has. */
+/* The connection has ended: with the supervisor, or because it was cut off. As long as one lives it listens. */
 static struct error *end_read(struct runtime_pod *pod, struct runtime_event *out)
 {
-        struct pollfd ended = { .fd = pod->self_fd, .events = POLLIN };
         struct wait now = wait_of_ms(0);
         _cleanup_(closep) int fd = -1;
-        if (pod->self_fd < 0 || poll(&ended, 1, 0) <= 0)
+        if (!call_is_ending(pod->self_fd))
                 TRY(socket_connect(pod->dir_fd, "sock", SOCK_SEQPACKET, &now, &fd));
         if (fd >= 0) {
                 out->kind = RUNTIME_EVENT_DISCONNECTED;
