@@ -193,8 +193,8 @@ static struct error *removal_enter(struct removal *removal, int dir_fd, const ch
                 return error_errno(errno, "open %s", name);
         uint64_t mount_id = 0;
         TRY(mount_of(fd, &mount_id));
-        if (removal->n == 0)
-                removal->mount_id = mount_id;
+        if (removal->n == 0) /* its own top may be a mount as well: what is in that is not ours */
+                TRY(mount_of(dir_fd, &removal->mount_id));
         if (mount_id != removal->mount_id)
                 return error_new(ERROR_INTERNAL, "%s is a mount point", name);
         if (removal->n == removal->room) {

@@ -49,9 +49,11 @@ static struct error *kill_holders(const struct stat *file)
         return NULL;
 }
 
-struct error *holders_claim(int dir_fd, const char *name, const struct wait *wait, int *out_fd)
+struct error *holders_claim(int dir_fd, const char *name, int64_t patience_ms, const struct wait *wait,
+                            int *out_fd)
 {
         _cleanup_(closep) int fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        struct wait patience = wait_within(wait, patience_ms);
         struct stat file;
         if (fd < 0 || fstat(fd, &file) < 0)
                 return error_errno(errno, "open %s", name);
@@ -59,7 +61,8 @@ struct error *holders_claim(int dir_fd, const char *name, const struct wait *wai
                 if (errno != EWOULDBLOCK)
                         return error_errno(errno, "lock %s", name);
                 /* Again each time: a helper may have forked since the last look. */
-                TRY(kill_holders(&file));
+                if (wait_left_ms(&patience) == 0)
+                        TRY(kill_holders(&file));
                 TRY(wait_delay(wait, RETRY_MS,
                                "wait for helpers of an earlier skiffd to end")); /* flock has no poll */
         }

@@ -3,7 +3,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
 
 #define BACKLOG 1024
 #define CONNECT_RETRY_MS 1
@@ -187,5 +192,26 @@ struct error *socket_peer(int fd, struct socket_peer *out)
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len_bytes) < 0)
                 return error_errno(errno, "peer credentials");
         *out = (struct socket_peer){ .pid = credentials.pid, .uid = credentials.uid };
+        return NULL;
+}
+
+struct error *socket_peer_pidfd(int fd, int *out_fd)
+{
+        struct socket_peer peer;
+        int pid_fd = -1;
+        socklen_t size_bytes = sizeof(pid_fd);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pid_fd, &size_bytes) == 0) {
+                *out_fd = pid_fd;
+                return NULL;
+        }
+        /* Before 6.5 by its number. It is the peer's and no other's if the connection has not ended afterwards. */
+        TRY(socket_peer(fd, &peer));
+        _cleanup_(closep) int opened_fd = (int) syscall(SYS_pidfd_open, peer.pid, 0);
+        if (opened_fd < 0)
+                return error_errno(errno, "open process %d", peer.pid);
+        struct pollfd ended = { .fd = fd, .events = POLLRDHUP };
+        if (poll(&ended, 1, 0) > 0 && ended.revents & (POLLRDHUP | POLLHUP))
+                return error_new(ERROR_FAILED_PRECONDITION, "the peer has ended");
+        *out_fd = TAKE_FD(opened_fd);
         return NULL;
 }

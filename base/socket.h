@@ -35,3 +35,5 @@ struct socket_peer {
 };
 /* Who connected (SO_PEERCRED, unix(7)): as of its connect, or of its listen. */
 MUST_CHECK struct error *socket_peer(int fd, struct socket_peer *out);
+/* A pidfd of the process that listened, which must be connected to still; the caller's. */
+MUST_CHECK struct error *socket_peer_pidfd(int fd, int *out_fd);

@@ -16,7 +16,7 @@
 struct cni {
         struct conf_dir conf_dir;
         char *bin_dirs;
-        int holder_fd;
+        int holder_fd, ending_holder_fd;
         pthread_mutex_t status_lock; /* of what follows; for moments */
         bool asking;
         int64_t asked_ns;     /* monotonic; 0: never */
@@ -29,6 +29,7 @@ struct error *cni_open(const struct cni_config *config, struct cni **out)
         conf_dir_init(&cni->conf_dir, config->conf_dir);
         cni->bin_dirs = dup_string(config->bin_dirs);
         cni->holder_fd = config->holder_fd;
+        cni->ending_holder_fd = config->ending_holder_fd >= 0 ? config->ending_holder_fd : config->holder_fd;
         (void) pthread_mutex_init(&cni->status_lock, NULL);
         *out = cni;
         return NULL;
@@ -253,6 +254,7 @@ struct command {
         const char *name;
         const struct cni_attachment *attachment;
         const char *valid_attachments; /* of GC; else NULL */
+        bool ends;                     /* takes something away: not to be killed in its middle */
 };
 
 static struct error *run_plugin(struct cni *cni, const struct command *command, const struct json *list,
@@ -266,7 +268,7 @@ static struct error *run_plugin(struct cni *cni, const struct command *command, 
         TRY(args_make(command->attachment, &args));
         TRY(put_conf(&conf, list, plugin, command->attachment, prev_result, command->valid_attachments));
         struct plugin_run run = { .bin_dirs = cni->bin_dirs,
-                                  .holder_fd = cni->holder_fd,
+                                  .holder_fd = command->ends ? cni->ending_holder_fd : cni->holder_fd,
                                   .type = json_text(json_get(plugin, "type"), ""),
                                   .command = command->name,
                                   .args = args,
@@ -304,7 +306,7 @@ static struct error *add_all(struct cni *cni, const struct json *list,
                              struct cni_result *result)
 {
         const struct json *plugins = json_get(list, "plugins");
-        const struct command command = { "ADD", attachment, NULL };
+        const struct command command = { "ADD", attachment, NULL, false };
         for (size_t i = 0; i < json_length(plugins); i++) {
                 struct cni_result next = { 0 };
                 _cleanup_(buf_done) struct buf printed;
@@ -323,7 +325,7 @@ static struct error *del_all(struct cni *cni, const struct json *list,
                              const struct cni_attachment *attachment, const struct wait *wait)
 {
         struct error *first = NULL;
-        const struct command command = { "DEL", attachment, NULL };
+        const struct command command = { "DEL", attachment, NULL, true };
         /* Before 0.4.0 a DEL has no prevResult. */
         const char *prev_result =
                 cni_version_at_least(conflist_version(list), "0.4.0") ? attachment->prev_result : NULL;
@@ -382,7 +384,7 @@ struct error *cni_del(struct cni *cni, const struct cni_attachment *attachment, 
 struct error *cni_check(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait)
 {
         _cleanup_(json_freep) struct json *list = NULL;
-        const struct command command = { "CHECK", attachment, NULL };
+        const struct command command = { "CHECK", attachment, NULL, false };
         TRY(parse_list(attachment, &list));
         if (json_boolean(json_get(list, "disableCheck"), false) ||
             !cni_version_at_least(conflist_version(list), "0.4.0"))
@@ -449,7 +451,7 @@ static void status_keep(struct cni *cni, const char *conflist, const struct erro
 struct error *cni_ready(struct cni *cni)
 {
         _cleanup_(freep) char *conflist = NULL;
-        const struct command command = { "STATUS", &no_attachment, NULL };
+        const struct command command = { "STATUS", &no_attachment, NULL, false };
         const struct wait wait = wait_of_ms(STATUS_TIMEOUT_MS);
         struct error *e = NULL;
         TRY(cni_current(cni, &conflist));
@@ -478,6 +480,6 @@ struct error *cni_collect(struct cni *cni, const char *const *ids, const char *i
                 TRY(buf_append_text(&valid, "}"));
         }
         TRY(buf_append_text(&valid, "]"));
-        const struct command command = { "GC", &no_attachment, valid.bytes };
+        const struct command command = { "GC", &no_attachment, valid.bytes, true };
         return run_for_all(cni, conflist, &command, false, wait);
 }

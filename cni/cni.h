@@ -18,9 +18,11 @@ struct cni_config {
         const char *bin_dirs; /* colon-separated */
         /* A descriptor that every plugin inherits (a flocked file): after a crash the holders are found by it. -1: none */
         int holder_fd;
+        /* The same for those that take something away, DEL and GC, which must not be killed in their middle. -1: holder_fd */
+        int ending_holder_fd;
 };
 
-/* What config points at is copied, holder_fd borrowed; no file is read yet. Freed after the last call has returned. */
+/* What config points at is copied, descriptors borrowed; no file is read yet. Freed after the last call has returned. */
 MUST_CHECK struct error *cni_open(const struct cni_config *config, struct cni **out);
 void cni_free(struct cni *cni);
 DEFINE_FREEP(struct cni, cni_free)

@@ -33,6 +33,9 @@ static void call_drop(struct rpc_call *call, int references)
         if (!call->method)
                 grpc_call_details_destroy(&call->details);
         arena_done(&call->arena);
+        if (call->end)
+                call->end(call->memory);
+        free(call->memory);
         closep(&call->cancel_fd);
         (void) pthread_cond_destroy(&call->changed);
         (void) pthread_mutex_destroy(&call->lock);
@@ -124,6 +127,16 @@ static bool on_done(struct rpc_call *call, bool ok)
         return false;
 }
 
+/* Tells who is to finish a kept call that nobody waits for it any more. */
+static void tell_if_gone(struct rpc_call *call)
+{
+        (void) pthread_mutex_lock(&call->lock);
+        void (*gone)(void *) = call->cancelled ? call->gone : NULL;
+        (void) pthread_mutex_unlock(&call->lock);
+        if (gone)
+                gone(call->memory);
+}
+
 /* The transport is through with the call: the client has got the status, is gone, has cancelled, or time is up. */
 static bool on_closed(struct rpc_call *call, bool ok)
 {
@@ -133,6 +146,7 @@ static bool on_closed(struct rpc_call *call, bool ok)
                 (void) eventfd_write(call->cancel_fd, 1);
         (void) pthread_cond_broadcast(&call->changed);
         (void) pthread_mutex_unlock(&call->lock);
+        tell_if_gone(call);
         call_unref(call);
         return false;
 }
@@ -208,6 +222,14 @@ static struct error *read_request(struct rpc_call *call)
         return e;
 }
 
+static bool is_kept(struct rpc_call *call)
+{
+        (void) pthread_mutex_lock(&call->lock);
+        bool kept = call->gone != NULL;
+        (void) pthread_mutex_unlock(&call->lock);
+        return kept;
+}
+
 static struct error *call_work(struct rpc_call *call)
 {
         /* It may have waited in line for longer than its client. */
@@ -215,6 +237,8 @@ static struct error *call_work(struct rpc_call *call)
                 return error_new(ERROR_CANCELLED, "cancelled before it began");
         TRY(read_request(call));
         TRY(call->method->rpc->handle(call->server->context, call));
+        if (is_kept(call))
+                return NULL;
         if (!call->reply && !call->method->rpc->streams)
                 return error_new(ERROR_INTERNAL, "the handler gave no answer");
         return NULL;
@@ -233,6 +257,12 @@ static void wait_not_sending(struct rpc_call *call)
 static void work_on(struct rpc_call *call)
 {
         struct error *e = call_work(call);
+        if (is_kept(call)) { /* its end is another's; what is still needed is in its memory */
+                arena_done(&call->arena);
+                tell_if_gone(call);
+                call_unref(call);
+                return;
+        }
         /* Both end the call at its deadline, and what the handler saw first is chance. */
         if (e && error_code_of(e) == ERROR_CANCELLED && clock_monotonic_ns() >= call->wait.deadline_ns)
                 e = error_as(e, ERROR_DEADLINE_EXCEEDED);
@@ -424,6 +454,30 @@ struct error *rpc_reply(struct rpc_call *call, const ProtobufCMessage *message)
         if (call->reply || call->method->rpc->streams)
                 return error_new(ERROR_INTERNAL, "%s: a second answer", rpc_method(call));
         return pack(message, &call->reply);
+}
+
+void *rpc_memory(struct rpc_call *call, size_t memory_bytes, void (*end)(void *memory))
+{
+        call->memory = NEW_ARRAY(char, memory_bytes);
+        call->end = end;
+        return call->memory;
+}
+
+void rpc_keep(struct rpc_call *call, void (*gone)(void *memory))
+{
+        atomic_fetch_add(&call->references, 1); /* rpc_finish's */
+        (void) pthread_mutex_lock(&call->lock);
+        call->gone = gone;
+        (void) pthread_mutex_unlock(&call->lock);
+}
+
+void rpc_finish(struct rpc_call *call, const ProtobufCMessage *answer, struct error *e)
+{
+        if (!e)
+                e = pack(answer, &call->reply);
+        call_log(call, e);
+        call_finish(call, e);
+        call_unref(call);
 }
 
 /* Waits for the message before and takes its place; false when the client is gone. */

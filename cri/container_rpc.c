@@ -3,6 +3,11 @@
 #include "cri/daemon.h"
 #include "cri/validate.h"
 #include "pods/node.h"
+#include <stdio.h>
+
+/* What an exec may print whatever the others do: the output of a probe. */
+#define EXEC_OWN_BYTES (64 << 10)
+#define ID_SHOWN_BYTES 80 /* of an id in an error: a whole one, with room */
 
 static struct error *reply_to(void *call, const ProtobufCMessage *message)
 {
@@ -34,16 +39,43 @@ static struct error *start_container(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+/* A stop that waits for its container to end: no thread does. */
+struct stop_call {
+        struct node_waiter waiter; /* the first: it leads back here */
+        struct rpc_call *call;
+        struct node *node;
+        char id[ID_SHOWN_BYTES];
+};
+
+static void stop_done(struct node_waiter *waiter, struct error *e)
+{
+        struct stop_call *stop = (struct stop_call *) (void *) waiter;
+        Cri__StopContainerResponse response = CRI__STOP_CONTAINER_RESPONSE__INIT;
+        rpc_finish(stop->call, &response.base, e ? error_wrap(e, "stop container %s", stop->id) : NULL);
+}
+
+static void stop_gone(void *memory)
+{
+        struct stop_call *stop = memory;
+        if (node_waiter_leave(stop->node, &stop->waiter))
+                stop_done(&stop->waiter,
+                          error_new(ERROR_CANCELLED, "the client does not wait any more; the stop goes on"));
+}
+
 static struct error *stop_container(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
         const Cri__StopContainerRequest *request = (const void *) rpc_request(call);
-        Cri__StopContainerResponse response = CRI__STOP_CONTAINER_RESPONSE__INIT;
         if (!*request->container_id)
                 return validate_id("container_id", request->container_id);
-        TRY_WRAP(node_stop_container(daemon->node, request->container_id, request->timeout),
-                 "stop container %s", request->container_id);
-        return rpc_reply(call, &response.base);
+        struct stop_call *stop = rpc_memory(call, sizeof(*stop), NULL);
+        stop->waiter.done = stop_done;
+        stop->call = call;
+        stop->node = daemon->node;
+        (void) snprintf(stop->id, sizeof(stop->id), "%s", request->container_id);
+        rpc_keep(call, stop_gone);
+        node_stop_container(daemon->node, request->container_id, request->timeout, &stop->waiter);
+        return NULL;
 }
 
 static struct error *remove_container(void *context, struct rpc_call *call)
@@ -99,13 +131,21 @@ static struct error *reopen_log(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+static void share_end(void *memory)
+{
+        share_done(memory);
+}
+
+/* What it may keep of output is given back when the answer has gone out: it is in memory until then. */
 static struct error *exec_sync(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
         const Cri__ExecSyncRequest *request = (const void *) rpc_request(call);
         const struct node_reply reply = { reply_to, call };
         TRY(validate_exec_sync(request));
-        TRY_WRAP(node_exec_sync(daemon->node, request, rpc_wait(call), &reply), "exec in container %s",
+        struct share *share = rpc_memory(call, sizeof(*share), share_end);
+        share_init(share, &daemon->exec_output, EXEC_OWN_BYTES);
+        TRY_WRAP(node_exec_sync(daemon->node, request, share, rpc_wait(call), &reply), "exec in container %s",
                  request->container_id);
         return NULL;
 }

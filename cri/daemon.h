@@ -1,6 +1,7 @@
 /* daemon.h - what the handlers of CRI's calls work on, and the table of them. Private to cri/.
  * Threads: the parts are each safe for any thread; the struct itself does not change while calls are served. */
 #pragma once
+#include "base/budget.h"
 #include "cri/server.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +16,8 @@ struct daemon {
         struct images *images;
         struct cni *cni;
         struct cgroups *cgroups;
-        bool recursive_readonly; /* the kernel has mount_setattr */
+        bool recursive_readonly;   /* the kernel has mount_setattr */
+        struct budget exec_output; /* what all execs under way may hold of output, beside a little each */
 };
 
 struct image_auth;

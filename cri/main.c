@@ -30,7 +30,10 @@
 #include <sysexits.h>
 
 #define STOP_GRACE_MS 2000
+#define EXEC_OUTPUT_BYTES (64 << 20)
+#define BACKGROUND_END_MS 1000
 #define HOLDERS_TIMEOUT_MS 20000
+#define ENDINGS_PATIENCE_MS 10000
 #define HOUSEKEEPING_SECONDS 15
 #define LISTENER_END_MS 500
 #define MALLOC_THRESHOLD_BYTES (128 << 10)
@@ -47,7 +50,7 @@ struct skiffd {
         char *program_dir;
         struct instance *root_claim, *state_claim;
         struct server *server;
-        int state_fd, holder_fd;
+        int state_fd, holder_fd, ending_holder_fd;
         struct pool *pool;
         struct cgroups *cgroups;
         struct seccomp_cache *seccomp;
@@ -89,7 +92,9 @@ static struct error *open_state(struct skiffd *d)
         d->state_fd = open(d->config.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (d->state_fd < 0)
                 return error_errno(errno, "open %s", d->config.state);
-        TRY(holders_claim(d->state_fd, "helpers", &wait, &d->holder_fd));
+        TRY(holders_claim(d->state_fd, "helpers", 0, &wait, &d->holder_fd));
+        /* A DEL in its middle: what it has not come to would stay for good. It runs again after this. */
+        TRY(holders_claim(d->state_fd, "endings", ENDINGS_PATIENCE_MS, &wait, &d->ending_holder_fd));
         return NULL;
 }
 
@@ -180,7 +185,8 @@ static struct error *open_cni(struct skiffd *d)
 {
         const struct cni_config config = { .conf_dir = d->config.cni_conf_dir,
                                            .bin_dirs = d->config.cni_bin_dir,
-                                           .holder_fd = d->holder_fd };
+                                           .holder_fd = d->holder_fd,
+                                           .ending_holder_fd = d->ending_holder_fd };
         return cni_open(&config, &d->cni);
 }
 
@@ -227,15 +233,31 @@ static struct error *start(struct skiffd *d)
                                      .cni = d->cni,
                                      .cgroups = d->cgroups,
                                      .recursive_readonly = has_mount_setattr() };
+        budget_init(&d->daemon.exec_output, EXEC_OUTPUT_BYTES);
         TRY(server_start(d->server, d->pool, &d->daemon));
         /* For people and scripts. On a full disk pods must be stopped and removed all the same. */
         log_error(LOG_LEVEL_WARN, write_pid_file(d), "write skiffd.pid", NULL, NULL);
         return NULL;
 }
 
+/* What cannot be cancelled and does not end in time is at work in what would be freed: then nothing is, and it goes as in a
+ * kill, which loses nothing. */
+static void stop_calls(struct skiffd *d)
+{
+        if (d->node)
+                node_close(d->node);
+        bool ended = server_stop(d->server, STOP_GRACE_MS);
+        if (ended && (!d->node || node_idle(d->node, BACKGROUND_END_MS)))
+                return;
+        if (d->state_fd >= 0)
+                (void) unlinkat(d->state_fd, "skiffd.pid", 0);
+        log_event(LOG_LEVEL_INFO, "ended with work under way, which the next start takes up", NULL);
+        _exit(EX_OK);
+}
+
 static void stop(struct skiffd *d)
 {
-        server_stop(d->server, STOP_GRACE_MS);
+        stop_calls(d);
         node_free(d->node);
         runtime_free(d->runtime);
         cni_free(d->cni);
@@ -246,6 +268,7 @@ static void stop(struct skiffd *d)
         if (d->state_fd >= 0)
                 (void) unlinkat(d->state_fd, "skiffd.pid", 0);
         closep(&d->holder_fd);
+        closep(&d->ending_holder_fd);
         closep(&d->state_fd);
         instance_free(d->state_claim);
         instance_free(d->root_claim);
@@ -339,7 +362,7 @@ static int run(struct skiffd *d)
 
 int main(int argc, char **argv)
 {
-        struct skiffd d = { .state_fd = -1, .holder_fd = -1 };
+        struct skiffd d = { .state_fd = -1, .holder_fd = -1, .ending_holder_fd = -1 };
         struct error *e = config_load(argc, argv, &d.config);
         if (e)
                 return fail(e);

@@ -11,8 +11,11 @@
 #include <sys/un.h>
 
 #define CALLS_MAX_DEFAULT 4000
-/* After a cancel handlers return within milliseconds; one that does not is a mistake, and must not keep skiffd up. */
-#define CANCELLED_MAX_MS 30000
+/* More than calls_max and its reserve for quick ones. */
+#define STREAMS_MAX 5000
+/* After a cancel most handlers return within milliseconds. Some cannot be cancelled (the end of a pod, a plugin's run): what
+ * they leave is what a kill leaves, and the next start finishes it. */
+#define CANCELLED_MAX_MS 5000
 
 static void grpc_log(gpr_log_func_args *args)
 {
@@ -35,7 +38,7 @@ static grpc_channel_args *server_args(void)
                   .value.integer = 1 },
                 { .type = GRPC_ARG_INTEGER,
                   .key = (char *) GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                  .value.integer = 1000 },
+                  .value.integer = STREAMS_MAX },
                 /* Go clients with keepalive every 10 s are otherwise cut off as too_many_pings. */
                 { .type = GRPC_ARG_INTEGER,
                   .key = (char *) GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
@@ -152,7 +155,7 @@ struct error *server_open(const struct server_config *config, struct server **ou
         if (!e)
                 e = socket_bind(server, config->listen);
         if (e) {
-                server_stop(server, 0);
+                (void) server_stop(server, 0);
                 return e;
         }
         *out = server;
@@ -236,10 +239,10 @@ static void queue_drain(struct server *server)
         grpc_completion_queue_destroy(server->queue);
 }
 
-void server_stop(struct server *server, int64_t grace_ms)
+bool server_stop(struct server *server, int64_t grace_ms)
 {
         if (!server)
-                return;
+                return true;
         atomic_store(&server->stopping, true);
         TAG_GIVEN(server);
         grpc_server_shutdown_and_notify(server->grpc, server->queue, server);
@@ -248,13 +251,13 @@ void server_stop(struct server *server, int64_t grace_ms)
                 queue_drain(server);
                 grpc_server_destroy(server->grpc);
                 server_free(server);
-                return;
+                return true;
         }
         if (!wait_ended(server, true, grace_ms))
                 grpc_server_cancel_all_calls(server->grpc);
         if (!wait_ended(server, true, CANCELLED_MAX_MS)) {
-                log_event(LOG_LEVEL_ERROR, "calls do not end, the server is left as it is", NULL);
-                return;
+                log_event(LOG_LEVEL_WARN, "calls do not end in time; the next start finishes them", NULL);
+                return false;
         }
         grpc_server_destroy(server->grpc);
         grpc_completion_queue_shutdown(server->queue);
@@ -264,6 +267,7 @@ void server_stop(struct server *server, int64_t grace_ms)
         (void) pthread_mutex_unlock(&server->lock);
         grpc_completion_queue_destroy(server->queue);
         server_free(server);
+        return true;
 }
 
 size_t server_live_calls(const struct server *server)

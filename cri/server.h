@@ -1,11 +1,13 @@
 /* server.h - a gRPC server on a unix socket, over gRPC's C core. It knows no call by name.
  *
  * Services come as protobuf-c descriptors, handlers as a table of struct rpc. One thread of the server's own turns the
- * completion queue and does all socket I/O; handlers run on a pool's threads and may wait. A request is checked on the
- * wire (cri/wire.h), decoded into a capped arena, and lives until its handler returns. A method without a handler, and
- * an unknown one, answer UNIMPLEMENTED with their names.
+ * completion queue and does all socket I/O; handlers run on a pool's threads and may wait. What takes long and is no work
+ * need not: a handler can keep its call open, return, and have it finished later from wherever that happens (rpc_keep).
+ * A request is checked on the wire (cri/wire.h), decoded into a capped arena, and lives until its handler returns. A
+ * method without a handler, and an unknown one, answer UNIMPLEMENTED with their names.
  *
- * Bounds: 16 MiB a message, no compression, calls_max live calls, 1,000 a connection, error texts of 2 KiB. The socket
+ * Bounds: 16 MiB a message, no compression, calls_max live calls, error texts of 2 KiB. A connection may have all of the
+ * calls, for kubelet has one for everything, and what is over a bound must be told so, not wait unseen. The socket
  * is 0600 from birth, and that is the access control. Starting it removes whatever socket is at the path, a live one
  * too: hold an instance (base/instance.h) first.
  *
@@ -52,6 +54,20 @@ MUST_CHECK struct error *rpc_reply(struct rpc_call *call, const ProtobufCMessage
  * Errors: CANCELLED when the client is gone; RESOURCE_EXHAUSTED as rpc_reply. */
 MUST_CHECK struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message);
 
+/* memory_bytes, zeroed, that are the call's until it is freed, which is when its answer has gone out as well; end(memory) is
+ * called then, on any thread (NULL: nothing is to be done). Once a call. */
+void *rpc_memory(struct rpc_call *call, size_t memory_bytes, void (*end)(void *memory));
+
+/* Keeps the call open when the handler returns, which must return NULL then. From here to rpc_finish the server holds a
+ * reference for whoever is to call it. gone(memory), with the call's memory, is called when the client has gone, has
+ * cancelled, or its time is up, on any thread, perhaps twice, and not once the call is freed: it must not wait. Once a
+ * call; not for streams. */
+void rpc_keep(struct rpc_call *call, void (*gone)(void *memory));
+
+/* Ends a kept call, once, from any thread, before its handler has returned too: with answer (packed at once), or with e,
+ * which is freed. The call, and its memory, may be freed when this returns, or be gone already. */
+void rpc_finish(struct rpc_call *call, const ProtobufCMessage *answer, struct error *e);
+
 /* --- for the daemon --- */
 
 struct server_config {
@@ -69,8 +85,10 @@ MUST_CHECK struct error *server_open(const struct server_config *config, struct 
 /* Starts to serve. pool and context must outlive server_free. Errors: INTERNAL. */
 MUST_CHECK struct error *server_start(struct server *server, struct pool *pool, void *context);
 
-/* Takes no more calls, waits grace_ms for those under way, then cancels them and waits for their handlers to return.
- * Frees the server and removes the socket. NULL is fine. A server that was not started only goes. */
-void server_stop(struct server *server, int64_t grace_ms);
+/* Takes no more calls, waits grace_ms for those under way, then cancels them and waits for their handlers to return, some
+ * seconds at most. Frees the server and removes the socket. False when handlers are still at work: then the server is left
+ * as it is, what handlers use must not be freed, and the process is to end. NULL is fine. A server that was not started
+ * only goes. */
+bool server_stop(struct server *server, int64_t grace_ms);
 
 size_t server_live_calls(const struct server *server); /* for tests and metrics */

@@ -61,9 +61,12 @@ struct rpc_call {
         ProtobufCMessage *request;
         grpc_byte_buffer *reply;
         bool metadata_sent, finished;
+        void *memory; /* rpc_memory */
+        void (*end)(void *memory);
 
         pthread_mutex_t lock; /* below this */
         pthread_cond_t changed;
+        void (*gone)(void *memory); /* NULL: not kept */
         bool cancelled, sending, send_failed;
         int cancel_fd;
         struct wait wait;

@@ -30,7 +30,7 @@ static struct error *open_parts(struct images *images, const struct images_confi
         TRY(catalog_open(db_path, images->layers, config->pinned, &images->catalog));
         TRY(layers_sweep(images->layers));
         TRY(rootfs_table_open(images, &images->rootfs));
-        TRY(catalog_collect(images->catalog));
+        log_error(LOG_LEVEL_WARN, catalog_collect(images->catalog), "unused layers stay", NULL, NULL);
         atomic_store(&images->is_open, true);
         trash_wake(images->trash);
         return NULL;

@@ -130,8 +130,9 @@ struct error *layers_sweep(struct layers *layers)
                 if (entry->d_name[0] == '.')
                         continue;
                 _cleanup_(freep) char *diff_id = format_string("sha256:%s", entry->d_name);
-                if (!layer_find(layers, diff_id))
-                        TRY(trash_put(layers->trash, layers->fd, entry->d_name));
+                if (!layer_find(layers, diff_id)) /* one that is a mount or immutable is in nobody's way */
+                        log_error(LOG_LEVEL_WARN, trash_put(layers->trash, layers->fd, entry->d_name),
+                                  "a leftover stays", "layer", entry->d_name);
         }
         return NULL;
 }
@@ -337,10 +338,13 @@ struct error *layers_collect(struct layers *layers,
         _cleanup_(freep) const char **diff_ids = NULL;
         size_t n = take_unused(layers, &taken, &diff_ids);
         struct error *e = n ? forget(context, diff_ids) : NULL;
-        for (size_t i = 0; i < n; i++) {
+        bool forgotten = !e;
+        for (size_t i = 0; i < n; i++) { /* one that cannot be removed keeps no other */
+                struct error *stuck = forgotten ? remove_one(layers, taken[i]) : NULL;
+                give_back(layers, taken[i], forgotten && !stuck);
                 if (!e)
-                        e = remove_one(layers, taken[i]);
-                give_back(layers, taken[i], !e);
+                        e = TAKE(stuck);
+                error_free(stuck);
         }
         return e;
 }

@@ -89,8 +89,9 @@ static struct error *load_home(struct images *images, struct rootfs_table *table
         if (!dir)
                 return error_errno(errno, "read the rootfs directory");
         for (struct dirent *entry; (entry = readdir(dir));)
-                if (id_is_valid(entry->d_name))
-                        TRY(load_one(images, table, entry->d_name));
+                if (id_is_valid(entry->d_name)) /* a leftover that cannot be removed is in nobody's way */
+                        log_error(LOG_LEVEL_WARN, load_one(images, table, entry->d_name), "a leftover stays",
+                                  "rootfs", entry->d_name);
         return NULL;
 }
 

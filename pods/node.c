@@ -1,8 +1,9 @@
 #include "pods/node.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "pods/lifecycle/container.h"
-#include "pods/lifecycle/monitor.h"
+#include "pods/lifecycle/react.h"
 #include "pods/lifecycle/recover.h"
 #include "pods/message.h"
 #include "pods/records.h"
@@ -38,16 +39,20 @@ static struct error *open_state(struct node *node)
 struct error *node_open(const struct node_config *config, struct node **out)
 {
         _cleanup_(node_freep) struct node *node = NEW(struct node);
+        pthread_condattr_t monotonic;
         node->image_users = image_users_new();
         node->config = *config;
         node->root = dup_string(config->root);
         node->state = dup_string(config->state);
         node->state_fd = -1;
         (void) pthread_mutex_init(&node->lock, NULL);
-        (void) pthread_cond_init(&node->changed, NULL);
+        (void) pthread_condattr_init(&monotonic);
+        (void) pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        (void) pthread_cond_init(&node->changed, &monotonic);
+        (void) pthread_condattr_destroy(&monotonic);
         TRY(read_boot_id(&node->boot_id));
         TRY(open_state(node));
-        TRY(monitor_open(node, &node->monitor));
+        TRY(events_open(node, &react, &node->events));
         TRY(recover(node));
         *out = TAKE(node);
         return NULL;
@@ -71,11 +76,12 @@ void node_free(struct node *node)
 {
         if (!node)
                 return;
+        node_close(node);
         (void) pthread_mutex_lock(&node->lock);
         while (node->background)
                 (void) pthread_cond_wait(&node->changed, &node->lock);
         (void) pthread_mutex_unlock(&node->lock);
-        monitor_free(node->monitor);
+        events_free(node->events);
         drop_tables(node);
         image_users_free(node->image_users);
         db_free(node->db);
@@ -86,6 +92,19 @@ void node_free(struct node *node)
         free(node->state);
         free(node->boot_id);
         free(node);
+}
+
+bool node_idle(struct node *node, int64_t timeout_ms)
+{
+        int64_t until_ns = clock_monotonic_ns() + timeout_ms * 1000000;
+        struct timespec until = { .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
+        int timed_out = 0;
+        (void) pthread_mutex_lock(&node->lock);
+        while (node->background && !timed_out)
+                timed_out = pthread_cond_timedwait(&node->changed, &node->lock, &until) == ETIMEDOUT;
+        bool idle = node->background == 0;
+        (void) pthread_mutex_unlock(&node->lock);
+        return idle;
 }
 
 struct error *node_leaks(struct node *node, char ***out)
@@ -106,8 +125,11 @@ static struct error *find_running(struct node *node, const char *id, struct cont
         if (!c)
                 return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
         (void) pthread_mutex_lock(&node->lock);
-        bool running = c->state == CONTAINER_RUNNING && c->pod->runtime;
+        bool running = c->state == CONTAINER_RUNNING, reached = c->pod->runtime != NULL;
         (void) pthread_mutex_unlock(&node->lock);
+        if (running && !reached)
+                return error_new(ERROR_UNAVAILABLE, "the supervisor of container %s cannot be reached now",
+                                 id);
         if (!running)
                 return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", id);
         *out = TAKE(c);
@@ -134,8 +156,8 @@ static struct error *send_exec_result(const struct exec_result *result, const st
         return reply->send(reply->context, &response.base);
 }
 
-struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request, const struct wait *wait,
-                             const struct node_reply *reply)
+struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request, struct share *share,
+                             const struct wait *wait, const struct node_reply *reply)
 {
         _cleanup_(container_unrefp) struct container *c = NULL;
         _cleanup_(process_spec_done) struct process_spec process = { 0 };
@@ -147,7 +169,7 @@ struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *requ
         TRY(spec_ensure(node, c));
         spec_exec(c, (char *const *) request->cmd, request->n_cmd, &process);
         TRY(runtime_exec_sync(c->pod->runtime, c->id, &process, c->spec->seccomp, timeout_ms,
-                              EXEC_OUTPUT_LIMIT_BYTES, wait, &result));
+                              EXEC_OUTPUT_LIMIT_BYTES, share, wait, &result));
         return send_exec_result(&result, reply);
 }
 

@@ -24,6 +24,7 @@ struct images;
 struct node;
 struct runtime;
 struct seccomp_cache;
+struct share;
 
 struct node_config {
         const char *root, *state;
@@ -42,9 +43,30 @@ struct node_config {
  * background. */
 MUST_CHECK struct error *node_open(const struct node_config *config, struct node **out);
 
-/* Ends the node's threads; pods go on. Every call must have returned. */
+/* The first part of an orderly end: calls that are parked end with UNAVAILABLE, at once, and none parks any more; nothing
+ * new is begun in the background. Calls may come still. */
+void node_close(struct node *node);
+
+/* Waits until what goes on in the background has ended; false when timeout_ms was not enough: then the process
+ * may end as it is, which is as safe as any death; node_free would wait on. */
+MUST_CHECK bool node_idle(struct node *node, int64_t timeout_ms);
+
+/* Waits for what goes on in the background, ends the node's threads; pods go on. Every call must have returned. */
 void node_free(struct node *node);
 DEFINE_FREEP(struct node, node_free)
+
+/* A call that waits for something to happen, and no thread with it: it is parked in the node. The memory is the caller's;
+ * it must stay until done was called, or node_waiter_leave has returned true. */
+struct node_waiter {
+        /* How it ended: once, on any thread (the caller's own, before the call returns, too), with no lock of the node
+         * held. e, NULL for success, is its to free. It must not wait. */
+        void (*done)(struct node_waiter *waiter, struct error *e);
+        struct node_waiter *next, **at; /* the node's; NULL at first */
+};
+
+/* Takes a waiter out, whose client has gone: true when it was parked; done will not be called then. What it waited for
+ * goes on. */
+bool node_waiter_leave(struct node *node, struct node_waiter *waiter);
 
 /* Where a result goes, once: message is of the call's response type, borrowed. */
 struct node_reply {
@@ -76,8 +98,9 @@ MUST_CHECK struct error *node_create_container(struct node *node, const Cri__Cre
  * EXITED with 128, reason StartError. */
 MUST_CHECK struct error *node_start_container(struct node *node, const char *id, const struct wait *wait);
 /* grace_s: seconds between the stop signal and SIGKILL; a second call with less shortens the first. Idempotent; an
- * unknown id succeeds. */
-MUST_CHECK struct error *node_stop_container(struct node *node, const char *id, int64_t grace_s);
+ * unknown id succeeds. While the grace runs the call is parked, and nothing that is asked of the container meanwhile waits
+ * for it; the stop goes on when its caller leaves. */
+void node_stop_container(struct node *node, const char *id, int64_t grace_s, struct node_waiter *waiter);
 MUST_CHECK struct error *node_remove_container(struct node *node,
                                                const char *id); /* likewise; kills what runs */
 MUST_CHECK struct error *node_container_status(struct node *node, const char *id, bool verbose,
@@ -87,9 +110,11 @@ MUST_CHECK struct error *node_list_containers(struct node *node, const Cri__Cont
 MUST_CHECK struct error *node_update_container(struct node *node, const char *id,
                                                const Cri__LinuxContainerResources *resources);
 MUST_CHECK struct error *node_reopen_log(struct node *node, const char *id, const struct wait *wait);
-/* Errors: DEADLINE_EXCEEDED when timeout_s (0: none) has passed; FAILED_PRECONDITION when it does not run. */
+/* Its output is taken from share; what is over that, or over what a message holds, is cut, and said at the end of stderr.
+ * Errors: DEADLINE_EXCEEDED when timeout_s (0: none) has passed; FAILED_PRECONDITION when it does not run. */
 MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request,
-                                        const struct wait *wait, const struct node_reply *reply);
+                                        struct share *share, const struct wait *wait,
+                                        const struct node_reply *reply);
 
 /* --- stats: what is known now; a figure that this host does not give is absent --- */
 

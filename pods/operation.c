@@ -25,6 +25,11 @@ static bool is_end(enum operation_kind kind)
         return kind == OPERATION_STOP || kind == OPERATION_REMOVE;
 }
 
+static bool cancels_builds(enum operation_kind kind)
+{
+        return is_end(kind) || kind == OPERATION_ASK;
+}
+
 static bool is_build(enum operation_kind kind)
 {
         return kind == OPERATION_MAKE || kind == OPERATION_START;
@@ -64,7 +69,7 @@ static struct error *begin_locked(struct operation *operation, pthread_mutex_t *
 {
         while (operation->kind != OPERATION_NONE) {
                 struct operation_turn turn = { .join = is_end(kind) && operation->kind == kind };
-                if (is_end(kind) && is_build(operation->kind) && operation->cancel_fd > 0)
+                if (cancels_builds(kind) && is_build(operation->kind) && operation->cancel_fd > 0)
                         poke(operation->cancel_fd);
                 struct error *e = turn_wait(operation, lock, &turn, wait);
                 if (e) {

@@ -15,6 +15,7 @@ enum operation_kind {
         OPERATION_NONE,
         OPERATION_MAKE,
         OPERATION_START,
+        OPERATION_ASK, /* to end: a moment, before a stop's grace. Cancels what builds, and is not joined */
         OPERATION_STOP,
         OPERATION_REMOVE,
         OPERATION_OTHER
@@ -28,7 +29,7 @@ struct operation { /* zeroed: nothing happens */
         struct operation_turn *waiting;
 };
 
-/* Waits until the object is free and takes it for `kind`. For STOP and REMOVE: cancels a MAKE or START that is under way.
+/* Waits until the object is free and takes it for `kind`. For ASK, STOP and REMOVE: cancels a MAKE or START that is under way.
  * *joined: where the same kind (STOP, REMOVE) was under way it has ended, and *result is a copy of its error (or NULL);
  * the object is not taken then. Errors: CANCELLED, DEADLINE_EXCEEDED while waiting (wait NULL: for ever). */
 MUST_CHECK struct error *operation_begin(struct operation *operation, pthread_mutex_t *lock,

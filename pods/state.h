@@ -46,6 +46,14 @@ struct layer_sample {
         uint64_t bytes, inodes;
 };
 
+/* A moment at which something is to happen: events.h. */
+struct alarm {
+        int64_t due_ns;
+        void (*fire)(struct alarm *alarm);
+        struct alarm *prev, *next;
+        bool is_set;
+};
+
 struct sandbox {
         char id[ID_LEN + 1];
         char *name; /* what must be unique: namespace/name/uid/attempt */
@@ -63,7 +71,8 @@ struct sandbox {
         struct runtime_pod *runtime; /* NULL: no supervisor */
         struct step_times run_times, stop_times;
         struct container *containers; /* by prev/next in the pod */
-        bool watched;                 /* the monitor polls runtime's events */
+        bool watched;                 /* events.h polls runtime's events */
+        bool unreached;     /* its supervisor may live, but nobody reads its events: it is tried again */
         bool lost;          /* its supervisor or infra has died: NOTREADY, and stopped in the background */
         bool name_released; /* a failed make that could not be undone yet */
         struct cpu_rate rate;
@@ -91,13 +100,18 @@ struct container {
         size_t references;
         enum container_state state;
         struct operation operation;
-        int64_t started_ns, finished_ns, kill_at_ns /* monotonic: when a Stop under way turns to SIGKILL */;
+        int64_t started_ns, finished_ns;
         int32_t exit_code;
         pid_t pid;
         bool oom_killed;
         char *reason, *message;
-        int stop_poke_fd; /* eventfd while a Stop waits: kill_at_ns has changed */
-        int exited_fd;    /* eventfd, readable for ever once it has ended; made when first waited for; -1 */
+        struct {
+                bool asked;         /* it has been sent its stop signal, or is about to be */
+                int64_t kill_at_ns; /* monotonic */
+                struct alarm alarm; /* then; while it is set it has a reference */
+                struct node_waiter *waiters;
+        } stopping;    /* parking.h */
+        int exited_fd; /* eventfd, readable for ever once it has ended; made when first waited for; -1 */
         struct step_times create_times, start_times, stop_times;
         Cri__LinuxContainerResources *resources; /* as updated since; NULL: as in config */
         struct cpu_rate rate;
@@ -128,7 +142,7 @@ struct node {
         struct container *containers, *containers_by_name;
         size_t background; /* jobs under way */
         struct image_users *image_users;
-        bool closing;
+        bool closing; /* nothing new is begun */
 
-        struct monitor *monitor;
+        struct events *events;
 };

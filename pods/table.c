@@ -45,7 +45,6 @@ struct container *container_new(const char *id, const char *pod_id, Cri__Contain
         c->name = format_string("%s/%s/%u", pod_id, config->metadata ? config->metadata->name : "",
                                 config->metadata ? config->metadata->attempt : 0);
         c->references = 1;
-        c->stop_poke_fd = -1;
         c->exited_fd = -1;
         (void) pthread_mutex_init(&c->record_lock, NULL);
         return c;
@@ -72,7 +71,6 @@ static void container_free(struct container *c)
         message_free(c->config);
         message_free(c->resources);
         container_spec_free(c->spec);
-        closep(&c->stop_poke_fd);
         closep(&c->exited_fd);
         free(c->user.groups);
         free(c->name);

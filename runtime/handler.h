@@ -20,6 +20,7 @@
 
 struct runtime;     /* one a skiffd: the handlers and what they share */
 struct runtime_pod; /* one a pod */
+struct share;       /* base/budget.h */
 
 struct runtime_config {
         const char *program_dir; /* where skiff-pod is */
@@ -54,9 +55,25 @@ MUST_CHECK struct error *runtime_pod_start(struct runtime *runtime, const struct
                                            const struct wait *wait, struct runtime_pod **out);
 MUST_CHECK struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wait);
 
-/* Connects to a supervisor that lives. *out is NULL, without an error, when none does (ECONNREFUSED, no socket). */
+/* Connects to a supervisor that lives, and asks what is so. *out is NULL, without an error, when none does (ECONNREFUSED, no
+ * socket). It does not wait for the answer, which one that is slow or frozen gives late: until then it is taken to be alive,
+ * can be killed, and what else is asked of it waits too. The answer comes by runtime_pod_await, or as an event. */
 MUST_CHECK struct error *runtime_pod_attach(struct runtime *runtime, const char *id, int dir_fd,
                                             const struct wait *wait, struct runtime_pod **out);
+
+/* Waits for that answer. *lives: false when the supervisor has died. Errors: DEADLINE_EXCEEDED when it has not come yet;
+ * UNAVAILABLE when the connection has ended, and it was asked anew. On the thread that reads events. */
+MUST_CHECK struct error *runtime_pod_await(struct runtime_pod *pod, const struct wait *wait, bool *lives);
+
+/* After DISCONNECTED: connects again, and asks. *lives as above. runtime_pod_event_fd is another one then. On the thread
+ * that reads events. */
+MUST_CHECK struct error *runtime_pod_reattach(struct runtime_pod *pod, const struct wait *wait, bool *lives);
+
+bool runtime_pod_is_known(const struct runtime_pod *pod); /* what is running in it has been told */
+
+/* Why a supervisor cannot be driven: it is of a version that we do not speak. It runs on and can be stopped; all else fails
+ * with UNAVAILABLE and this text, and no event comes but LOST. NULL: it can be, or has not answered yet. */
+const char *runtime_pod_undriven(const struct runtime_pod *pod);
 
 /* Ends the supervisor and all that it runs (SIGKILL by pidfd; in a host-pid pod by the cgroup) and waits until they are
  * gone. Idempotent. The runtime_pod stays to be freed. */
@@ -75,7 +92,8 @@ int runtime_pod_netns(const struct runtime_pod *pod);
 bool runtime_pod_keeper_alive(const struct runtime_pod *pod);
 pid_t runtime_pod_supervisor_pid(const struct runtime_pod *pod); /* for people */
 pid_t runtime_pod_keeper_pid(const struct runtime_pod *pod);     /* for people */
-/* What could not be done and was not fatal ("oom_score_adj -998: permission denied"), or NULL. */
+/* What is odd about it, for people: what could not be done and was not fatal ("oom_score_adj -998: permission denied"), that
+ * it does not answer or cannot be driven; or NULL. */
 const char *runtime_pod_notice(const struct runtime_pod *pod);
 
 /* An exit as the supervisor saw it. Also the fixed record in STATE/pods/ID/exits. */
@@ -93,6 +111,9 @@ enum runtime_event_kind {
         RUNTIME_EVENT_INFRA_EXIT, /* the pod's namespaces have lost their keeper */
         RUNTIME_EVENT_LOST,       /* the supervisor is gone: so is everything that it ran */
         RUNTIME_EVENT_OOM,        /* something in the container was killed for want of memory; it goes on */
+        /* The connection has ended or was cut off (whoever lags behind is), and the supervisor lives: attach again. */
+        RUNTIME_EVENT_DISCONNECTED,
+        RUNTIME_EVENT_ATTACHED, /* it has answered: runtime_pod_running is what runs now, or it is undriven */
 };
 struct runtime_event {
         enum runtime_event_kind kind;
@@ -152,16 +173,18 @@ struct exec_result {
         int32_t exit_code;
         char *out, *err; /* owned by the caller */
         size_t out_bytes, err_bytes;
-        bool truncated;
+        bool truncated; /* said in err too */
 };
 void exec_result_done(struct exec_result *result);
 
-/* Runs a command in a running container to its end, with the container's seccomp program and cgroup. Outputs together
- * hold at most limit_bytes, then are cut. Errors: DEADLINE_EXCEEDED when timeout_ms (0: none) has passed, also while a
- * grandchild holds the pipes; what it started is killed then. FAILED_PRECONDITION when the container does not run.
- * A command that cannot be started is a result, as users know it: 127 (not found) or 126, with the words in err. */
+/* Runs a command in a running container to its end, with the container's seccomp program and cgroup, and answers when it
+ * has ended, with what was written until then: a child that it leaves in the background may hold its pipes, and lives on.
+ * Outputs together hold at most limit_bytes, and what share (may be NULL) gives; then they are cut, and a line at the end of
+ * err says so. Errors: DEADLINE_EXCEEDED when timeout_ms (0: none) has passed before its end; all that it started is killed
+ * then. FAILED_PRECONDITION when the container does not run. A command that cannot be started is a result, as users know
+ * it: 127 (not found) or 126, with the words in err. */
 MUST_CHECK struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_id,
                                            const struct process_spec *process,
                                            const struct seccomp_program *seccomp, int64_t timeout_ms,
-                                           size_t limit_bytes, const struct wait *wait,
+                                           size_t limit_bytes, struct share *share, const struct wait *wait,
                                            struct exec_result *out);

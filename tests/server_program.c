@@ -148,7 +148,7 @@ static struct error *serve(const char *listen)
         TRY(pool_open(caps, &pool));
         TRY(server_start(server, pool, NULL));
         (void) sigwait(&ends, &which);
-        server_stop(server, 200);
+        (void) server_stop(server, 200);
         return NULL;
 }
 

@@ -241,6 +241,15 @@ static struct error *check_pod_ready(struct sandbox *pod)
         return ready ? NULL : error_new(ERROR_FAILED_PRECONDITION, "pod %s is not ready", pod->id);
 }
 
+/* Before the start is begun, which would end the container. */
+static struct error *check_supervisor(struct sandbox *pod)
+{
+        (void) pthread_mutex_lock(&pod->node->lock);
+        const char *why = pod->runtime ? runtime_pod_undriven(pod->runtime) : "it cannot be reached now";
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return why ? error_new(ERROR_UNAVAILABLE, "the supervisor of pod %s: %s", pod->id, why) : NULL;
+}
+
 /* Makes way for a container of the same name, as sandbox.c does for pods. in_use is owned here. */
 static struct error *make_way(struct container *other, const struct wait *wait, struct error *in_use)
 {
@@ -437,6 +446,7 @@ static struct error *start_held(struct container *c, const struct wait *caller)
         struct wait wait;
         TRY(check_startable(c));
         TRY(check_pod_ready(c->pod));
+        TRY(check_supervisor(c->pod));
         TRY(spec_ensure(c->pod->node, c));
         TRY(check_pid_target(c));
         TRY(operation_wait(&c->operation, &c->pod->node->lock, caller, &wait));

@@ -1,4 +1,5 @@
-/* container.h - a container's steps, private to pods/. container.c makes and starts, container_end.c stops and removes.
+/* container.h - a container's steps, private to pods/. container.c makes and starts, container_end.c stops and removes,
+ * container_exit.c takes down that it has ended.
  * Threads: any; what happens to one container is ordered by its operation. */
 #pragma once
 #include "pods/state.h"
@@ -9,9 +10,10 @@ MUST_CHECK struct error *container_derive(struct node *node, struct container *c
 /* Undoes an interrupted CreateContainer and forgets the container. For recovery; takes the operation. */
 MUST_CHECK struct error *container_undo_make(struct container *c);
 
-/* Stop signal, grace_ms, SIGKILL of all. Idempotent; takes the operation. A call that meets one under way shortens its
- * grace. */
-MUST_CHECK struct error *container_stop(struct container *c, int64_t grace_ms);
+/* SIGKILL, now, and its end. Idempotent; takes the operation. Stops whose grace has not run out end with it. (With a
+ * grace: node_stop_container.) */
+MUST_CHECK struct error *container_kill(struct container *c);
+/* Kills and forgets it; likewise. */
 MUST_CHECK struct error *container_remove(struct container *c);
 
 /* Steps that both an undone create and a remove have; object is the container. Idempotent. */

@@ -1,187 +1,82 @@
-/* Stop and remove, and what happens when a container ends. */
+/* Stop and remove: what is done to end a container. What follows from its end is in container_exit.c. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "pods/background.h"
 #include "pods/lifecycle/container.h"
-#include "pods/lifecycle/sandbox.h"
+#include "pods/lifecycle/parking.h"
+#include "pods/lifecycle/settle.h"
 #include "pods/records.h"
 #include "pods/spec/spec.h"
 #include "pods/table.h"
 #include <poll.h>
 #include <signal.h>
-#include <string.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 
 #define END_TIMEOUT_MS 120000
 #define KILLED_SOON_MS 1000     /* from SIGKILL to the exit, as a rule */
 #define KILLED_TIMEOUT_MS 15000 /* and at most: longer is a process stuck in the kernel */
 #define SUPERVISOR_ANSWERS_MS 5000
+#define EXITS_LOOK_MS 20
 
-static void poke(int fd)
+/* --- the kill --- */
+
+/* Who is to be asked about a container. */
+enum asked {
+        ASK_NOBODY,     /* it does not run */
+        ASK_SUPERVISOR, /* as it should be */
+        ASK_CGROUP,     /* its supervisor lives, or may, and cannot be asked */
+        ASK_LOST,       /* it has none */
+};
+
+static enum asked whom_to_ask(struct container *c)
 {
-        const uint64_t one = 1;
-        if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
-                return; /* full: readable all the same */
+        struct sandbox *pod = c->pod;
+        (void) pthread_mutex_lock(&pod->node->lock);
+        bool running = c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING;
+        bool dark = pod->runtime ? runtime_pod_undriven(pod->runtime) != NULL : pod->unreached;
+        enum asked asked = !running       ? ASK_NOBODY
+                           : dark         ? ASK_CGROUP
+                           : pod->runtime ? ASK_SUPERVISOR
+                                          : ASK_LOST;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        return asked;
 }
 
-/* --- the end of a container --- */
-
-static void set_text(char **to, const char *text)
-{
-        free(*to);
-        *to = dup_string(text);
-}
-
-void container_exited(struct container *c, const struct runtime_exit *exit)
-{
-        struct node *node = c->pod->node;
-        (void) pthread_mutex_lock(&node->lock);
-        /* The exit of a start that was cancelled may come when the next one is under way. */
-        bool news = (c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING) &&
-                    exit->started_wall_ns == c->started_ns;
-        if (news) {
-                c->state = CONTAINER_EXITED;
-                c->pid = 0;
-                c->exit_code = exit->exit_code;
-                c->finished_ns = exit->finished_wall_ns;
-                c->oom_killed = exit->oom_killed;
-                set_text(&c->reason, exit->oom_killed       ? "OOMKilled"
-                                     : exit->exit_code == 0 ? "Completed"
-                                                            : "Error");
-                poke(c->exited_fd);
-        }
-        bool shared_pids =
-                !c->spec || c->spec->pid_mode != PID_MODE_CONTAINER; /* or not known after a restart */
-        (void) pthread_mutex_unlock(&node->lock);
-        if (!news)
-                return;
-        /* In a pid namespace of its own the kernel has killed the rest; in a shared one they would live on. */
-        if (shared_pids)
-                log_error(LOG_LEVEL_WARN, cgroup_kill(node->config.cgroups, c->cgroup_path),
-                          "kill what an ended container left", "container", c->id);
-        log_error(LOG_LEVEL_WARN, record_container_progress(node->db, c), "record an exit", "container",
-                  c->id);
-}
-
-static void container_lost(struct container *c)
-{
-        struct runtime_exit killed = { .exit_code = 128 + SIGKILL,
-                                       .signal = SIGKILL,
-                                       .finished_wall_ns = clock_wall_ns() };
-        (void) pthread_mutex_lock(&c->pod->node->lock);
-        killed.started_wall_ns = c->started_ns;
-        if (c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING)
-                set_text(&c->message, "the pod's supervisor was killed");
-        (void) pthread_mutex_unlock(&c->pod->node->lock);
-        container_exited(c, &killed);
-}
-
-void containers_lost(struct sandbox *pod)
-{
-        struct runtime_exit *exits = NULL;
-        size_t n = 0;
-        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
-        if (!*list)
-                return;
-        /* A descriptor of our own: the monitor's thread comes here while an operation may close the pod's. */
-        _cleanup_(closep) int dir_fd = -1;
-        struct error *e = sandbox_open_directory(pod, &dir_fd);
-        if (!e && dir_fd >= 0)
-                e = runtime_exits_read(dir_fd, &exits, &n);
-        log_error(LOG_LEVEL_WARN, e, "read a pod's exits", "pod", pod->id);
-        for (struct container **c = list; *c; c++)
-                for (size_t i = 0; i < n; i++)
-                        if (strcmp(exits[i].container_id, (*c)->id) == 0)
-                                container_exited(*c, &exits[i]);
-        free(exits);
-        for (struct container **c = list; *c; c++)
-                container_lost(*c);
-}
-
-/* --- stop --- */
-
-/* The descriptor that tells of its end, and whether it has still to come. With the lock taken here. */
-static struct error *watch_exit(struct container *c, bool *running)
+/* The descriptor that tells of its end. With the lock taken here. */
+static struct error *watch_exit(struct container *c)
 {
         struct error *e = NULL;
         (void) pthread_mutex_lock(&c->pod->node->lock);
-        *running = c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING;
-        if (*running && c->exited_fd < 0 && (c->exited_fd = eventfd(0, EFD_CLOEXEC)) < 0)
+        bool running = c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING;
+        if (c->exited_fd < 0 && (c->exited_fd = eventfd(running ? 0 : 1, EFD_CLOEXEC)) < 0)
                 e = error_errno(errno, "make an eventfd");
         (void) pthread_mutex_unlock(&c->pod->node->lock);
         return e;
 }
 
-/* Waits until it has ended or kill_at_ns has come, which another Stop may bring forward. */
-static struct error *wait_grace(struct container *c, bool *ended)
+/* From outside. Its supervisor, which sees the end, notes it in the exits file, where nothing tells of it. */
+static struct error *kill_by_cgroup(struct container *c, const struct wait *wait)
 {
-        struct node *node = c->pod->node;
+        TRY(cgroup_kill(c->pod->node->config.cgroups, c->cgroup_path));
         for (;;) {
-                (void) pthread_mutex_lock(&node->lock);
-                struct wait wait = { .deadline_ns = c->kill_at_ns, .cancel_fd = -1 };
-                (void) pthread_mutex_unlock(&node->lock);
-                struct pollfd fds[] = { { .fd = c->exited_fd, .events = POLLIN },
-                                        { .fd = c->stop_poke_fd, .events = POLLIN } };
-                int left_ms = wait_left_ms(&wait);
-                if (poll(fds, LENGTH(fds), left_ms) < 0 && errno != EINTR)
-                        return error_errno(errno, "poll");
-                *ended = fds[0].revents != 0;
-                if (*ended || left_ms == 0)
+                settle_exits(c->pod);
+                if (whom_to_ask(c) == ASK_NOBODY)
                         return NULL;
-                uint64_t pokes;
-                if (fds[1].revents && read(c->stop_poke_fd, &pokes, sizeof(pokes)) < 0)
-                        return error_errno(errno, "read an eventfd");
+                TRY(wait_delay(wait, EXITS_LOOK_MS, "wait for a killed container"));
         }
-}
-
-/* A container must be stoppable whatever has become of what its spec was made from. */
-static int stop_signal_of(struct container *c)
-{
-        struct error *e = spec_ensure(c->pod->node, c);
-        if (!e)
-                return c->spec->stop_signal;
-        log_error(LOG_LEVEL_WARN, e, "stop with SIGTERM, since the spec cannot be built again", "container",
-                  c->id);
-        return SIGTERM;
-}
-
-struct stop {
-        struct container *c;
-        bool running;
-};
-
-static struct error *signal_it(void *object, const struct wait *wait)
-{
-        struct stop *stop = object;
-        struct container *c = stop->c;
-        TRY(watch_exit(c, &stop->running));
-        (void) pthread_mutex_lock(&c->pod->node->lock);
-        bool graceful = c->kill_at_ns > clock_monotonic_ns();
-        (void) pthread_mutex_unlock(&c->pod->node->lock);
-        if (!stop->running || !graceful)
-                return NULL;
-        struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS);
-        struct error *silent = runtime_container_signal(c->pod->runtime, c->id, stop_signal_of(c), &asked);
-        if (silent && error_code_of(silent) == ERROR_DEADLINE_EXCEEDED) {
-                error_ignore(silent); /* it cannot be asked to end: kill_all has other ways */
-                return NULL;
-        }
-        TRY(silent);
-        bool ended = false;
-        TRY(wait_grace(c, &ended));
-        stop->running = !ended;
-        return NULL;
 }
 
 /* The main process by the supervisor, so that its end is told in order. The rest goes with it where the pid namespace is
  * the container's own; elsewhere container_exited kills it by the cgroup. */
 static struct error *kill_all(void *object, const struct wait *wait)
 {
-        struct stop *stop = object;
-        struct container *c = stop->c;
+        struct container *c = object;
         struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS),
                     killed = wait_within(wait, KILLED_TIMEOUT_MS);
-        if (!stop->running)
-                return NULL;
+        if (whom_to_ask(c) == ASK_CGROUP)
+                return kill_by_cgroup(c, &killed);
+        TRY(watch_exit(c));
         struct error *e = runtime_container_signal(c->pod->runtime, c->id, SIGKILL, &asked);
         if (!e) {
                 struct wait soon = wait_within(&killed, KILLED_SOON_MS);
@@ -200,70 +95,162 @@ static struct error *kill_all(void *object, const struct wait *wait)
         return wait_fd(&killed, c->exited_fd, POLLIN, "wait for a killed container");
 }
 
-static const struct step stop_table[] = { { "signal", signal_it, NULL }, { "kill", kill_all, NULL } };
-static const struct steps stop_container = { .name = "stop_container",
-                                             .table = stop_table,
-                                             .n = LENGTH(stop_table) };
+/* Two tables, since no thread stays with a stop from the one to the other; to people they are one. */
+static struct error *ask_to_end(void *object, const struct wait *wait);
+static const struct step ask_table[] = { { "signal", ask_to_end, NULL } };
+static const struct step kill_table[] = { { "kill", kill_all, NULL } };
+static const struct steps ask_container = { .name = "stop_container",
+                                            .table = ask_table,
+                                            .n = LENGTH(ask_table) };
+static const struct steps kill_container = { .name = "stop_container",
+                                             .table = kill_table,
+                                             .n = LENGTH(kill_table) };
 
-/* With the operation held; kill_at_ns is set. */
-static struct error *stop_held(struct container *c)
+/* times are of the first steps (the signal) or of those after it. */
+static void note_times(struct container *c, const struct step_times *times, bool is_first)
 {
-        struct stop stop = { .c = c };
+        (void) pthread_mutex_lock(&c->pod->node->lock);
+        struct step_times *all = &c->stop_times;
+        if (is_first || all->n + times->n > STEPS_MAX || all->n > 1)
+                *all = (struct step_times){ .table = times->table };
+        for (size_t i = 0; i < times->n; i++)
+                all->step[all->n++] = times->step[i];
+        (void) pthread_mutex_unlock(&c->pod->node->lock);
+}
+
+/* With the operation held. */
+static struct error *kill_held(struct container *c)
+{
         struct wait wait = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
         struct step_times times = { 0 };
-        (void) pthread_mutex_lock(&c->pod->node->lock);
-        bool running = c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING;
-        bool connected = c->pod->runtime != NULL;
-        (void) pthread_mutex_unlock(&c->pod->node->lock);
-        if (!running)
+        enum asked asked = whom_to_ask(c);
+        if (asked == ASK_NOBODY)
                 return NULL;
-        if (!connected) {
+        if (asked == ASK_LOST) {
                 containers_lost(c->pod);
                 return NULL;
         }
-        struct error *e = steps_end(&stop_container, &stop, &wait, &times);
-        (void) pthread_mutex_lock(&c->pod->node->lock);
-        c->stop_times = times;
-        (void) pthread_mutex_unlock(&c->pod->node->lock);
+        struct error *e = steps_end(&kill_container, c, &wait, &times);
+        note_times(c, &times, false);
         return e;
 }
 
-/* Brings the moment of SIGKILL forward, for whoever stops it now or next. */
-static struct error *hasten(struct container *c, int64_t grace_ms)
-{
-        struct error *e = NULL;
-        int64_t now_ns = clock_monotonic_ns();
-        int64_t at_ns =
-                grace_ms > INT64_MAX / 2000000 - now_ns / 1000000 ? INT64_MAX : now_ns + grace_ms * 1000000;
-        (void) pthread_mutex_lock(&c->pod->node->lock);
-        if (c->stop_poke_fd < 0 && (c->stop_poke_fd = eventfd(0, EFD_CLOEXEC)) < 0)
-                e = error_errno(errno, "make an eventfd");
-        if (c->operation.kind != OPERATION_STOP || at_ns < c->kill_at_ns)
-                c->kill_at_ns = at_ns;
-        poke(c->stop_poke_fd);
-        (void) pthread_mutex_unlock(&c->pod->node->lock);
-        return e;
-}
-
-struct error *container_stop(struct container *c, int64_t grace_ms)
+struct error *container_kill(struct container *c)
 {
         bool joined;
         struct error *result;
-        TRY(hasten(c, grace_ms));
         TRY(operation_begin(&c->operation, &c->pod->node->lock, OPERATION_STOP, NULL, &joined, &result));
         if (joined)
                 return result;
-        struct error *e = stop_held(c);
+        struct error *e = kill_held(c);
         operation_end(&c->operation, &c->pod->node->lock, e);
         return e;
 }
 
-struct error *node_stop_container(struct node *node, const char *id, int64_t grace_s)
+/* --- the stop with a grace --- */
+
+/* On a thread of the pool. What it comes to goes to the calls that wait; that of a success they have already. */
+static struct error *kill_parked(struct container *c)
+{
+        parking_settle(c, container_kill(c));
+        return NULL;
+}
+
+/* The alarm's reference goes to the job. */
+static void grace_is_over(struct alarm *alarm)
+{
+        struct container *c =
+                (struct container *) (void *) ((char *) alarm - offsetof(struct container, stopping.alarm));
+        background_container(c, kill_parked, "kill a container whose grace is over");
+}
+
+/* A container must be stoppable whatever has become of what its spec was made from. */
+static int stop_signal_of(struct container *c)
+{
+        struct error *e = spec_ensure(c->pod->node, c);
+        if (!e)
+                return c->spec->stop_signal;
+        log_error(LOG_LEVEL_WARN, e, "stop with SIGTERM, since the spec cannot be built again", "container",
+                  c->id);
+        return SIGTERM;
+}
+
+/* Without a supervisor that could be asked: its children are the main processes of its containers. */
+static struct error *signal_by_cgroup(struct container *c, int number)
+{
+        (void) pthread_mutex_lock(&c->pod->node->lock);
+        pid_t supervisor = c->pod->runtime ? runtime_pod_supervisor_pid(c->pod->runtime) : 0;
+        (void) pthread_mutex_unlock(&c->pod->node->lock);
+        if (supervisor <= 0)
+                return error_new(ERROR_UNAVAILABLE, "the pod's supervisor cannot be found now");
+        return cgroup_signal_children(c->pod->node->config.cgroups, c->cgroup_path, supervisor, number);
+}
+
+static struct error *ask_to_end(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS);
+        if (whom_to_ask(c) == ASK_CGROUP)
+                return signal_by_cgroup(c, stop_signal_of(c));
+        struct error *e = runtime_container_signal(c->pod->runtime, c->id, stop_signal_of(c), &asked);
+        /* Of one that does not answer or is gone the end is told all the same, or the alarm sees to it. */
+        if (e &&
+            (error_code_of(e) == ERROR_DEADLINE_EXCEEDED || error_code_of(e) == ERROR_FAILED_PRECONDITION)) {
+                log_error(LOG_LEVEL_WARN, e, "ask a container to end", "container", c->id);
+                return NULL;
+        }
+        return e;
+}
+
+/* Cancels a start that is under way. The container is parked with the operation held, so that none begins in between, and
+ * given back at once. */
+static struct error *park(struct container *c, int64_t grace_ms, struct node_waiter *waiter, bool *parked,
+                          bool *first)
+{
+        int64_t now_ns = clock_monotonic_ns();
+        int64_t at_ns =
+                grace_ms > INT64_MAX / 2000000 - now_ns / 1000000 ? INT64_MAX : now_ns + grace_ms * 1000000;
+        bool joined;
+        struct error *result;
+        *parked = *first = false;
+        TRY(operation_begin(&c->operation, &c->pod->node->lock, OPERATION_ASK, NULL, &joined, &result));
+        struct error *e = NULL;
+        if (whom_to_ask(c) == ASK_LOST)
+                containers_lost(c->pod);
+        else
+                e = parking_enter(c, at_ns, grace_is_over, waiter, parked, first);
+        operation_end(&c->operation, &c->pod->node->lock, e);
+        return e;
+}
+
+static struct error *stop_gracefully(struct container *c, int64_t grace_ms, struct node_waiter *waiter,
+                                     bool *parked)
+{
+        bool first;
+        struct wait wait = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
+        struct step_times times = { 0 };
+        TRY(park(c, grace_ms, waiter, parked, &first));
+        if (!first)
+                return NULL;
+        struct error *e = steps_end(&ask_container, c, &wait, &times);
+        note_times(c, &times, true);
+        if (e)
+                parking_settle(c, e); /* all who have come meanwhile, too */
+        return NULL;
+}
+
+void node_stop_container(struct node *node, const char *id, int64_t grace_s, struct node_waiter *waiter)
 {
         _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
-        if (!c)
-                return NULL;
-        return container_stop(c, grace_s <= 0 ? 0 : grace_s > INT64_MAX / 1000 ? INT64_MAX : grace_s * 1000);
+        bool parked = false;
+        struct error *e = NULL;
+        if (c && grace_s <= 0)
+                e = container_kill(c);
+        else if (c)
+                e = stop_gracefully(c, grace_s > INT64_MAX / 1000 ? INT64_MAX : grace_s * 1000, waiter,
+                                    &parked);
+        if (!parked)
+                waiter->done(waiter, e);
 }
 
 /* --- remove --- */
@@ -272,7 +259,7 @@ static struct error *end_process(void *object, const struct wait *wait)
 {
         struct container *c = object;
         (void) wait;
-        return stop_held(c);
+        return kill_held(c);
 }
 
 static struct error *remove_record(void *object, const struct wait *wait)
@@ -314,7 +301,6 @@ struct error *container_remove(struct container *c)
 {
         bool joined;
         struct error *result;
-        TRY(hasten(c, 0));
         TRY(operation_begin(&c->operation, &c->pod->node->lock, OPERATION_REMOVE, NULL, &joined, &result));
         if (joined)
                 return result;

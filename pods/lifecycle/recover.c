@@ -4,10 +4,13 @@
 #include "base/log.h"
 #include "cni/cni.h"
 #include "images/images.h"
+#include "pods/background.h"
+#include "pods/events.h"
 #include "pods/lifecycle/container.h"
-#include "pods/lifecycle/monitor.h"
 #include "pods/lifecycle/network.h"
+#include "pods/lifecycle/pod_directory.h"
 #include "pods/lifecycle/sandbox.h"
+#include "pods/lifecycle/settle.h"
 #include "pods/message.h"
 #include "pods/records.h"
 #include "pods/table.h"
@@ -15,7 +18,8 @@
 #include <dirent.h>
 #include <string.h>
 
-#define ATTACH_TIMEOUT_MS 10000
+#define ATTACH_TIMEOUT_MS 1000 /* to connect to all: only a full backlog makes one wait */
+#define ANSWERS_TIMEOUT_MS 1000
 
 /* --- records to tables --- */
 
@@ -64,57 +68,6 @@ static void load_broken(void *context, const char *id, struct error *e)
 
 /* --- one pod --- */
 
-/* Whether the supervisor says that it runs; its facts are taken over. */
-static bool still_runs(struct sandbox *pod, struct container *c)
-{
-        const struct runtime_container *running = NULL;
-        size_t n = pod->runtime ? runtime_pod_running(pod->runtime, &running) : 0;
-        for (size_t i = 0; i < n; i++)
-                if (strcmp(running[i].id, c->id) == 0) {
-                        c->pid = running[i].pid;
-                        c->started_ns = running[i].started_wall_ns;
-                        c->state = CONTAINER_RUNNING;
-                        return true;
-                }
-        return false;
-}
-
-/* A container that a start was under way for: the supervisor and the exits file know whether it came to run. */
-static void settle_container(struct sandbox *pod, struct container *c, const struct runtime_exit *exits,
-                             size_t n)
-{
-        if (c->state != CONTAINER_RUNNING && c->state != CONTAINER_STARTING)
-                return;
-        if (still_runs(pod, c))
-                return;
-        for (size_t i = 0; i < n; i++)
-                if (strcmp(exits[i].container_id, c->id) == 0 && exits[i].started_wall_ns == c->started_ns) {
-                        container_exited(c, &exits[i]);
-                        return;
-                }
-        if (pod->runtime && c->state == CONTAINER_STARTING) {
-                (void) pthread_mutex_lock(&pod->node->lock);
-                c->state = CONTAINER_CREATED; /* it never ran: the start may be tried again */
-                c->started_ns = 0;
-                (void) pthread_mutex_unlock(&pod->node->lock);
-                log_error(LOG_LEVEL_WARN, record_container_progress(pod->node->db, c), "record a container",
-                          "container", c->id);
-        }
-}
-
-static void settle_containers(struct sandbox *pod)
-{
-        struct runtime_exit *exits = NULL;
-        size_t n = 0;
-        if (pod->dir_fd >= 0)
-                log_error(LOG_LEVEL_WARN, runtime_exits_read(pod->dir_fd, &exits, &n), "read a pod's exits",
-                          "pod", pod->id);
-        _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
-        for (struct container **c = list; *c; c++)
-                settle_container(pod, *c, exits, n);
-        free(exits);
-}
-
 /* Nothing of an earlier boot runs, and how it ended nobody knows. */
 static void settle_rebooted(struct sandbox *pod)
 {
@@ -134,13 +87,30 @@ static void settle_rebooted(struct sandbox *pod)
         }
 }
 
-static struct error *reconnect(struct sandbox *pod)
+/* Asks the pod's supervisor, where there is one; its answer is not waited for. */
+static void reach(struct sandbox *pod, const struct wait *wait)
 {
-        struct wait wait = wait_of_ms(ATTACH_TIMEOUT_MS);
-        TRY(sandbox_open_directory(pod, &pod->dir_fd));
-        if (pod->dir_fd < 0 || (pod->state != POD_READY && pod->state != POD_STOPPING))
-                return NULL;
-        return runtime_pod_attach(pod->node->config.runtime, pod->id, pod->dir_fd, &wait, &pod->runtime);
+        bool is_rebooted = strcmp(pod->boot_id, pod->node->boot_id) != 0;
+        struct error *e = pod_directory_open(pod, &pod->dir_fd);
+        if (!e && !is_rebooted && pod->dir_fd >= 0 && (pod->state == POD_READY || pod->state == POD_STOPPING))
+                e = runtime_pod_attach(pod->node->config.runtime, pod->id, pod->dir_fd, wait, &pod->runtime);
+        pod->unreached = e != NULL && !is_rebooted; /* it may live: react.c tries again */
+        log_error(LOG_LEVEL_WARN, e, "find a pod's supervisor", "pod", pod->id);
+}
+
+static void await_answer(struct sandbox *pod, const struct wait *wait)
+{
+        bool lives = true;
+        struct error *e = pod->runtime ? runtime_pod_await(pod->runtime, wait, &lives) : NULL;
+        if (!lives)
+                runtime_pod_free(TAKE(pod->runtime));
+        if (e && error_code_of(e) != ERROR_DEADLINE_EXCEEDED && error_code_of(e) != ERROR_UNAVAILABLE)
+                pod->unreached = true;
+        log_error(LOG_LEVEL_WARN, e, "a pod's supervisor does not answer; the pod is left as it is", "pod",
+                  pod->id);
+        const char *undriven = pod->runtime ? runtime_pod_undriven(pod->runtime) : NULL;
+        if (undriven)
+                log_event(LOG_LEVEL_WARN, undriven, "pod", pod->id, NULL);
 }
 
 /* Nothing runs on without its supervisor: in a pod with the host's pid namespace the kernel has not seen to that. */
@@ -154,25 +124,44 @@ static void kill_unowned(struct sandbox *pod)
 
 static void recover_pod(struct sandbox *pod)
 {
-        bool rebooted = strcmp(pod->boot_id, pod->node->boot_id) != 0;
-        if (!rebooted)
-                log_error(LOG_LEVEL_WARN, reconnect(pod), "find a pod's supervisor", "pod", pod->id);
         log_error(LOG_LEVEL_WARN, network_restore(pod), "read a pod's network", "pod", pod->id);
-        if (rebooted) {
+        if (strcmp(pod->boot_id, pod->node->boot_id) != 0) {
                 settle_rebooted(pod);
         } else {
-                if (!pod->runtime)
+                if (!pod->runtime && !pod->unreached) /* there is none, for sure */
                         kill_unowned(pod);
                 settle_containers(pod);
         }
-        bool alive = pod->runtime && runtime_pod_keeper_alive(pod->runtime);
+        bool alive = pod->unreached || (pod->runtime && runtime_pod_keeper_alive(pod->runtime));
         if (pod->state == POD_READY && !alive) {
                 pod->lost = true;
                 if (!pod->runtime)
                         containers_lost(pod);
         }
-        if (pod->runtime && pod->state == POD_READY)
-                log_error(LOG_LEVEL_ERROR, monitor_watch(pod), "watch a pod", "pod", pod->id);
+        if (pod->runtime && pod->state == POD_READY && !pod->unreached)
+                log_error(LOG_LEVEL_ERROR, events_watch(pod), "watch a pod", "pod", pod->id);
+}
+
+/* All are asked before the first answer is waited for, and there is one deadline for all answers: those who are frozen cost
+ * the start that time once, however many they are. */
+static void recover_pods(struct node *node)
+{
+        struct sandbox *pod = NULL, *next = NULL;
+        struct wait wait = wait_of_ms(ATTACH_TIMEOUT_MS);
+        /* Nobody else is here yet, so the table is walked without the lock. */
+        HASH_ITER(by_id, node->pods, pod, next)
+        {
+                reach(pod, &wait);
+        }
+        wait = wait_of_ms(ANSWERS_TIMEOUT_MS);
+        HASH_ITER(by_id, node->pods, pod, next)
+        {
+                await_answer(pod, &wait);
+        }
+        HASH_ITER(by_id, node->pods, pod, next)
+        {
+                recover_pod(pod);
+        }
 }
 
 /* --- what was under way --- */
@@ -220,25 +209,27 @@ static void finish_later(struct node *node)
         }
         (void) pthread_mutex_unlock(&node->lock);
         for (i = 0; i < n; i++) {
-                background_run(list[i], finish, "finish what was under way");
+                background_pod(list[i], finish, "finish what was under way");
                 sandbox_unref(list[i]);
         }
         free(list);
 }
 
+/* In the background: what hangs (a network filesystem whose server is gone) must not keep the node from its start. Whatever
+ * is made meanwhile is in the tables before its files are. */
+static struct error *sweep_away(struct node *node)
+{
+        return recover_sweep(node, true, NULL);
+}
+
 struct error *recover(struct node *node)
 {
         const struct records_reader reader = { load_pod, load_container, load_broken, node };
-        struct sandbox *pod = NULL, *next = NULL;
         TRY(records_read(node->db, &reader));
-        /* Nobody else is here yet, so the table is walked without the lock. */
-        HASH_ITER(by_id, node->pods, pod, next)
-        {
-                recover_pod(pod);
-        }
-        TRY(recover_sweep(node, true, NULL));
+        recover_pods(node);
         network_collect(node);
         finish_later(node);
+        background_node(node, sweep_away, "remove what no record knows");
         return NULL;
 }
 
@@ -278,7 +269,8 @@ static struct error *sweep_rootfs(struct sweep *sweep)
                 if (container_exists(sweep->node, *id))
                         continue;
                 if (sweep->remove)
-                        TRY(rootfs_remove(sweep->node->config.images, *id));
+                        log_error(LOG_LEVEL_WARN, rootfs_remove(sweep->node->config.images, *id),
+                                  "a leftover stays", "rootfs", *id);
                 else
                         sweep_note(sweep, format_string("rootfs %s belongs to no container", *id));
         }
@@ -297,7 +289,8 @@ static struct error *sweep_directory(struct sweep *sweep, const char *path, cons
                     pod_exists(sweep->node, entry->d_name + prefix_bytes))
                         continue;
                 if (sweep->remove)
-                        TRY_WRAP(remove(sweep, entry->d_name), "%s/%s", path, entry->d_name);
+                        log_error(LOG_LEVEL_WARN, remove(sweep, entry->d_name), "a leftover stays", what,
+                                  entry->d_name);
                 else
                         sweep_note(sweep,
                                    format_string("%s %s/%s belongs to no pod", what, path, entry->d_name));

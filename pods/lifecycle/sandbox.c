@@ -1,12 +1,13 @@
 #include "pods/lifecycle/sandbox.h"
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "cni/cni.h"
+#include "pods/background.h"
+#include "pods/events.h"
 #include "pods/lifecycle/container.h"
-#include "pods/lifecycle/monitor.h"
 #include "pods/lifecycle/network.h"
+#include "pods/lifecycle/pod_directory.h"
 #include "pods/message.h"
 #include "pods/records.h"
 #include "pods/spec/pod_files.h"
@@ -71,41 +72,19 @@ struct error *sandbox_derive(struct node *node, struct sandbox *pod)
         return NULL;
 }
 
-struct error *sandbox_open_directory(struct sandbox *pod, int *out_fd)
-{
-        char path[sizeof("pods/") + ID_LEN];
-        (void) snprintf(path, sizeof(path), "pods/%s", pod->id);
-        int fd = openat(pod->node->state_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 && errno != ENOENT)
-                return error_errno(errno, "open %s/%s", pod->node->state, path);
-        *out_fd = fd;
-        return NULL;
-}
-
 /* --- run_pod: the steps --- */
 
 static struct error *make_directory(void *object, const struct wait *wait)
 {
-        struct sandbox *pod = object;
-        char path[sizeof("pods/") + ID_LEN];
         (void) wait;
-        (void) snprintf(path, sizeof(path), "pods/%s", pod->id);
-        if (mkdirat(pod->node->state_fd, path, 0700) < 0 && errno != EEXIST)
-                return error_errno(errno, "make %s/%s", pod->node->state, path);
-        TRY(sandbox_open_directory(pod, &pod->dir_fd));
-        return pod_files_write(pod);
+        TRY(pod_directory_make(object));
+        return pod_files_write(object);
 }
 
 static struct error *remove_directory(void *object, const struct wait *wait)
 {
-        struct sandbox *pod = object;
         (void) wait;
-        _cleanup_(closep) int pods_fd =
-                openat(pod->node->state_fd, "pods", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (pods_fd < 0)
-                return error_errno(errno, "open %s/pods", pod->node->state);
-        closep(&pod->dir_fd);
-        return file_remove_tree(pods_fd, pod->id);
+        return pod_directory_remove(object);
 }
 
 static struct error *make_cgroup(void *object, const struct wait *wait)
@@ -211,9 +190,9 @@ static struct error *stop_supervisor(void *object, const struct wait *wait)
         struct sandbox *pod = object;
         _cleanup_(runtime_pod_freep) struct runtime_pod *found = NULL;
         _cleanup_(closep) int dir_fd = -1;
-        monitor_forget(pod);
+        events_forget(pod);
         if (!pod->runtime) {
-                TRY(sandbox_open_directory(pod, &dir_fd));
+                TRY(pod_directory_open(pod, &dir_fd));
                 if (dir_fd >= 0)
                         TRY(runtime_pod_attach(pod->node->config.runtime, pod->id, dir_fd, wait, &found));
         }
@@ -228,7 +207,7 @@ static struct error *stop_supervisor(void *object, const struct wait *wait)
 static struct error *make_ready(void *object, const struct wait *wait)
 {
         struct sandbox *pod = object;
-        TRY(monitor_watch(pod));
+        TRY(events_watch(pod));
         TRY(runtime_pod_commit(pod->runtime, wait));
         TRY(record_pod_progress(pod->node->db, pod->id, POD_READY));
         (void) pthread_mutex_lock(&pod->node->lock);
@@ -305,7 +284,7 @@ static struct error *run_recorded(struct sandbox *pod, const struct wait *wait)
 }
 
 /* The name is free at once. A pod whose undo failed keeps its record and its place among the ids, unseen, until the
- * monitor's retry has got through. */
+ * retry (react.c) has got through. */
 static struct error *run_failed(struct sandbox *pod, struct error *e)
 {
         table_release_pod_name(pod->node, pod);
@@ -415,7 +394,7 @@ static struct error *stop_containers(void *object, const struct wait *wait)
         (void) wait;
         _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
         for (struct container **c = list; *c; c++) {
-                struct error *e = container_stop(*c, 0);
+                struct error *e = container_kill(*c);
                 /* A supervisor that does not answer, or dies meanwhile, is ended below, and everything of the pod with it. */
                 if (e && (error_code_of(e) == ERROR_DEADLINE_EXCEEDED ||
                           error_code_of(e) == ERROR_FAILED_PRECONDITION)) {
@@ -451,9 +430,9 @@ static struct error *end_pod(void *object, const struct wait *wait)
 {
         struct sandbox *pod = object;
         if (is_empty(pod)) {
-                monitor_forget(pod);
+                events_forget(pod);
                 TRY(runtime_pod_kill(pod->runtime));
-                background_run(pod, reap, "reap a pod's supervisor");
+                background_pod(pod, reap, "reap a pod's supervisor");
                 return NULL;
         }
         TRY(stop_supervisor(pod, wait));

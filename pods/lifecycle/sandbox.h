@@ -13,6 +13,3 @@ MUST_CHECK struct error *sandbox_remove(struct sandbox *pod);
 
 /* Sets paths and names that follow from the record. Errors: INVALID_ARGUMENT for a bad cgroup_parent. */
 MUST_CHECK struct error *sandbox_derive(struct node *node, struct sandbox *pod);
-
-/* Opens STATE/pods/ID where it exists. *out_fd is -1 when it does not. */
-MUST_CHECK struct error *sandbox_open_directory(struct sandbox *pod, int *out_fd);

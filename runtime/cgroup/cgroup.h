@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct cgroups; /* the host's hierarchies, found once */
 
@@ -110,6 +111,11 @@ struct cgroup_views {
 MUST_CHECK struct error *cgroup_views_open(struct cgroups *cgroups, const char *path, bool whole,
                                            bool readonly, struct cgroup_views *out);
 void cgroup_views_done(struct cgroup_views *views);
+
+/* A signal to the processes in the cgroup itself, none below it, that are children of parent: the main process of a container
+ * whose supervisor cannot be asked. Succeeds when there is none. */
+MUST_CHECK struct error *cgroup_signal_children(struct cgroups *cgroups, const char *path, pid_t parent,
+                                                int signal);
 
 /* SIGKILL to everything in the cgroup and below (cgroup.kill on v2; freeze, signal, thaw on v1). Succeeds when it is
  * empty or absent. */

@@ -3,7 +3,10 @@
 #include "runtime/cgroup/cgroup_internal.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define DEPTH_MAX 8
 #define LOOKS_MAX (128 * 1024) /* descriptors looked at: 0.15 s */
@@ -53,6 +56,43 @@ static void tree_add(struct count *count, int parent_fd, const char *name, int d
         for (struct dirent *entry; depth < DEPTH_MAX && (entry = readdir(dir));)
                 if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
                         tree_add(count, fd, entry->d_name, depth + 1);
+}
+
+/* Whether /proc says that pid is a child of parent. The name may hold anything, so the last parenthesis counts. */
+static bool is_child(pid_t pid, pid_t parent)
+{
+        char path[32], text[512];
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        _cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n_bytes = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        text[n_bytes < 0 ? 0 : n_bytes] = '\0';
+        const char *after = strrchr(text, ')');
+        return after && strlen(after) > 4 && strtol(after + 4, NULL, 10) == parent; /* ") S 123" */
+}
+
+/* The pidfd is opened before the look, so that the number cannot come to mean another process in between. */
+static void signal_child(pid_t pid, pid_t parent, int number)
+{
+        _cleanup_(closep) int pid_fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        if (pid_fd >= 0 && is_child(pid, parent))
+                (void) syscall(SYS_pidfd_send_signal, pid_fd, number, NULL, 0);
+}
+
+struct error *cgroup_signal_children(struct cgroups *c, const char *path, pid_t parent, int signal)
+{
+        const char *below;
+        _cleanup_(freep) char *line = NULL;
+        size_t size_bytes = 0;
+        TRY(cgroup_find(c, path, &below));
+        _cleanup_(freep) char *procs = format_string("%s/cgroup.procs", below);
+        int fd = openat(c->hierarchies[0].fd, procs, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        _cleanup_(fclosep) FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+        while (file && getline(&line, &size_bytes, file) > 0) {
+                long pid = strtol(line, NULL, 10);
+                if (pid > 0)
+                        signal_child((pid_t) pid, parent, signal);
+        }
+        return NULL;
 }
 
 struct error *cgroup_processes(struct cgroups *c, const char *path, struct cgroup_processes *out)

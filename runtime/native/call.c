@@ -1,6 +1,7 @@
 #include "runtime/native/call.h"
 #include "base/file.h"
 #include "base/socket.h"
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -9,6 +10,9 @@ struct error *call_open(const struct runtime_pod *pod, const struct wait *wait, 
 {
         struct socket_peer peer;
         _cleanup_(closep) int fd = -1;
+        const char *undriven = pod->undriven;
+        if (undriven)
+                return error_new(ERROR_UNAVAILABLE, "%s", undriven);
         TRY(socket_connect(pod->dir_fd, "sock", SOCK_SEQPACKET, wait, &fd));
         if (fd < 0)
                 return error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor is gone");
@@ -17,6 +21,12 @@ struct error *call_open(const struct runtime_pod *pod, const struct wait *wait, 
                 return error_new(ERROR_PERMISSION_DENIED, "the pod's supervisor is not root's");
         *out_fd = TAKE_FD(fd);
         return NULL;
+}
+
+uint32_t call_version(const struct runtime_pod *pod)
+{
+        uint32_t version = pod->version;
+        return version ? version : protocol_range().oldest;
 }
 
 struct error *call_send(int fd, struct wire_writer *w, const int *fds, size_t n_fds, const struct wait *wait)
@@ -106,4 +116,22 @@ pid_t call_pid_of(int pid_fd)
         const char *line = strstr(text, "\nPid:");
         long pid = line ? strtol(line + 5, NULL, 10) : 0;
         return pid > 0 ? (pid_t) pid : 0; /* -1: reaped */
+}
+
+bool call_is_ending(int pid_fd)
+{
+        enum { PROCESS_EXITING = 0x4 }; /* PF_EXITING: set before anything of a process is closed */
+        char path[32], text[512];
+        unsigned flags = 0;
+        pid_t pid = call_pid_of(pid_fd);
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        _cleanup_(closep) int fd = pid <= 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n_bytes = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (n_bytes <= 0)
+                return true;
+        text[n_bytes] = '\0';
+        const char *after = strrchr(text, ')'); /* behind the name, which may hold anything */
+        if (!after || sscanf(after, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1)
+                return false;
+        return flags & PROCESS_EXITING;
 }

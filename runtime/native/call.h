@@ -2,6 +2,7 @@
 #pragma once
 #include "base/wait.h"
 #include "runtime/native/protocol.h"
+#include <stdatomic.h>
 
 struct runtime {
         int binary_fd; /* a detached, read-only mount of skiff-pod's binary */
@@ -10,24 +11,45 @@ struct runtime {
         struct cgroups *cgroups; /* borrowed */
 };
 
+struct call_answer;
+
 struct runtime_pod {
         struct runtime *runtime;
         char id[PROTOCOL_ID_MAX + 1];
-        int dir_fd;            /* our own copy */
-        int event_fd;          /* the event connection */
-        int self_fd, infra_fd; /* pidfds; infra_fd is -1 where there is none */
-        int netns_fd;
-        uint32_t flags;
+        int dir_fd;   /* our own copy */
+        int event_fd; /* the event connection */
+        int self_fd;  /* pidfd */
         bool lost;
-        _Atomic bool keeper_alive; /* the monitor and a stop write it */
-        pid_t supervisor_pid, keeper_pid;
-        char *notice;
+        pid_t supervisor_pid;
         struct runtime_container *running;
         size_t n_running;
+
+        /* What a snapshot tells. It may come late, to the thread that reads events, while others look. */
+        _Atomic uint32_t version; /* that both speak; 0: no snapshot has come */
+        _Atomic uint32_t flags;
+        _Atomic int infra_fd; /* pidfd; -1 where there is none */
+        _Atomic int netns_fd;
+        _Atomic bool keeper_alive; /* a stop writes it too */
+        _Atomic pid_t keeper_pid;
+        char *_Atomic notice;
+        char *_Atomic undriven; /* why it cannot be driven; NULL: it can, or is not known yet */
 };
 
-/* Connects anew. Errors: FAILED_PRECONDITION when no supervisor lives. */
+/* Nothing is known of it but where it is (client.c). */
+struct runtime_pod *runtime_pod_new(struct runtime *runtime, const char *id, int dir_fd);
+
+/* Reads a SNAPSHOT into pod (attach.c). */
+MUST_CHECK struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *answer);
+/* Reads a REFUSED: what the other side speaks, as a sentence of ours, the caller's. */
+char *refusal_read(struct call_answer *answer);
+/* What is to be done with a message that may be the first answer to an ATTACH: *settled when it was. */
+MUST_CHECK struct error *attach_answer(struct runtime_pod *pod, struct call_answer *answer, bool *settled);
+
+/* Connects anew. Errors: FAILED_PRECONDITION when no supervisor lives; UNAVAILABLE when it cannot be driven. */
 MUST_CHECK struct error *call_open(const struct runtime_pod *pod, const struct wait *wait, int *out_fd);
+
+/* What a request to it is written in: what was agreed on, or, before it has answered, the oldest that we speak. */
+uint32_t call_version(const struct runtime_pod *pod);
 
 /* Sends what was written; the writer is done with either way. */
 MUST_CHECK struct error *call_send(int fd, struct wire_writer *w, const int *fds, size_t n_fds,
@@ -57,3 +79,7 @@ MUST_CHECK struct error *call_memfd(const struct buf *bytes, int *out_fd);
 
 /* The number by which this process's pid namespace knows the process of a pidfd: for people. 0 when it is gone. */
 pid_t call_pid_of(int pid_fd);
+
+/* Whether the process of a pidfd has ended or begun to: its descriptors close before its pidfd tells, and that waits for the
+ * last process of its pid namespace. */
+bool call_is_ending(int pid_fd);

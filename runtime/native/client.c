@@ -54,8 +54,25 @@ static struct error *mounts_make(struct runtime *runtime)
         return e;
 }
 
+#ifdef SKIFF_FAULTS
+/* For tests: SKIFF_PROTOCOL=OLDEST-NEWEST is a skiffd of another version, and so are the skiff-pods that it starts. */
+static void pretend(void)
+{
+        struct protocol_range range = { .oldest = 0 };
+        const char *text = getenv("SKIFF_PROTOCOL");
+        char *end = NULL;
+        range.oldest = text ? (uint32_t) strtoul(text, &end, 10) : 0;
+        range.newest = end && *end == '-' ? (uint32_t) strtoul(end + 1, NULL, 10) : 0;
+        if (range.oldest && range.newest >= range.oldest)
+                protocol_pretend(&range);
+}
+#endif
+
 struct error *runtime_open(const struct runtime_config *config, struct runtime **out)
 {
+#ifdef SKIFF_FAULTS
+        pretend();
+#endif
         _cleanup_(runtime_freep) struct runtime *runtime = NEW(struct runtime);
         runtime->binary_fd = runtime->mounts_fd = -1;
         runtime->cgroups = config->cgroups;
@@ -81,7 +98,7 @@ void runtime_free(struct runtime *runtime)
         free(runtime);
 }
 
-static struct runtime_pod *pod_new(struct runtime *runtime, const char *id, int dir_fd)
+struct runtime_pod *runtime_pod_new(struct runtime *runtime, const char *id, int dir_fd)
 {
         struct runtime_pod *pod = NEW(struct runtime_pod);
         pod->runtime = runtime;
@@ -99,6 +116,11 @@ static void pod_reap(const struct runtime_pod *pod)
                 (void) waitid(P_PIDFD, (id_t) pod->self_fd, &info, WEXITED | WNOHANG | __WALL);
 }
 
+static void fd_drop(_Atomic int *fd)
+{
+        _cleanup_(closep) int taken = atomic_exchange(fd, -1);
+}
+
 void runtime_pod_free(struct runtime_pod *pod)
 {
         if (!pod)
@@ -107,43 +129,12 @@ void runtime_pod_free(struct runtime_pod *pod)
         closep(&pod->dir_fd);
         closep(&pod->event_fd);
         closep(&pod->self_fd);
-        closep(&pod->infra_fd);
-        closep(&pod->netns_fd);
+        fd_drop(&pod->infra_fd);
+        fd_drop(&pod->netns_fd);
         free(pod->notice);
+        free(pod->undriven);
         free(pod->running);
         free(pod);
-}
-
-static int next_fd(struct call_answer *answer, size_t *at)
-{
-        return *at < answer->n_fds ? TAKE_FD(answer->fds[(*at)++]) : -1;
-}
-
-static struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *answer)
-{
-        struct protocol_snapshot snapshot;
-        size_t at = 0;
-        snapshot_get(&answer->reader, &snapshot);
-        pod->running = snapshot.running;
-        TRY(wire_close(&answer->reader, "snapshot of a supervisor"));
-        size_t n_fds = 1 + (size_t) snapshot.infra_alive + (size_t) snapshot.has_netns + snapshot.n_running;
-        if (snapshot.version != PROTOCOL_VERSION || answer->n_fds != n_fds)
-                return error_new(ERROR_INTERNAL,
-                                 "snapshot of a supervisor of version %u with %zu descriptors",
-                                 snapshot.version, answer->n_fds);
-        pod->self_fd = next_fd(answer, &at);
-        pod->infra_fd = snapshot.infra_alive ? next_fd(answer, &at) : -1;
-        pod->netns_fd = snapshot.has_netns ? next_fd(answer, &at) : -1;
-        pod->keeper_alive = snapshot.infra_alive || !(snapshot.flags & POD_SHARE_PID);
-        pod->flags = snapshot.flags;
-        pod->notice = *snapshot.notice ? dup_string(snapshot.notice) : NULL;
-        if (!pod->supervisor_pid) /* not a child that we have just made */
-                pod->supervisor_pid = call_pid_of(pod->self_fd);
-        pod->keeper_pid = pod->flags & POD_SHARE_PID ? call_pid_of(pod->infra_fd) : pod->supervisor_pid;
-        for (size_t i = 0; i < snapshot.n_running; i++)
-                pod->running[i].pid = call_pid_of(answer->fds[at++]);
-        pod->n_running = snapshot.n_running;
-        return NULL;
 }
 
 /* --- start --- */
@@ -210,9 +201,11 @@ static struct error *start_send(const struct pod_spec *spec, int fd, const struc
                                    .hostname = spec->hostname,
                                    .sysctls = sysctls };
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        struct protocol_range ours = protocol_range();
         wire_put_u32(&w, MESSAGE_POD_START);
-        wire_put_u32(&w, PROTOCOL_VERSION);
+        wire_put_u32(&w, ours.oldest);
         pod_start_put(&w, &start);
+        wire_put_u32(&w, ours.newest);
         return call_send(fd, &w, &shm_fd, shm_fd >= 0, wait);
 }
 
@@ -221,6 +214,10 @@ static struct error *start_error(struct call_answer *answer, const struct pod_sp
         struct child_report report;
         if (answer->type == 0)
                 return error_new(ERROR_INTERNAL, "the pod's supervisor ended while it started");
+        if (answer->type == MESSAGE_REFUSED) {
+                _cleanup_(freep) char *why = refusal_read(answer);
+                return error_new(ERROR_INTERNAL, "%s", why);
+        }
         call_report(answer, &report);
         if (report.stage == STAGE_SYSCTL && report.index < spec->n_sysctls)
                 return error_new(ERROR_FAILED_PRECONDITION, "set sysctl %s to \"%s\": %s",
@@ -243,7 +240,8 @@ static struct error *start_talk(struct runtime_pod *pod, const struct pod_spec *
 struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *spec, const struct wait *wait,
                                 struct runtime_pod **out)
 {
-        _cleanup_(runtime_pod_freep) struct runtime_pod *pod = pod_new(runtime, spec->id, spec->dir_fd);
+        _cleanup_(runtime_pod_freep) struct runtime_pod *pod =
+                runtime_pod_new(runtime, spec->id, spec->dir_fd);
         _cleanup_(cgroup_entry_done) struct cgroup_entry entry = { .n = 0 };
         _cleanup_(closep) int first_fd = -1;
         struct process process = { .pid_fd = -1 };
@@ -275,54 +273,6 @@ struct error *runtime_pod_commit(struct runtime_pod *pod, const struct wait *wai
         wire_put_u32(&w, MESSAGE_COMMIT);
         /* No answer: the socket keeps it even if we die now, and it is read before our end is seen. */
         return call_send(pod->event_fd, &w, NULL, 0, wait);
-}
-
-/* --- attach --- */
-
-static struct error *attach_talk(struct runtime_pod *pod, int fd, const struct wait *wait, bool *attached)
-{
-        struct wire_writer w;
-        struct call_answer answer = { 0 };
-        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
-        wire_put_u32(&w, MESSAGE_ATTACH);
-        wire_put_u32(&w, PROTOCOL_VERSION);
-        TRY(call_send(fd, &w, NULL, 0, wait));
-        TRY(call_receive(fd, &answer, wait));
-        *attached = answer.type == MESSAGE_SNAPSHOT;
-        struct error *e = *attached ? snapshot_read(pod, &answer) : NULL;
-        call_answer_done(&answer);
-        return e;
-}
-
-struct error *runtime_pod_attach(struct runtime *runtime, const char *id, int dir_fd, const struct wait *wait,
-                                 struct runtime_pod **out)
-{
-        _cleanup_(runtime_pod_freep) struct runtime_pod *pod = pod_new(runtime, id, dir_fd);
-        struct socket_peer peer;
-        bool attached = false;
-        *out = NULL;
-        TRY(socket_connect(dir_fd, "sock", SOCK_SEQPACKET, wait, &pod->event_fd));
-        if (pod->event_fd < 0)
-                return NULL;
-        TRY(socket_peer(pod->event_fd, &peer));
-        if (peer.uid != 0)
-                return error_new(ERROR_PERMISSION_DENIED, "the pod's supervisor is not root's");
-        struct error *e = attach_talk(pod, pod->event_fd, wait, &attached);
-        if (!e && !attached)
-                e = error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
-        if (e && error_code_of(e) == ERROR_FAILED_PRECONDITION) {
-                /* It may have died just now; one that lives and refuses is an error. */
-                _cleanup_(closep) int again = -1;
-                error_free(e);
-                TRY(socket_connect(dir_fd, "sock", SOCK_SEQPACKET, wait, &again));
-                if (again < 0)
-                        return NULL;
-                return error_new(ERROR_INTERNAL, "the pod's supervisor does not speak version %d",
-                                 PROTOCOL_VERSION);
-        }
-        TRY(e);
-        *out = TAKE(pod);
-        return NULL;
 }
 
 /* --- stop --- */
@@ -358,7 +308,7 @@ struct error *runtime_pod_kill(struct runtime_pod *pod)
         TRY(pidfd_kill(pod->infra_fd, infra_name));
         TRY(pidfd_kill(pod->self_fd, supervisor_name));
         pod->keeper_alive = false;
-        closep(&pod->netns_fd); /* the namespace itself goes now, not when the pod is freed */
+        fd_drop(&pod->netns_fd); /* the namespace itself goes now, not when the pod is freed */
         return NULL;
 }
 
@@ -404,7 +354,20 @@ pid_t runtime_pod_keeper_pid(const struct runtime_pod *pod)
 
 const char *runtime_pod_notice(const struct runtime_pod *pod)
 {
-        return pod->notice;
+        const char *undriven = pod->undriven;
+        if (undriven)
+                return undriven;
+        return pod->version ? pod->notice : "its supervisor has not answered yet";
+}
+
+bool runtime_pod_is_known(const struct runtime_pod *pod)
+{
+        return pod->version != 0;
+}
+
+const char *runtime_pod_undriven(const struct runtime_pod *pod)
+{
+        return pod->undriven;
 }
 
 size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_container **out)
@@ -418,55 +381,79 @@ int runtime_pod_event_fd(const struct runtime_pod *pod)
         return pod->event_fd;
 }
 
-static struct error *event_read(struct runtime_pod *pod, struct call_answer *answer,
-                                struct runtime_event *out)
+/* The connection has ended: with the supervisor, or because it was cut off. As long as one lives it listens. */
+static struct error *end_read(struct runtime_pod *pod, struct runtime_event *out)
+{
+        struct wait now = wait_of_ms(0);
+        _cleanup_(closep) int fd = -1;
+        if (!call_is_ending(pod->self_fd))
+                TRY(socket_connect(pod->dir_fd, "sock", SOCK_SEQPACKET, &now, &fd));
+        if (fd >= 0) {
+                out->kind = RUNTIME_EVENT_DISCONNECTED;
+                return NULL;
+        }
+        pod->lost = true;
+        pod->keeper_alive = false;
+        out->kind = RUNTIME_EVENT_LOST;
+        pod_reap(pod);
+        return NULL;
+}
+
+static struct error *exit_read(struct call_answer *answer, struct runtime_exit *out)
 {
         size_t len_bytes = 0;
-        const void *record;
-        const char *id;
+        const void *record = wire_get_bytes(&answer->reader, &len_bytes);
+        if (len_bytes < sizeof(*out))
+                return error_new(ERROR_INTERNAL, "malformed exit event");
+        memcpy(out, record, sizeof(*out));
+        out->container_id[PROTOCOL_ID_MAX] = '\0';
+        return NULL;
+}
+
+/* *got: false for a message that says nothing to us. */
+static struct error *event_read(struct runtime_pod *pod, struct call_answer *answer,
+                                struct runtime_event *out, bool *got)
+{
+        *got = true;
         switch (answer->type) {
         case 0:
-                pod->lost = true;
-                pod->keeper_alive = false;
-                out->kind = RUNTIME_EVENT_LOST;
-                pod_reap(pod);
-                return NULL;
+                return end_read(pod, out);
+        case MESSAGE_SNAPSHOT:
+        case MESSAGE_REFUSED:
+                out->kind = RUNTIME_EVENT_ATTACHED;
+                return attach_answer(pod, answer, got);
         case MESSAGE_INFRA_EXIT:
                 pod->keeper_alive = false;
                 out->kind = RUNTIME_EVENT_INFRA_EXIT;
                 return NULL;
         case MESSAGE_EXIT:
-                record = wire_get_bytes(&answer->reader, &len_bytes);
-                if (len_bytes != sizeof(out->exit))
-                        return error_new(ERROR_INTERNAL, "malformed exit event");
-                memcpy(&out->exit, record, sizeof(out->exit));
-                out->exit.container_id[PROTOCOL_ID_MAX] = '\0';
                 out->kind = RUNTIME_EVENT_EXIT;
-                return NULL;
+                return exit_read(answer, &out->exit);
         case MESSAGE_OOM:
-                id = wire_get_text(&answer->reader);
-                (void) snprintf(out->exit.container_id, sizeof(out->exit.container_id), "%s", id);
+                (void) snprintf(out->exit.container_id, sizeof(out->exit.container_id), "%s",
+                                wire_get_text(&answer->reader));
                 out->kind = RUNTIME_EVENT_OOM;
                 return NULL;
-        default:
-                return error_new(ERROR_INTERNAL, "event of unknown type %u", answer->type);
+        default: /* of a newer skiff-pod */
+                *got = false;
+                return NULL;
         }
 }
 
 struct error *runtime_pod_next_event(struct runtime_pod *pod, struct runtime_event *out, bool *got)
 {
         struct pollfd ready = { .fd = pod->event_fd, .events = POLLIN };
-        struct call_answer answer = { 0 };
-        struct wait now = wait_of_ms(1);
         *got = false;
-        if (pod->lost || poll(&ready, 1, 0) <= 0)
-                return NULL;
-        TRY(call_receive(pod->event_fd, &answer, &now));
-        *out = (struct runtime_event){ 0 };
-        struct error *e = event_read(pod, &answer, out);
-        call_answer_done(&answer);
-        *got = !e;
-        return e;
+        while (!*got && !pod->lost && poll(&ready, 1, 0) > 0) {
+                struct call_answer answer = { 0 };
+                struct wait now = wait_of_ms(1);
+                TRY(call_receive(pod->event_fd, &answer, &now));
+                *out = (struct runtime_event){ 0 };
+                struct error *e = event_read(pod, &answer, out, got);
+                call_answer_done(&answer);
+                TRY(e);
+        }
+        return NULL;
 }
 
 struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n)

@@ -261,13 +261,13 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
 
 /* --- the request --- */
 
-static struct error *start_send(int fd, const struct parcel *p, const struct container_message *m,
-                                const struct wait *wait)
+static struct error *start_send(int fd, uint32_t version, const struct parcel *p,
+                                const struct container_message *m, const struct wait *wait)
 {
         struct wire_writer w;
         _cleanup_(closep) int memfd = -1;
         wire_begin(&w, PROTOCOL_SPEC_MAX);
-        container_message_put(&w, m);
+        container_message_put(&w, version, m);
         uint64_t len_bytes = w.bytes.len_bytes;
         struct error *e = wire_end(&w);
         if (!e)
@@ -278,6 +278,7 @@ static struct error *start_send(int fd, const struct parcel *p, const struct con
         wire_put_u32(&w, MESSAGE_CONTAINER_START);
         wire_put_u32(&w, (uint32_t) p->n);
         wire_put_u64(&w, len_bytes);
+        wire_put_u32(&w, version);
         TRY(call_send(fd, &w, &memfd, 1, wait));
         for (size_t at = 0; at < p->n; at += PROTOCOL_FDS_BATCH) {
                 size_t n = p->n - at < PROTOCOL_FDS_BATCH ? p->n - at : PROTOCOL_FDS_BATCH;
@@ -408,7 +409,7 @@ static struct error *start_once(struct starting *s, const struct wait *wait, pid
 {
         _cleanup_(closep) int fd = -1;
         TRY(call_open(s->pod, wait, &fd));
-        TRY(start_send(fd, &s->parcel, &s->message, wait));
+        TRY(start_send(fd, call_version(s->pod), &s->parcel, &s->message, wait));
         TRY(log_send(&s->rootfs, s->start, fd, wait));
         TRY(rootfs_send(&s->rootfs, s->start, wait));
         return start_answer(fd, &s->message, wait, pid, ending);

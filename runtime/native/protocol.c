@@ -4,6 +4,61 @@
 /* The least that one element takes on the wire: bounds a count before memory is taken for it. */
 enum { TEXT_LEAST = 9, MOUNT_LEAST = 30, DEVICE_LEAST = 33, RLIMIT_LEAST = 20 };
 
+/* --- versions --- */
+
+static struct protocol_range spoken = { .oldest = PROTOCOL_OLDEST, .newest = PROTOCOL_VERSION };
+
+struct protocol_range protocol_range(void)
+{
+        return spoken;
+}
+
+#ifdef SKIFF_FAULTS
+void protocol_pretend(const struct protocol_range *range)
+{
+        spoken = *range;
+}
+#endif
+
+uint32_t protocol_agree(const struct protocol_range *one, const struct protocol_range *other)
+{
+        uint32_t newest = one->newest < other->newest ? one->newest : other->newest;
+        return newest >= one->oldest && newest >= other->oldest ? newest : 0;
+}
+
+void protocol_newest_get(struct wire_reader *r, struct protocol_range *range)
+{
+        range->newest = wire_has_more(r) ? wire_get_u32(r) : range->oldest;
+}
+
+/* A struct: with its length, where the version has lengths. */
+static size_t struct_begin(struct wire_writer *w, uint32_t version)
+{
+        return version < PROTOCOL_LENGTHS ? SIZE_MAX : wire_struct_begin(w);
+}
+
+static void struct_end(struct wire_writer *w, size_t at)
+{
+        if (at != SIZE_MAX)
+                wire_struct_end(w, at);
+}
+
+/* Where its fields are read from: *inner, or r itself. */
+static struct wire_reader *struct_enter(struct wire_reader *r, uint32_t version, struct wire_reader *inner)
+{
+        if (version < PROTOCOL_LENGTHS)
+                return r;
+        *inner = wire_struct_enter(r);
+        return inner;
+}
+
+static struct error *message_close(const struct wire_reader *r, uint32_t version, const char *what)
+{
+        return version < PROTOCOL_LENGTHS ? wire_close(r, what) : wire_close_newer(r, what);
+}
+
+/* --- a pod --- */
+
 void pod_start_put(struct wire_writer *w, const struct pod_start *start)
 {
         wire_put_u32(w, start->flags);
@@ -33,8 +88,10 @@ void snapshot_put(struct wire_writer *w, const struct protocol_snapshot *snapsho
         wire_put_text(w, snapshot->notice);
         wire_put_u32(w, (uint32_t) snapshot->n_running);
         for (size_t i = 0; i < snapshot->n_running; i++) {
+                size_t at = struct_begin(w, snapshot->version);
                 wire_put_text(w, snapshot->running[i].id);
                 wire_put_u64(w, (uint64_t) snapshot->running[i].started_wall_ns);
+                struct_end(w, at);
         }
 }
 
@@ -52,18 +109,21 @@ void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out)
         }
         out->n_running = n;
         for (size_t i = 0; i < n; i++) {
-                const char *id = wire_get_text(r);
+                struct wire_reader inner, *s = struct_enter(r, out->version, &inner);
+                const char *id = wire_get_text(s);
                 if (strlen(id) > PROTOCOL_ID_MAX)
-                        r->bad = true;
+                        s->bad = true;
                 (void) snprintf(out->running[i].id, sizeof(out->running[i].id), "%s", id);
-                out->running[i].started_wall_ns = (int64_t) wire_get_u64(r);
+                out->running[i].started_wall_ns = (int64_t) wire_get_u64(s);
+                wire_struct_leave(r, s);
         }
 }
 
 /* --- a process --- */
 
-static void process_put(struct wire_writer *w, const struct process_spec *p)
+static void process_put(struct wire_writer *w, uint32_t version, const struct process_spec *p)
 {
+        size_t at = struct_begin(w, version);
         wire_put_texts(w, p->argv);
         wire_put_texts(w, p->env);
         wire_put_text(w, p->cwd);
@@ -85,6 +145,7 @@ static void process_put(struct wire_writer *w, const struct process_spec *p)
                 wire_put_u64(w, p->rlimits[i].soft);
                 wire_put_u64(w, p->rlimits[i].hard);
         }
+        struct_end(w, at);
 }
 
 /* An array for n elements, never NULL while r is good. */
@@ -115,8 +176,9 @@ static void process_numbers_get(struct wire_reader *r, struct process_spec *p)
         p->capabilities.ambient = wire_get_u64(r);
 }
 
-static void process_get(struct wire_reader *r, struct process_spec *p)
+static void process_get(struct wire_reader *outer, uint32_t version, struct process_spec *p)
 {
+        struct wire_reader inner, *r = struct_enter(outer, version, &inner);
         p->argv = wire_get_texts(r);
         p->env = wire_get_texts(r);
         p->cwd = get_text(r);
@@ -135,6 +197,7 @@ static void process_get(struct wire_reader *r, struct process_spec *p)
         }
         if (!r->bad && (!p->argv[0] || p->cwd[0] != '/'))
                 r->bad = true;
+        wire_struct_leave(outer, r);
 }
 
 static void process_done(struct process_spec *p)
@@ -154,21 +217,22 @@ static void seccomp_get(struct wire_reader *r, struct seccomp_program *out)
                 r->bad = true;
 }
 
-void exec_message_put(struct wire_writer *w, const struct process_spec *process,
+void exec_message_put(struct wire_writer *w, uint32_t version, const struct process_spec *process,
                       const struct seccomp_program *seccomp)
 {
-        process_put(w, process);
+        process_put(w, version, process);
         wire_put_bytes(w, seccomp ? seccomp->bpf : NULL, seccomp ? seccomp->len_bytes : 0);
 }
 
-struct error *exec_message_get(const void *bytes, size_t len_bytes, struct exec_message *out)
+struct error *exec_message_get(const void *bytes, size_t len_bytes, uint32_t version,
+                               struct exec_message *out)
 {
         struct wire_reader r;
         *out = (struct exec_message){ 0 };
         wire_open(&r, bytes, len_bytes);
-        process_get(&r, &out->process);
+        process_get(&r, version, &out->process);
         seccomp_get(&r, &out->seccomp);
-        struct error *e = wire_close(&r, "exec request");
+        struct error *e = message_close(&r, version, "exec request");
         if (e)
                 exec_message_done(out);
         return e;
@@ -182,18 +246,21 @@ void exec_message_done(struct exec_message *m)
 
 /* --- a container --- */
 
-static void mount_put(struct wire_writer *w, const struct container_mount *m)
+static void mount_put(struct wire_writer *w, uint32_t version, const struct container_mount *m)
 {
+        size_t at = struct_begin(w, version);
         wire_put_u32(w, (uint32_t) m->kind);
         wire_put_text(w, m->target);
         wire_put_text(w, m->data);
         wire_put_u32(w, (uint32_t) m->readonly | (uint32_t) m->nosuid << 1 | (uint32_t) m->nodev << 2 |
                                 (uint32_t) m->noexec << 3);
         wire_put_u32(w, (uint32_t) m->source_fd);
+        struct_end(w, at);
 }
 
-static void mount_get(struct wire_reader *r, size_t n_fds, struct container_mount *m)
+static void mount_get(struct wire_reader *outer, uint32_t version, size_t n_fds, struct container_mount *m)
 {
+        struct wire_reader inner, *r = struct_enter(outer, version, &inner);
         m->kind = (enum mount_kind) wire_get_u32(r);
         m->target = get_text(r);
         m->data = get_text(r);
@@ -204,18 +271,22 @@ static void mount_get(struct wire_reader *r, size_t n_fds, struct container_moun
         if ((m->kind == MOUNT_BIND || (unsigned) m->kind == WIRE_MOUNT_TREE_BIND) && source == PROTOCOL_NO_FD)
                 r->bad = true;
         m->source_fd = (int) source;
+        wire_struct_leave(outer, r);
 }
 
-static void device_put(struct wire_writer *w, const struct container_device *d)
+static void device_put(struct wire_writer *w, uint32_t version, const struct container_device *d)
 {
+        size_t at = struct_begin(w, version);
         wire_put_text(w, d->path);
         const uint32_t numbers[] = { (uint32_t) d->type, d->major, d->minor, d->mode, d->uid, d->gid };
         for (size_t i = 0; i < LENGTH(numbers); i++)
                 wire_put_u32(w, numbers[i]);
+        struct_end(w, at);
 }
 
-static void device_get(struct wire_reader *r, struct container_device *d)
+static void device_get(struct wire_reader *outer, uint32_t version, struct container_device *d)
 {
+        struct wire_reader inner, *r = struct_enter(outer, version, &inner);
         d->path = get_text(r);
         d->type = (char) wire_get_u32(r);
         d->major = wire_get_u32(r);
@@ -223,13 +294,14 @@ static void device_get(struct wire_reader *r, struct container_device *d)
         d->mode = wire_get_u32(r);
         d->uid = wire_get_u32(r);
         d->gid = wire_get_u32(r);
+        wire_struct_leave(outer, r);
 }
 
-void container_message_put(struct wire_writer *w, const struct container_message *m)
+void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m)
 {
         const struct container_spec *s = &m->spec;
         wire_put_text(w, s->id);
-        process_put(w, &s->process);
+        process_put(w, version, &s->process);
         wire_put_u32(w, (uint32_t) s->pid_mode);
         wire_put_text(w, s->pid_target);
         wire_put_u32(w, (uint32_t) s->private_cgroup_namespace | (uint32_t) s->readonly_rootfs << 1 |
@@ -237,12 +309,12 @@ void container_message_put(struct wire_writer *w, const struct container_message
                                 (uint32_t) m->log_follows << 4);
         wire_put_u32(w, (uint32_t) s->n_mounts);
         for (size_t i = 0; i < s->n_mounts; i++)
-                mount_put(w, &s->mounts[i]);
+                mount_put(w, version, &s->mounts[i]);
         wire_put_texts(w, s->masked_paths);
         wire_put_texts(w, s->readonly_paths);
         wire_put_u32(w, (uint32_t) s->n_devices);
         for (size_t i = 0; i < s->n_devices; i++)
-                device_put(w, &s->devices[i]);
+                device_put(w, version, &s->devices[i]);
         const uint32_t fds[] = { m->rootfs, m->oom, m->oom_event, m->tree };
         for (size_t i = 0; i < LENGTH(fds); i++)
                 wire_put_u32(w, fds[i]);
@@ -277,21 +349,21 @@ static void fds_get(struct wire_reader *r, size_t n_fds, struct container_messag
                 r->bad = true;
 }
 
-static void lists_get(struct wire_reader *r, size_t n_fds, struct container_spec *s)
+static void lists_get(struct wire_reader *r, uint32_t version, size_t n_fds, struct container_spec *s)
 {
         size_t n = wire_get_count(r, MOUNT_LEAST);
         s->mounts = array_of(r, n, sizeof(*s->mounts));
         for (; !r->bad && s->n_mounts < n; s->n_mounts++)
-                mount_get(r, n_fds, &s->mounts[s->n_mounts]);
+                mount_get(r, version, n_fds, &s->mounts[s->n_mounts]);
         s->masked_paths = wire_get_texts(r);
         s->readonly_paths = wire_get_texts(r);
         n = wire_get_count(r, DEVICE_LEAST);
         s->devices = array_of(r, n, sizeof(*s->devices));
         for (; !r->bad && s->n_devices < n; s->n_devices++)
-                device_get(r, &s->devices[s->n_devices]);
+                device_get(r, version, &s->devices[s->n_devices]);
 }
 
-struct error *container_message_get(const void *bytes, size_t len_bytes, size_t n_fds,
+struct error *container_message_get(const void *bytes, size_t len_bytes, uint32_t version, size_t n_fds,
                                     struct container_message *out)
 {
         struct wire_reader r;
@@ -299,14 +371,14 @@ struct error *container_message_get(const void *bytes, size_t len_bytes, size_t 
         *out = (struct container_message){ 0 };
         wire_open(&r, bytes, len_bytes);
         s->id = get_text(&r);
-        process_get(&r, &s->process);
+        process_get(&r, version, &s->process);
         s->pid_mode = (enum pid_mode) wire_get_u32(&r);
         s->pid_target = get_text(&r);
         uint32_t flags = wire_get_u32(&r);
         s->private_cgroup_namespace = flags & 1, s->readonly_rootfs = flags & 2, s->stdin_open = flags & 4;
         out->entry_is_v2_directory = flags & 8;
         out->log_follows = flags & 16;
-        lists_get(&r, n_fds, s);
+        lists_get(&r, version, n_fds, s);
         fds_get(&r, n_fds, out);
         out->log_line_max_bytes = wire_get_u64(&r);
         out->started_wall_ns = (int64_t) wire_get_u64(&r);
@@ -316,7 +388,7 @@ struct error *container_message_get(const void *bytes, size_t len_bytes, size_t 
         if (!*s->id || strlen(s->id) > PROTOCOL_ID_MAX || s->pid_mode > PID_MODE_TARGET ||
             out->log_line_max_bytes > PROTOCOL_SPEC_MAX)
                 r.bad = true;
-        struct error *e = wire_close(&r, "container spec");
+        struct error *e = message_close(&r, version, "container spec");
         if (e)
                 container_message_done(out);
         return e;

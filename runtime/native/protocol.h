@@ -9,6 +9,7 @@
  *     POD_START (on an inherited socket)   ->                     the first connection; it must COMMIT, or skiff-pod ends
  *     ATTACH                               ->                     later ones
  *                                          <-   SNAPSHOT          then events: EXIT, OOM, INFRA_EXIT
+ *                                          <-   REFUSED           to either: no version that both speak
  *     CONTAINER_START, FDS...              ->
  *                                          <-   SPAWNED (and FAILED later) or FAILED
  *     COMMIT                               ->                     else the end of the connection undoes the start
@@ -18,14 +19,25 @@
  *                                          <-   OK or FAILED
  *
  * What is too long for a message (a container's spec: environments of 2 MiB happen) is a sealed memfd, which skiff-pod
- * maps; its descriptors come in batches, and the spec names them by index. A newer skiffd speaks every older version. */
+ * maps; its descriptors come in batches, and the spec names them by index.
+ *
+ * Versions. A skiff-pod outlives the skiffd that started it, so any two may meet. Each speaks a range of versions, and the
+ * first message of either side tells it; the newest that is in both is what they speak. A range holds three: so a skiffd
+ * drives any skiff-pod within two versions of its own. Within a version a struct only grows, at its end: a field that is
+ * not there has its default, one that is not known is passed over (since version 3, where each struct has its length before
+ * it), so a change that old ones need not understand is no new version. A new version is for what they must not miss.
+ *     2   POD_START and ATTACH name just it; no lengths, nothing may be left over
+ *     3   ranges, lengths, REFUSED
+ * The records in the exits file are of one form for ever: what more is to be told goes to another file. */
 #pragma once
 #include "runtime/container_spec.h"
 #include "runtime/handler.h"
 #include "runtime/native/wire.h"
 #include "runtime/seccomp.h"
 
-#define PROTOCOL_VERSION 2
+#define PROTOCOL_VERSION 3
+#define PROTOCOL_OLDEST 2  /* that is spoken still: PROTOCOL_VERSION - 2, from 4 on */
+#define PROTOCOL_LENGTHS 3 /* the first whose structs have lengths */
 #define PROTOCOL_MESSAGE_MAX 65536
 #define PROTOCOL_FDS_BATCH 128
 #define PROTOCOL_FDS_MAX 1024
@@ -35,17 +47,18 @@
 #define PROTOCOL_ID_MAX 64
 
 enum message_type {
-        MESSAGE_POD_START = 1, /* version, struct pod_start; descriptor: the host's /dev/shm with host_ipc */
-        MESSAGE_ATTACH,        /* version */
-        MESSAGE_COMMIT,        /* the pod, on the first connection; a container, once it runs. No answer */
-        MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec; descriptor: memfd */
-        MESSAGE_FDS,             /* descriptors */
+        MESSAGE_POD_START =
+                1, /* u32 oldest, struct pod_start, u32 newest; descriptor: the host's /dev/shm with host_ipc */
+        MESSAGE_ATTACH, /* u32 oldest, u32 newest: without the latter both are one */
+        MESSAGE_COMMIT, /* the pod, on the first connection; a container, once it runs. No answer */
+        MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec, u32 version; descriptor: memfd */
+        MESSAGE_FDS,        /* descriptors */
         MESSAGE_LOG,        /* on a start's connection, when its spec says log_follows; descriptor: the log */
         MESSAGE_SIGNAL,     /* id, u32 signal, u32 all */
         MESSAGE_REOPEN_LOG, /* id; descriptor: the new log */
-        MESSAGE_EXEC,       /* id, u64 bytes of spec, u64 timeout_ms; descriptors: memfd, stdout, stderr */
-        MESSAGE_EXEC_KILL,  /* on an exec's connection: its tree dies even when its first process has ended */
-        MESSAGE_STOP,       /* kills all containers and infra */
+        MESSAGE_EXEC, /* id, u64 bytes of spec, u64 timeout_ms, u32 version; descriptors: memfd, stdout, stderr */
+        MESSAGE_EXEC_KILL, /* on an exec's connection: its tree dies even when its first process has ended */
+        MESSAGE_STOP,      /* kills all containers and infra */
 
         MESSAGE_OK = 100,
         MESSAGE_FAILED,   /* struct protocol_failure */
@@ -56,6 +69,7 @@ enum message_type {
         MESSAGE_OOM,            /* id */
         MESSAGE_EXEC_EXIT,      /* u32 exit code */
         MESSAGE_EXEC_TIMED_OUT, /* nothing; the connection ends when all that it started is dead */
+        MESSAGE_REFUSED,        /* u32 oldest, u32 newest: what this skiff-pod speaks */
 };
 
 /* What a process was doing when it failed. Between clone and exec it can only send this, errno and an index (of the
@@ -117,6 +131,21 @@ struct child_report {
 #define WIRE_MOUNT_TREE_LINK 102
 #define WIRE_MOUNT_TREE_READONLY 103
 
+struct protocol_range {
+        uint32_t oldest, newest;
+};
+/* What this program speaks. */
+struct protocol_range protocol_range(void);
+#ifdef SKIFF_FAULTS
+/* As an older or a newer one would: for tests. Before there are threads. */
+void protocol_pretend(const struct protocol_range *range);
+#endif
+/* The newest version that is in both; 0: there is none. */
+uint32_t protocol_agree(const struct protocol_range *one, const struct protocol_range *other);
+
+/* The range as messages carry it: behind what came before. Without `newest` the peer speaks just `oldest`. */
+void protocol_newest_get(struct wire_reader *r, struct protocol_range *range);
+
 #define POD_HOST_NETWORK 1U
 #define POD_HOST_IPC 2U
 #define POD_HOST_PID 4U
@@ -134,7 +163,7 @@ void pod_start_put(struct wire_writer *w, const struct pod_start *start);
 void pod_start_get(struct wire_reader *r, struct pod_start *out);
 
 struct protocol_snapshot {
-        uint32_t version, flags;
+        uint32_t version, flags; /* the version that was agreed on, and that it is written in */
         bool infra_alive, has_netns;
         const char *notice;                /* "" for none */
         struct runtime_container *running; /* the reader's to free */
@@ -157,20 +186,22 @@ struct container_message {
         int64_t started_wall_ns;
         struct seccomp_program seccomp; /* spec.seccomp points here when there is one */
 };
-void container_message_put(struct wire_writer *w, const struct container_message *m);
+/* version: that both speak, here and below. */
+void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m);
 
 /* Decodes and checks everything, indexes against n_fds too. Errors: INVALID_ARGUMENT. */
-MUST_CHECK struct error *container_message_get(const void *bytes, size_t len_bytes, size_t n_fds,
-                                               struct container_message *out);
+MUST_CHECK struct error *container_message_get(const void *bytes, size_t len_bytes, uint32_t version,
+                                               size_t n_fds, struct container_message *out);
 void container_message_done(struct container_message *m);
 
 struct exec_message {
         struct process_spec process;
         struct seccomp_program seccomp; /* len_bytes 0: none */
 };
-void exec_message_put(struct wire_writer *w, const struct process_spec *process,
+void exec_message_put(struct wire_writer *w, uint32_t version, const struct process_spec *process,
                       const struct seccomp_program *seccomp);
-MUST_CHECK struct error *exec_message_get(const void *bytes, size_t len_bytes, struct exec_message *out);
+MUST_CHECK struct error *exec_message_get(const void *bytes, size_t len_bytes, uint32_t version,
+                                          struct exec_message *out);
 void exec_message_done(struct exec_message *m);
 
 /* The sentence for a stage and errno, as users of other runtimes know it. spec may be NULL where none is concerned;

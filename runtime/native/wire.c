@@ -50,6 +50,21 @@ void wire_put_texts(struct wire_writer *w, char *const *texts)
                 wire_put_text(w, texts[i]);
 }
 
+size_t wire_struct_begin(struct wire_writer *w)
+{
+        size_t at = w->bytes.len_bytes;
+        wire_put_u32(w, 0); /* its length, in the end */
+        return at;
+}
+
+void wire_struct_end(struct wire_writer *w, size_t at)
+{
+        if (w->error)
+                return;
+        uint32_t len_bytes = (uint32_t) (w->bytes.len_bytes - at - sizeof(len_bytes));
+        memcpy(w->bytes.bytes + at, &len_bytes, sizeof(len_bytes));
+}
+
 struct error *wire_end(struct wire_writer *w)
 {
         return TAKE(w->error);
@@ -129,6 +144,28 @@ char **wire_get_texts(struct wire_reader *r)
         for (size_t i = 0; i < n; i++)
                 texts[i] = (char *) (uintptr_t) wire_get_text(r);
         return texts;
+}
+
+struct wire_reader wire_struct_enter(struct wire_reader *r)
+{
+        uint32_t len_bytes = wire_get_u32(r);
+        const char *at = take(r, len_bytes);
+        return (struct wire_reader){ .at = at, .left_bytes = at ? len_bytes : 0, .bad = r->bad };
+}
+
+void wire_struct_leave(struct wire_reader *r, const struct wire_reader *inner)
+{
+        r->bad = r->bad || inner->bad;
+}
+
+bool wire_has_more(const struct wire_reader *r)
+{
+        return !r->bad && r->left_bytes > 0;
+}
+
+struct error *wire_close_newer(const struct wire_reader *r, const char *what)
+{
+        return r->bad ? error_new(ERROR_INVALID_ARGUMENT, "malformed %s", what) : NULL;
 }
 
 struct error *wire_close(const struct wire_reader *r, const char *what)

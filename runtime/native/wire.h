@@ -23,6 +23,11 @@ void wire_put_texts(struct wire_writer *w, char *const *texts); /* NULL-terminat
 void wire_put_bytes(struct wire_writer *w, const void *bytes, size_t len_bytes);
 MUST_CHECK struct error *wire_end(struct wire_writer *w); /* the first error, which the caller owns */
 
+/* A struct within a message, with its length before it: a reader that knows fewer fields finds its end. at: what begin
+ * gave. */
+size_t wire_struct_begin(struct wire_writer *w);
+void wire_struct_end(struct wire_writer *w, size_t at);
+
 struct wire_reader {
         const char *at;
         size_t left_bytes;
@@ -42,6 +47,17 @@ size_t wire_get_count(struct wire_reader *r, size_t least_bytes);
 /* Strings into an array of the caller's (free), NULL-terminated; the strings are borrowed. NULL when bad or out of
  * memory (bad then too). */
 char **wire_get_texts(struct wire_reader *r);
+
+/* A reader of the struct that comes next, whose gets find no more than that; r goes on behind it. What is left over in it
+ * is of a newer version. wire_struct_leave hands its `bad` on to r. */
+struct wire_reader wire_struct_enter(struct wire_reader *r);
+void wire_struct_leave(struct wire_reader *r, const struct wire_reader *inner);
+
+/* Whether a field that older versions do not have is there: it is the next one. Without it its default counts. */
+bool wire_has_more(const struct wire_reader *r);
+
+/* INVALID_ARGUMENT when something was bad. What is left over is of a newer version, and passed over. */
+MUST_CHECK struct error *wire_close_newer(const struct wire_reader *r, const char *what);
 
 /* INVALID_ARGUMENT when something was bad or bytes are left over. */
 MUST_CHECK struct error *wire_close(const struct wire_reader *r, const char *what);

@@ -113,14 +113,14 @@ void events_send(struct pod *pod, struct wire_writer *w)
 
 /* --- the requests --- */
 
-static void snapshot_send(struct connection *c)
+static void snapshot_send(struct connection *c, uint32_t version)
 {
         struct pod *pod = c->pod;
         struct wire_writer w;
         int fds[PROTOCOL_RUNNING_MAX + 3];
         size_t n_fds = 0;
         struct runtime_container *running = calloc(PROTOCOL_RUNNING_MAX, sizeof(*running));
-        struct protocol_snapshot snapshot = { .version = PROTOCOL_VERSION,
+        struct protocol_snapshot snapshot = { .version = version,
                                               .flags = pod->flags,
                                               .infra_alive = pod->infra.exit.fd >= 0,
                                               .has_netns = pod->netns_fd >= 0,
@@ -151,24 +151,68 @@ static void snapshot_send(struct connection *c)
         exits_retry(c);
 }
 
+/* The connection stays: whoever is refused sees by it for how long we live. */
+static void refused_send(struct connection *c)
+{
+        struct protocol_range ours = protocol_range();
+        struct wire_writer w;
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_REFUSED);
+        wire_put_u32(&w, ours.oldest);
+        wire_put_u32(&w, ours.newest);
+        connection_send(c, &w, NULL, 0);
+        wire_done(&w);
+}
+
+static bool on_attach(struct connection *c, struct wire_reader *r)
+{
+        struct protocol_range ours = protocol_range(), theirs = { .oldest = wire_get_u32(r) };
+        protocol_newest_get(r, &theirs);
+        if (r->bad || c->kind != CONNECTION_NEW)
+                return false;
+        uint32_t version = protocol_agree(&ours, &theirs);
+        if (version)
+                snapshot_send(c, version);
+        else
+                refused_send(c);
+        return true;
+}
+
 /* Returns false when the message is not one that may come here. */
 static bool on_pod_start(struct connection *c, struct wire_reader *r, int *fds)
 {
         struct pod_start start = { 0 };
         struct child_report report = { 0 };
-        uint32_t version = wire_get_u32(r);
+        struct protocol_range ours, theirs = { .oldest = wire_get_u32(r) };
         pod_start_get(r, &start);
-        struct error *e = wire_close(r, "pod");
-        bool good = !e && version == PROTOCOL_VERSION && c->is_first && !c->pod->started;
+        protocol_newest_get(r, &theirs);
+        struct error *e = wire_close_newer(r, "pod");
+        bool good = !e && c->is_first && !c->pod->started;
         error_ignore(e); /* the connection ends for it */
-        if (good)
+#ifdef SKIFF_FAULTS
+        if (good) /* a test's skiffd that pretends to be of another version is to have such a skiff-pod */
+                protocol_pretend(&theirs);
+#endif
+        ours = protocol_range();
+        uint32_t version = protocol_agree(&ours, &theirs);
+        if (good && version)
                 pod_start(c->pod, &start, fds[0], &report);
         free(start.sysctls);
-        if (good && report.stage != STAGE_NONE)
+        if (good && !version)
+                refused_send(c);
+        else if (good && report.stage != STAGE_NONE)
                 connection_fail(c, &report);
         else if (good)
-                snapshot_send(c);
+                snapshot_send(c, version);
         return good;
+}
+
+/* What a request is written in; before there was a word for it, the oldest. False when it is none of ours. */
+static bool request_version(struct wire_reader *r, uint32_t *version)
+{
+        struct protocol_range ours = protocol_range();
+        *version = wire_has_more(r) ? wire_get_u32(r) : ours.oldest;
+        return !r->bad && *version >= ours.oldest && *version <= ours.newest;
 }
 
 /* A sealed memfd with len_bytes of spec, mapped; NULL when it is not that. */
@@ -188,7 +232,8 @@ static void start_now(struct connection *c)
         struct container_message m;
         struct child_report report = { .stage = STAGE_MESSAGE };
         void *bytes = spec_map(c->memfd, c->spec_bytes);
-        struct error *e = bytes ? container_message_get(bytes, c->spec_bytes, c->n_fds, &m) : NULL;
+        struct error *e =
+                bytes ? container_message_get(bytes, c->spec_bytes, c->version, c->n_fds, &m) : NULL;
         if (bytes && !e) {
                 report.stage = STAGE_NONE;
                 container_start(c->pod, c, &m, c->fds, c->n_fds, &report);
@@ -209,8 +254,8 @@ static bool on_container_start(struct connection *c, struct wire_reader *r, int 
 {
         uint32_t want = wire_get_u32(r);
         c->spec_bytes = wire_get_u64(r);
-        if (r->bad || fds[0] < 0 || c->memfd >= 0 || want == 0 || want > PROTOCOL_FDS_MAX ||
-            c->kind != CONNECTION_NEW)
+        if (!request_version(r, &c->version) || fds[0] < 0 || c->memfd >= 0 || want == 0 ||
+            want > PROTOCOL_FDS_MAX || c->kind != CONNECTION_NEW)
                 return false;
         c->fds = calloc(want, sizeof(*c->fds));
         c->kind = CONNECTION_START;
@@ -273,8 +318,8 @@ static bool on_exec(struct connection *c, struct wire_reader *r, int *fds)
         struct child_report report = { .stage = STAGE_MESSAGE };
         struct container *container = container_find(c->pod, wire_get_text(r));
         uint64_t len_bytes = wire_get_u64(r), timeout_ms = wire_get_u64(r);
-        if (r->bad || fds[0] < 0 || fds[1] < 0 || fds[2] < 0 || c->kind != CONNECTION_NEW ||
-            timeout_ms > INT64_MAX / 1000000)
+        if (!request_version(r, &c->version) || fds[0] < 0 || fds[1] < 0 || fds[2] < 0 ||
+            c->kind != CONNECTION_NEW || timeout_ms > INT64_MAX / 1000000)
                 return false;
         c->kind = CONNECTION_EXEC;
         if (!container) {
@@ -282,7 +327,7 @@ static bool on_exec(struct connection *c, struct wire_reader *r, int *fds)
                 return true;
         }
         void *bytes = spec_map(fds[0], len_bytes);
-        struct error *e = bytes ? exec_message_get(bytes, len_bytes, &m) : NULL;
+        struct error *e = bytes ? exec_message_get(bytes, len_bytes, c->version, &m) : NULL;
         if (bytes && !e) {
                 report.stage = STAGE_NONE;
                 exec_start(c->pod, c, container, &m, fds[1], fds[2], (int64_t) timeout_ms, &report);
@@ -312,10 +357,7 @@ static bool dispatch(struct connection *c, struct wire_reader *r, int *fds, size
         case MESSAGE_POD_START:
                 return on_pod_start(c, r, fds);
         case MESSAGE_ATTACH:
-                if (wire_get_u32(r) != PROTOCOL_VERSION || c->kind != CONNECTION_NEW)
-                        return false;
-                snapshot_send(c);
-                return true;
+                return on_attach(c, r);
         case MESSAGE_COMMIT:
                 c->pod->committed = c->pod->committed || c->is_first;
                 if (c->container)

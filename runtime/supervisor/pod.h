@@ -56,6 +56,7 @@ struct connection {
         struct connection *next;
         enum connection_kind kind;
         bool is_first;
+        uint32_t version; /* START, EXEC: what its request is written in */
         /* START: what has come so far */
         int memfd;
         uint64_t spec_bytes;

@@ -77,7 +77,8 @@ static void bench_execs(struct fixture *f, size_t rounds, const struct seccomp_p
         for (size_t i = 0; i < rounds; i++) {
                 struct exec_result r = { 0 };
                 int64_t before = clock_monotonic_ns();
-                assert_ok(runtime_exec_sync(f->pod, "c1", &like->process, seccomp, 0, 65536, &f->wait, &r));
+                assert_ok(runtime_exec_sync(f->pod, "c1", &like->process, seccomp, 0, 65536, NULL, &f->wait,
+                                            &r));
                 took[i] = clock_monotonic_ns() - before;
                 assert_int_equal(r.exit_code, 0);
                 exec_result_done(&r);

@@ -13,14 +13,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
                 return 0;
         const uint8_t *body = bytes + 1;
         size_t body_bytes = len_bytes - 1;
-        struct error *e = container_message_get(body, body_bytes, bytes[0], &container);
-        if (!e)
-                container_message_done(&container);
-        error_free(e);
-        e = exec_message_get(body, body_bytes, &exec);
-        if (!e)
-                exec_message_done(&exec);
-        error_free(e);
+        for (uint32_t version = PROTOCOL_OLDEST; version <= PROTOCOL_VERSION; version++) {
+                struct error *e = container_message_get(body, body_bytes, version, bytes[0], &container);
+                if (!e)
+                        container_message_done(&container);
+                error_free(e);
+                e = exec_message_get(body, body_bytes, version, &exec);
+                if (!e)
+                        exec_message_done(&exec);
+                error_free(e);
+        }
         wire_open(&r, body, body_bytes);
         pod_start_get(&r, &start);
         free(start.sysctls);

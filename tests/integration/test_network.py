@@ -2,6 +2,7 @@
 when the configuration has gone, plugins that fail, hang and print rubbish."""
 
 import json
+import signal
 import subprocess
 import time
 
@@ -277,3 +278,56 @@ def test_a_lock_on_the_directory_of_namespaces_stops_no_pod(skiff):
     finally:
         holder.kill()
         holder.wait()
+
+
+SLOW_DEL = """#!/bin/sh
+# As portmap with iptables: what leads to the rule goes first, and a DEL that does not find it does nothing.
+cat >/dev/null
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}' ;;
+ADD) touch DIR/chain DIR/rule; echo '{"cniVersion":"1.0.0","interfaces":[],"ips":[{"address":"10.9.8.7/24"}]}' ;;
+DEL) [ -e DIR/chain ] || exit 0; rm DIR/chain; while [ ! -e DIR/go ]; do sleep 0.02; done; rm DIR/rule ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_del_under_way_finishes_when_skiffd_ends(skiff, tmp_path, how):
+    plugin = tmp_path / "bin" / "slowdel"
+    plugin.parent.mkdir()
+    plugin.write_text(SLOW_DEL.replace("DIR", str(tmp_path)))
+    plugin.chmod(0o755)
+    skiff.cni_bin = f"{plugin.parent}:{skiff.cni_bin}"
+    skiff.write_conflist({"cniVersion": "1.0.0", "name": "slow", "plugins": [{"type": "slowdel"}]})
+    skiff.restart()
+    pod = skiff.run_pod()
+    assert (tmp_path / "rule").exists()
+    stop = skiff.cri.future("StopPodSandbox", pod_sandbox_id=pod)
+    harness.wait_for(lambda: not (tmp_path / "chain").exists() and not stop.done(), "the DEL's first half")
+    began = time.monotonic()
+    skiff.process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGTERM)
+    assert skiff.process.wait(20) == (-signal.SIGKILL if how == "kill" else 0)
+    assert time.monotonic() - began < 10 * harness.SLOW
+    skiff.start(wait=False)
+    (tmp_path / "go").touch()
+    skiff.wait_ready()
+    assert not (tmp_path / "rule").exists()  # before anything is undone
+    skiff.remove_pod(pod)
+
+
+def test_a_del_that_hangs_does_not_keep_skiffd_for_ever(skiff, tmp_path):
+    plugin = tmp_path / "bin" / "slowdel"
+    plugin.parent.mkdir()
+    plugin.write_text(SLOW_DEL.replace("DIR", str(tmp_path)))
+    plugin.chmod(0o755)
+    skiff.cni_bin = f"{plugin.parent}:{skiff.cni_bin}"
+    skiff.write_conflist({"cniVersion": "1.0.0", "name": "slow", "plugins": [{"type": "slowdel"}]})
+    skiff.restart()
+    pod = skiff.run_pod()
+    stop = skiff.cri.future("StopPodSandbox", pod_sandbox_id=pod)
+    harness.wait_for(lambda: not (tmp_path / "chain").exists() and not stop.done(), "the DEL's first half")
+    skiff.kill()
+    began = time.monotonic()
+    skiff.start()
+    assert 9 < time.monotonic() - began < 15 * harness.SLOW
+    skiff.remove_pod(pod)

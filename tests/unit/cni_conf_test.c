@@ -87,7 +87,9 @@ static void assert_in_use(struct cni *cni, const char *network)
 static struct cni *open_dir(const char *dir)
 {
         struct cni *cni = NULL;
-        struct cni_config config = { .conf_dir = dir, .bin_dirs = "/usr/lib/cni", .holder_fd = -1 };
+        struct cni_config config = {
+                .conf_dir = dir, .bin_dirs = "/usr/lib/cni", .holder_fd = -1, .ending_holder_fd = -1
+        };
         assert_ok(cni_open(&config, &cni));
         return cni;
 }
@@ -142,7 +144,9 @@ static struct error *load_anew(const char *dir)
 {
         _cleanup_(cni_freep) struct cni *cni = NULL;
         char *conflist = NULL;
-        struct cni_config config = { .conf_dir = dir, .bin_dirs = "/usr/lib/cni", .holder_fd = -1 };
+        struct cni_config config = {
+                .conf_dir = dir, .bin_dirs = "/usr/lib/cni", .holder_fd = -1, .ending_holder_fd = -1
+        };
         TRY(cni_open(&config, &cni));
         struct error *e = cni_current(cni, &conflist);
         free(conflist);

@@ -97,7 +97,9 @@ static void net_open(struct net *net, const char *dir, const char *plugins)
         net->bin_dirs = format_string("%s:%s", dir, PLUGINS);
         net->conflist =
                 format_string("{\"cniVersion\":\"1.0.0\",\"name\":\"testnet\",\"plugins\":[%s]}", plugins);
-        struct cni_config config = { .conf_dir = dir, .bin_dirs = net->bin_dirs, .holder_fd = -1 };
+        struct cni_config config = {
+                .conf_dir = dir, .bin_dirs = net->bin_dirs, .holder_fd = -1, .ending_holder_fd = -1
+        };
         assert_ok(cni_open(&config, &net->cni));
         assert_ok(netns_pin(net->netns_fd, "skiff-test"));
         net->attachment = (struct cni_attachment){ .conflist = net->conflist,
@@ -334,7 +336,9 @@ static void plugins_inherit_the_holder_and_nothing_else(void **state)
         _cleanup_(closep) int holder = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         _cleanup_(closep) int leak =
                 open("/etc/passwd", O_RDONLY); // NOLINT: without CLOEXEC, that is the point
-        struct cni_config config = { .conf_dir = *state, .bin_dirs = net.bin_dirs, .holder_fd = holder };
+        struct cni_config config = {
+                .conf_dir = *state, .bin_dirs = net.bin_dirs, .holder_fd = holder, .ending_holder_fd = -1
+        };
         assert_ok(cni_open(&config, &net.cni));
         assert_ok(add(&net, 20000));
         assert_true(leak >= 0);

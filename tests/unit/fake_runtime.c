@@ -135,6 +135,29 @@ void fake_ignore_signals(const char *container_id)
         (void) pthread_mutex_unlock(&lock);
 }
 
+void fake_cut(const char *pod_id)
+{
+        (void) pthread_mutex_lock(&lock);
+        for (size_t i = 0; i < n_pods; i++)
+                if (strcmp(pods[i].id, pod_id) == 0 && pods[i].lives) {
+                        pods[i].n_told = pods[i].n_events; /* what was on its way is lost */
+                        tell(&pods[i], &(struct runtime_event){ .kind = RUNTIME_EVENT_DISCONNECTED });
+                }
+        (void) pthread_mutex_unlock(&lock);
+}
+
+void fake_exit_unseen(const char *container_id, int exit_code)
+{
+        struct fake_pod *pod = NULL;
+        (void) pthread_mutex_lock(&lock);
+        struct fake_container *c = find_container(container_id, &pod);
+        if (c) {
+                end_container(pod, c, exit_code);
+                pod->n_events--;
+        }
+        (void) pthread_mutex_unlock(&lock);
+}
+
 void fake_lose(const char *pod_id)
 {
         (void) pthread_mutex_lock(&lock);
@@ -188,10 +211,10 @@ void runtime_free(struct runtime *runtime)
         free(runtime);
 }
 
-static struct runtime_pod *connect_to(struct fake_pod *pod)
+static void note_running(struct runtime_pod *connection)
 {
-        struct runtime_pod *connection = NEW(struct runtime_pod);
-        connection->pod = pod;
+        struct fake_pod *pod = connection->pod;
+        connection->n_running = 0;
         for (size_t i = 0; i < pod->n_containers; i++)
                 if (pod->containers[i].runs) {
                         struct runtime_container *to = &connection->running[connection->n_running++];
@@ -200,6 +223,13 @@ static struct runtime_pod *connect_to(struct fake_pod *pod)
                                                                   pod->containers[i].started_wall_ns };
                         (void) snprintf(to->id, sizeof(to->id), "%s", pod->containers[i].id);
                 }
+}
+
+static struct runtime_pod *connect_to(struct fake_pod *pod)
+{
+        struct runtime_pod *connection = NEW(struct runtime_pod);
+        connection->pod = pod;
+        note_running(connection);
         return connection;
 }
 
@@ -239,9 +269,43 @@ struct error *runtime_pod_attach(struct runtime *runtime, const char *id, int di
         *out = NULL;
         (void) pthread_mutex_lock(&lock);
         for (size_t i = 0; i < n_pods; i++)
-                if (strcmp(pods[i].id, id) == 0 && pods[i].lives)
+                if (strcmp(pods[i].id, id) == 0 && pods[i].lives) {
                         *out = connect_to(&pods[i]);
+                        tell(&pods[i], &(struct runtime_event){ .kind = RUNTIME_EVENT_ATTACHED });
+                }
         (void) pthread_mutex_unlock(&lock);
+        return NULL;
+}
+
+struct error *runtime_pod_await(struct runtime_pod *pod, const struct wait *wait, bool *lives)
+{
+        (void) wait;
+        *lives = pod->pod->lives;
+        return NULL;
+}
+
+struct error *runtime_pod_reattach(struct runtime_pod *pod, const struct wait *wait, bool *lives)
+{
+        (void) wait;
+        TRY(refusal(FAKE_POD_ATTACH));
+        (void) pthread_mutex_lock(&lock);
+        *lives = pod->pod->lives;
+        note_running(pod);
+        if (*lives)
+                tell(pod->pod, &(struct runtime_event){ .kind = RUNTIME_EVENT_ATTACHED });
+        (void) pthread_mutex_unlock(&lock);
+        return NULL;
+}
+
+bool runtime_pod_is_known(const struct runtime_pod *pod)
+{
+        (void) pod;
+        return true;
+}
+
+const char *runtime_pod_undriven(const struct runtime_pod *pod)
+{
+        (void) pod;
         return NULL;
 }
 
@@ -405,8 +469,8 @@ void exec_result_done(struct exec_result *result)
 
 struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_id,
                                 const struct process_spec *process, const struct seccomp_program *seccomp,
-                                int64_t timeout_ms, size_t limit_bytes, const struct wait *wait,
-                                struct exec_result *out)
+                                int64_t timeout_ms, size_t limit_bytes, struct share *share,
+                                const struct wait *wait, struct exec_result *out)
 {
         (void) pod;
         (void) container_id;
@@ -414,6 +478,7 @@ struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_i
         (void) seccomp;
         (void) timeout_ms;
         (void) limit_bytes;
+        (void) share;
         (void) wait;
         *out = (struct exec_result){ 0 };
         return NULL;

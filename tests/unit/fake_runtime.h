@@ -27,6 +27,12 @@ void fake_refuse(enum fake_call call);
 void fake_exit(const char *container_id, int exit_code);
 void fake_ignore_signals(const char *container_id); /* all but SIGKILL */
 
+/* The same, but the event is not told: it is in the exits alone. */
+void fake_exit_unseen(const char *container_id, int exit_code);
+
+/* The connection of whoever reads events is cut off, and what was on its way is lost; the supervisor lives. */
+void fake_cut(const char *pod_id);
+
 /* The supervisor dies, and what it ran with it. */
 void fake_lose(const char *pod_id);
 

@@ -149,25 +149,30 @@ static void what_lies_beside_images_is_no_candidate(void **state)
         const struct descriptor **list = NULL;
 #define ENTRY(type, more) "{\"mediaType\":\"" type "\",\"digest\":\"" DIGEST "\",\"size\":1" more "}"
         assert_ok(parse(
-                "{\"schemaVersion\":2,\"manifests\":[" ENTRY(OCI "manifest.v1+json", ",\"artifactType\":"
-                                                                                     "\"application/"
-                                                                                     "spdx+json\"") "," ENTRY(
-                        OCI "manifest.v1+json", ",\"annotations\":{\"vnd.docker.reference.type\":"
-                                                "\"attestation-manifest\"}") "," ENTRY("application/"
-                                                                                       "vnd.dev.cosign."
-                                                                                       "simplesigning.v1+"
-                                                                                       "json",
-                                                                                       "") "," ENTRY(OCI
-                                                                                                     "index."
-                                                                                                     "v1+"
-                                                                                                     "json",
-                                                                                                     ",\"anno"
-                                                                                                     "tations"
-                                                                                                     "\":"
-                                                                                                     "null,"
-                                                                                                     "\"platf"
-                                                                                                     "orm\":"
-                                                                                                     "null") "]}",
+                "{\"schemaVersion\":2,\"manifests\":[" ENTRY(
+                        OCI "manifest.v1+json",
+                        ",\"artifactType\":"
+                        "\"application/"
+                        "spdx+json\"") "," ENTRY(OCI "manifest.v1+json",
+                                                 ",\"annotations\":{\"vnd.docker.reference.type\":"
+                                                 "\"attestation-manifest\"}") "," ENTRY("application/"
+                                                                                        "vnd.dev.cosign."
+                                                                                        "simplesigning.v1+"
+                                                                                        "json",
+                                                                                        "") "," ENTRY(OCI
+                                                                                                      "index."
+                                                                                                      "v1+"
+                                                                                                      "json",
+                                                                                                      ",\"ann"
+                                                                                                      "o"
+                                                                                                      "tation"
+                                                                                                      "s"
+                                                                                                      "\":"
+                                                                                                      "null,"
+                                                                                                      "\"plat"
+                                                                                                      "f"
+                                                                                                      "orm\":"
+                                                                                                      "null") "]}",
                 &index));
         manifest_candidates(index, &list, &n);
         assert_int_equal(n, 1);

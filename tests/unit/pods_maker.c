@@ -7,6 +7,8 @@
 #include "runtime/seccomp.h"
 #include "tests/unit/image_maker.h"
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -69,7 +71,9 @@ int made_node_setup(void **state)
                                               .program_dir = PROGRAM_DIR,
                                               .registry_dirs = "",
                                               .pull_uid = 64321 };
-        const struct cni_config cni = { .conf_dir = net, .bin_dirs = "/usr/lib/cni", .holder_fd = -1 };
+        const struct cni_config cni = {
+                .conf_dir = net, .bin_dirs = "/usr/lib/cni", .holder_fd = -1, .ending_holder_fd = -1
+        };
         const struct runtime_config runtime = { .program_dir = PROGRAM_DIR };
         assert_ok(cgroups_open("/sys/fs/cgroup", notes, &made->cgroups));
         assert_ok(seccomp_cache_open(&made->seccomp));
@@ -238,4 +242,34 @@ void made_wait_pod(struct made_node *made, const char *pod_id, Cri__PodSandboxSt
                         return;
                 assert_ok(wait_delay(&wait, 5, "wait for a pod's state"));
         }
+}
+
+static void stop_done(struct node_waiter *waiter, struct error *e)
+{
+        struct made_stop *stop = (struct made_stop *) (void *) waiter;
+        const uint64_t one = 1;
+        stop->e = e;
+        (void) !write(stop->done_fd, &one, sizeof(one));
+}
+
+void made_stop_begin(struct made_node *made, const char *container_id, int64_t grace_s,
+                     struct made_stop *stop)
+{
+        *stop = (struct made_stop){ .waiter.done = stop_done, .done_fd = eventfd(0, EFD_CLOEXEC) };
+        node_stop_container(made->node, container_id, grace_s, &stop->waiter);
+}
+
+struct error *made_stop_end(struct made_stop *stop)
+{
+        const struct wait wait = wait_of_ms(60000);
+        assert_ok(wait_fd(&wait, stop->done_fd, POLLIN, "wait for a stop"));
+        closep(&stop->done_fd);
+        return stop->e;
+}
+
+struct error *made_stop(struct made_node *made, const char *container_id, int64_t grace_s)
+{
+        struct made_stop stop;
+        made_stop_begin(made, container_id, grace_s, &stop);
+        return made_stop_end(&stop);
 }

@@ -37,6 +37,17 @@ char *made_container(struct made_node *made, const char *pod_id, const char *nam
                      void (*edit)(Cri__ContainerConfig *config));
 void made_start(struct made_node *made, const char *container_id);
 
+/* A stop that is waited for: begin, and what it came to, which is the caller's. Between them it may be parked. */
+struct made_stop {
+        struct node_waiter waiter; /* the first */
+        int done_fd;               /* an eventfd; readable when it has ended */
+        struct error *e;
+};
+void made_stop_begin(struct made_node *made, const char *container_id, int64_t grace_s,
+                     struct made_stop *stop);
+struct error *made_stop_end(struct made_stop *stop);
+struct error *made_stop(struct made_node *made, const char *container_id, int64_t grace_s); /* both */
+
 /* Copies of the responses; the caller's (message_free). NULL: NOT_FOUND. */
 Cri__ContainerStatusResponse *made_status(struct made_node *made, const char *container_id, bool verbose);
 Cri__PodSandboxStatusResponse *made_pod_status(struct made_node *made, const char *pod_id);

@@ -48,6 +48,45 @@ static void a_supervisor_that_died_meanwhile_leaves_a_pod_that_is_not_ready(void
         assert_int_equal(after->status->exit_code, 137);
 }
 
+/* It may live: nothing of it is killed, and it is tried again. */
+static void a_supervisor_that_cannot_be_asked_is_left_alone(void **state)
+{
+        struct made_node *made = *state;
+        _cleanup_(freep) char *pod = made_pod(made, "pod", NULL), *id = made_container(made, pod, "c", NULL);
+        made_start(made, id);
+        node_free(TAKE(made->node));
+        fake_refuse(FAKE_POD_ATTACH);
+        made_node_reopen(made);
+        _cleanup_(message_freep) Cri__ContainerStatusResponse *after = made_status(made, id, false);
+        assert_int_equal(after->status->state, running);
+        _cleanup_(message_freep) Cri__PodSandboxStatusResponse *status = made_pod_status(made, pod);
+        assert_int_equal(status->status->state, CRI__POD_SANDBOX_STATE__SANDBOX_READY);
+        assert_int_equal(fake_supervisors(), 1);
+        fake_exit_unseen(id, 5); /* told when it is reached again */
+        made_wait(made, id, exited);
+}
+
+/* One that lags behind is cut off: what it missed is in the exits, and the pod lives. */
+static void a_reader_that_was_cut_off_asks_again(void **state)
+{
+        struct made_node *made = *state;
+        _cleanup_(freep) char *pod = made_pod(made, "pod", NULL),
+                              *ends = made_container(made, pod, "ends", NULL),
+                              *stays = made_container(made, pod, "stays", NULL);
+        made_start(made, ends);
+        made_start(made, stays);
+        fake_exit_unseen(ends, 6);
+        fake_cut(pod);
+        made_wait(made, ends, exited);
+        _cleanup_(message_freep) Cri__ContainerStatusResponse *status = made_status(made, stays, false);
+        assert_int_equal(status->status->state, running);
+        fake_exit(stays, 0); /* and is followed again */
+        made_wait(made, stays, exited);
+        _cleanup_(message_freep) Cri__PodSandboxStatusResponse *pod_status = made_pod_status(made, pod);
+        assert_int_equal(pod_status->status->state, CRI__POD_SANDBOX_STATE__SANDBOX_READY);
+        assert_int_equal(fake_supervisors(), 1);
+}
+
 /* The record of a run that ended in its middle: nobody can have been told of it. */
 static void a_half_made_pod_is_undone_and_its_name_is_free(void **state)
 {
@@ -94,6 +133,8 @@ static void what_was_stopped_stays_and_what_was_created_can_start(void **state)
 
 UNIT_MAIN(IN_NODE(what_runs_still_runs_and_is_followed), IN_NODE(an_exit_that_nobody_saw_is_told),
           IN_NODE(a_supervisor_that_died_meanwhile_leaves_a_pod_that_is_not_ready),
+          IN_NODE(a_supervisor_that_cannot_be_asked_is_left_alone),
+          IN_NODE(a_reader_that_was_cut_off_asks_again),
           IN_NODE(a_half_made_pod_is_undone_and_its_name_is_free),
           IN_NODE(a_stop_and_a_remove_under_way_are_finished),
           IN_NODE(what_was_stopped_stays_and_what_was_created_can_start))

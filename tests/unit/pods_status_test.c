@@ -48,12 +48,12 @@ static void a_stop_sends_the_images_signal_and_then_none(void **state)
         struct made_node *made = *state;
         _cleanup_(freep) char *pod = made_pod(made, "pod", NULL), *id = made_container(made, pod, "c", NULL);
         made_start(made, id);
-        assert_ok(node_stop_container(made->node, id, 60));
+        assert_ok(made_stop(made, id, 60));
         assert_int_equal(fake_last_signal(id), SIGQUIT);
         STATUS(after, made, id);
         assert_int_equal(after->status->state, exited);
         assert_int_equal(after->status->exit_code, 128 + SIGQUIT);
-        assert_ok(node_stop_container(made->node, id, 60));
+        assert_ok(made_stop(made, id, 60));
 }
 
 static void a_grace_of_0_kills_what_ignores_signals(void **state)
@@ -62,7 +62,7 @@ static void a_grace_of_0_kills_what_ignores_signals(void **state)
         _cleanup_(freep) char *pod = made_pod(made, "pod", NULL), *id = made_container(made, pod, "c", NULL);
         made_start(made, id);
         fake_ignore_signals(id);
-        assert_ok(node_stop_container(made->node, id, 0));
+        assert_ok(made_stop(made, id, 0));
         STATUS(after, made, id);
         assert_int_equal(after->status->exit_code, 137);
 }

@@ -1,7 +1,7 @@
 #include "runtime/native/protocol.h"
 #include "tests/unit/unit.h"
 
-static void container_put(struct wire_writer *w)
+static void container_put(struct wire_writer *w, uint32_t version)
 {
         char *argv[] = { (char *) "sh", (char *) "-c", (char *) "x", NULL },
              *env[] = { (char *) "A=b", NULL };
@@ -41,7 +41,7 @@ static void container_put(struct wire_writer *w)
                                        .log_line_max_bytes = 16384,
                                        .seccomp = { .bpf = "12345678", .len_bytes = 8 } };
         wire_begin(w, PROTOCOL_SPEC_MAX);
-        container_message_put(w, &m);
+        container_message_put(w, version, &m);
         assert_ok(wire_end(w));
 }
 
@@ -50,8 +50,8 @@ static void a_container_comes_over_whole(void **state)
         (void) state;
         struct wire_writer w;
         struct container_message m;
-        container_put(&w);
-        assert_ok(container_message_get(w.bytes.bytes, w.bytes.len_bytes, 3, &m));
+        container_put(&w, PROTOCOL_VERSION);
+        assert_ok(container_message_get(w.bytes.bytes, w.bytes.len_bytes, PROTOCOL_VERSION, 3, &m));
         assert_string_equal(m.spec.id, "abc");
         assert_string_equal(m.spec.process.argv[2], "x");
         assert_null(m.spec.process.argv[3]);
@@ -72,21 +72,139 @@ static void what_is_cut_or_out_of_range_is_refused(void **state)
         (void) state;
         struct wire_writer w;
         struct container_message m;
-        container_put(&w);
+        container_put(&w, PROTOCOL_VERSION);
         for (size_t len_bytes = 0; len_bytes < w.bytes.len_bytes; len_bytes++)
                 assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
-                             container_message_get(w.bytes.bytes, len_bytes, 3, &m));
+                             container_message_get(w.bytes.bytes, len_bytes, PROTOCOL_VERSION, 3, &m));
         assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
-                     container_message_get(w.bytes.bytes, w.bytes.len_bytes, 2, &m));
+                     container_message_get(w.bytes.bytes, w.bytes.len_bytes, PROTOCOL_VERSION, 2, &m));
         /* Every byte changed once: refused or not, nothing is read or written where it should not be. */
         for (size_t i = 0; i < w.bytes.len_bytes; i++) {
                 w.bytes.bytes[i] = (char) ~w.bytes.bytes[i];
-                struct error *e = container_message_get(w.bytes.bytes, w.bytes.len_bytes, 3, &m);
+                struct error *e =
+                        container_message_get(w.bytes.bytes, w.bytes.len_bytes, PROTOCOL_VERSION, 3, &m);
                 if (!e)
                         container_message_done(&m);
                 error_free(e);
                 w.bytes.bytes[i] = (char) ~w.bytes.bytes[i];
         }
+        wire_done(&w);
+}
+
+static void ranges_meet_in_their_newest_common_version(void **state)
+{
+        (void) state;
+        const struct {
+                struct protocol_range one, other;
+                uint32_t agreed;
+        } cases[] = {
+                { { 2, 3 }, { 2, 3 }, 3 }, { { 2, 3 }, { 3, 5 }, 3 }, { { 2, 3 }, { 2, 2 }, 2 },
+                { { 2, 3 }, { 1, 9 }, 3 }, { { 2, 3 }, { 4, 6 }, 0 }, { { 4, 6 }, { 1, 3 }, 0 },
+                { { 2, 3 }, { 1, 1 }, 0 }, { { 2, 3 }, { 9, 1 }, 0 },
+        };
+        for (size_t i = 0; i < LENGTH(cases); i++) {
+                assert_int_equal(protocol_agree(&cases[i].one, &cases[i].other), cases[i].agreed);
+                assert_int_equal(protocol_agree(&cases[i].other, &cases[i].one), cases[i].agreed);
+        }
+        /* What an older one sends names one version. */
+        struct wire_writer w;
+        struct wire_reader r;
+        wire_begin(&w, 100);
+        wire_put_u32(&w, 2);
+        struct protocol_range range = { 0 };
+        wire_open(&r, w.bytes.bytes, w.bytes.len_bytes);
+        range.oldest = wire_get_u32(&r);
+        protocol_newest_get(&r, &range);
+        assert_int_equal(range.newest, 2);
+        wire_put_u32(&w, 7);
+        wire_open(&r, w.bytes.bytes, w.bytes.len_bytes);
+        range.oldest = wire_get_u32(&r);
+        protocol_newest_get(&r, &range);
+        assert_int_equal(range.newest, 7);
+        wire_done(&w);
+}
+
+/* Each version's bytes are read as that version's, and nothing else's. */
+static void every_version_that_is_spoken_comes_over_whole(void **state)
+{
+        (void) state;
+        for (uint32_t version = PROTOCOL_OLDEST; version <= PROTOCOL_VERSION; version++) {
+                struct wire_writer w;
+                struct container_message m;
+                container_put(&w, version);
+                assert_ok(container_message_get(w.bytes.bytes, w.bytes.len_bytes, version, 3, &m));
+                assert_string_equal(m.spec.mounts[1].data, "size=1");
+                assert_int_equal(m.spec.devices[0].minor, 2);
+                assert_int_equal(m.spec.process.rlimits[0].soft, 1);
+                assert_int_equal(m.log_line_max_bytes, 16384);
+                container_message_done(&m);
+                uint32_t other = version < PROTOCOL_LENGTHS ? PROTOCOL_LENGTHS : PROTOCOL_OLDEST;
+                assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
+                             container_message_get(w.bytes.bytes, w.bytes.len_bytes, other, 3, &m));
+                wire_done(&w);
+        }
+}
+
+/* As a newer one would send it: with more at the end of a struct, and of the message. */
+static void what_is_not_known_is_passed_over(void **state)
+{
+        (void) state;
+        struct wire_writer w;
+        struct wire_reader r;
+        wire_begin(&w, 1000);
+        for (uint32_t i = 0; i < 2; i++) {
+                size_t at = wire_struct_begin(&w);
+                wire_put_u32(&w, i);
+                wire_put_text(&w, "known");
+                wire_put_u64(&w, 4711);
+                wire_put_text(&w, "of tomorrow");
+                wire_struct_end(&w, at);
+        }
+        wire_put_u32(&w, 99);
+        wire_put_text(&w, "more of tomorrow");
+        assert_ok(wire_end(&w));
+        wire_open(&r, w.bytes.bytes, w.bytes.len_bytes);
+        for (uint32_t i = 0; i < 2; i++) {
+                struct wire_reader inner = wire_struct_enter(&r);
+                assert_int_equal(wire_get_u32(&inner), i);
+                assert_string_equal(wire_get_text(&inner), "known");
+                assert_true(wire_has_more(&inner));
+                wire_struct_leave(&r, &inner);
+        }
+        assert_int_equal(wire_get_u32(&r), 99);
+        assert_ok(wire_close_newer(&r, "message"));
+        assert_fails(ERROR_INVALID_ARGUMENT, "malformed message", wire_close(&r, "message"));
+        wire_done(&w);
+        container_put(&w, PROTOCOL_VERSION);
+        wire_put_text(&w, "more of tomorrow");
+        struct container_message m;
+        assert_ok(container_message_get(w.bytes.bytes, w.bytes.len_bytes, PROTOCOL_VERSION, 3, &m));
+        container_message_done(&m);
+        wire_done(&w);
+}
+
+/* As an older one would send it: a field at the end that is not there. And a length that is a lie. */
+static void a_struct_ends_where_its_length_says(void **state)
+{
+        (void) state;
+        struct wire_writer w;
+        struct wire_reader r;
+        wire_begin(&w, 1000);
+        size_t at = wire_struct_begin(&w);
+        wire_put_u32(&w, 1);
+        wire_struct_end(&w, at);
+        wire_put_u32(&w, 2);
+        wire_open(&r, w.bytes.bytes, w.bytes.len_bytes);
+        struct wire_reader inner = wire_struct_enter(&r);
+        assert_int_equal(wire_get_u32(&inner), 1);
+        assert_false(wire_has_more(&inner));
+        assert_int_equal(wire_get_u32(&inner), 0); /* not the 2 behind it */
+        wire_struct_leave(&r, &inner);
+        assert_fails(ERROR_INVALID_ARGUMENT, "malformed", wire_close_newer(&r, "message"));
+        w.bytes.bytes[0] = 100;
+        wire_open(&r, w.bytes.bytes, w.bytes.len_bytes);
+        inner = wire_struct_enter(&r);
+        assert_true(inner.bad && r.bad);
         wire_done(&w);
 }
 
@@ -126,4 +244,7 @@ static void stages_have_their_words(void **state)
 }
 
 UNIT_MAIN(TEST(a_container_comes_over_whole), TEST(what_is_cut_or_out_of_range_is_refused),
-          TEST(a_writer_keeps_to_its_limit), TEST(stages_have_their_words))
+          TEST(ranges_meet_in_their_newest_common_version),
+          TEST(every_version_that_is_spoken_comes_over_whole), TEST(what_is_not_known_is_passed_over),
+          TEST(a_struct_ends_where_its_length_says), TEST(a_writer_keeps_to_its_limit),
+          TEST(stages_have_their_words))

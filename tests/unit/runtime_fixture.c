@@ -303,5 +303,5 @@ struct error *exec_try(struct fixture *f, const char *id, const char *script, in
                        struct exec_result *out)
 {
         _cleanup_(container_spec_freep) struct container_spec *like = spec_of(f, id, script);
-        return runtime_exec_sync(f->pod, id, &like->process, NULL, timeout_ms, 1 << 20, &f->wait, out);
+        return runtime_exec_sync(f->pod, id, &like->process, NULL, timeout_ms, 1 << 20, NULL, &f->wait, out);
 }

@@ -1,11 +1,13 @@
 /* skiff-pod and its client on the real kernel, as root: containers in every pid mode, logs, exits, execs, limits, what a
  * container sees, what happens when either side dies, and that nothing is left over. */
+#include "base/budget.h"
 #include "base/clock.h"
 #include "runtime/capabilities.h"
 #include "runtime/seccomp.h"
 #include "tests/unit/runtime_fixture.h"
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -219,11 +221,12 @@ static void an_exec_gives_outputs_and_code(void **state)
         exec_result_done(&r);
         assert_ok(exec_try(f, "c1", "head -c 3000000 /dev/zero; echo still here >&2", 0, &r));
         assert_true(r.truncated);
-        assert_int_equal(r.out_bytes, 1 << 20);
+        assert_in_range(r.out_bytes + r.err_bytes, (1 << 20) - 128, 1 << 20);
+        assert_non_null(strstr(r.err, "the output is cut: one exec's is at most 1048576 bytes\n"));
         exec_result_done(&r);
         _cleanup_(container_spec_freep) struct container_spec *wrong = spec_of(f, "c1", "x");
         spec_argv(wrong, "nothing-here", NULL);
-        assert_ok(runtime_exec_sync(f->pod, "c1", &wrong->process, NULL, 0, 1000, &f->wait, &r));
+        assert_ok(runtime_exec_sync(f->pod, "c1", &wrong->process, NULL, 0, 1000, NULL, &f->wait, &r));
         assert_int_equal(r.exit_code, 127);
         assert_non_null(strstr(r.err, "executable file not found in $PATH"));
         exec_result_done(&r);
@@ -242,6 +245,58 @@ static size_t sleepers(struct fixture *f, const char *id)
         return n;
 }
 
+/* With a timeout and without one, whether it writes on or not; what was written until then is all there. */
+static void an_exec_answers_at_its_end_whoever_holds_its_pipes(void **state)
+{
+        struct fixture *f = *state;
+        struct exec_result r = { 0 };
+        const int64_t timeouts_ms[] = { 0, 20000 };
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        container_up(f, spec);
+        for (size_t i = 0; i < LENGTH(timeouts_ms); i++) {
+                int64_t before = clock_monotonic_ns();
+                assert_ok(exec_try(f, "c1",
+                                   "sleep 777 & while echo y; do :; done & head -c 60000 /dev/zero; echo end "
+                                   ">&2; exit 3",
+                                   timeouts_ms[i], &r));
+                assert_true(clock_monotonic_ns() - before < 3000000000);
+                assert_int_equal(r.exit_code, 3);
+                assert_true(r.out_bytes >= 60000);
+                assert_non_null(strstr(r.err, "end\n"));
+                exec_result_done(&r);
+                assert_true(sleepers(f, "c1") >=
+                            i + 1); /* and the shell that writes, until it meets the closed pipe */
+        }
+}
+
+/* Both get what is their own, and no more than there is together. */
+static void execs_together_have_a_bound(void **state)
+{
+        struct fixture *f = *state;
+        struct exec_result r = { 0 };
+        struct budget pot;
+        struct share first, second;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000"),
+                                                              *like = spec_of(f, "c1",
+                                                                              "head -c 100000 /dev/zero");
+        container_up(f, spec);
+        budget_init(&pot, 120000);
+        share_init(&first, &pot, 5000);
+        share_init(&second, &pot, 5000);
+        assert_ok(runtime_exec_sync(f->pod, "c1", &like->process, NULL, 0, 1 << 20, &first, &f->wait, &r));
+        assert_false(r.truncated);
+        exec_result_done(&r);
+        assert_ok(runtime_exec_sync(f->pod, "c1", &like->process, NULL, 0, 1 << 20, &second, &f->wait, &r));
+        assert_true(r.truncated);
+        assert_int_equal(r.out_bytes, 30000);
+        assert_string_equal(r.err, "skiff: the output is cut: all execs together hold too much\n");
+        exec_result_done(&r);
+        share_done(&first);
+        share_done(&second);
+}
+
 static void a_timed_out_exec_is_killed_with_all_that_it_made(void **state)
 {
         struct fixture *f = *state;
@@ -250,9 +305,8 @@ static void a_timed_out_exec_is_killed_with_all_that_it_made(void **state)
         _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
         container_up(f, spec);
         int64_t before = clock_monotonic_ns();
-        /* The command itself ends; daemons that left its session hold the pipes. */
         assert_fails(ERROR_DEADLINE_EXCEEDED, "timed out",
-                     exec_try(f, "c1", "(setsid sh -c '(sleep 777 &) ; sleep 777' &); sleep 777 & exit 0",
+                     exec_try(f, "c1", "(setsid sh -c '(sleep 777 &) ; sleep 777' &); sleep 777 & sleep 777",
                               300, &r));
         assert_true(clock_monotonic_ns() - before < 3000000000);
         assert_int_equal(sleepers(f, "c1"), 0);
@@ -312,8 +366,11 @@ static void a_pod_goes_on_without_its_daemon(void **state)
         runtime_pod_free(TAKE(f->pod)); /* as its death would close everything */
         struct wait nap = wait_of_ms(800);
         error_ignore(wait_delay(&nap, 700, "nap"));
+        bool lives = false;
         assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &f->pod));
         assert_non_null(f->pod);
+        assert_ok(runtime_pod_await(f->pod, &f->wait, &lives));
+        assert_true(lives && runtime_pod_is_known(f->pod));
         assert_true(runtime_pod_keeper_alive(f->pod));
         assert_true(runtime_pod_netns(f->pod) >= 0);
         assert_int_equal(runtime_pod_running(f->pod, &running), 1);
@@ -469,6 +526,71 @@ static void everything_dies_with_the_supervisor(void **state)
         assert_null(none);
 }
 
+/* It is known by its pidfd, and tells the rest when it can; or it is killed as it is. */
+static void a_frozen_supervisor_answers_late_and_can_be_killed(void **state)
+{
+        struct fixture *f = *state;
+        bool lives = false;
+        const struct runtime_container *running = NULL;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(f, "c1", "exec sleep 1000");
+        container_up(f, spec);
+        pid_t supervisor = runtime_pod_supervisor_pid(f->pod);
+        for (int round = 0; round < 2; round++) {
+                runtime_pod_free(TAKE(f->pod));
+                assert_int_equal(kill(supervisor, SIGSTOP), 0);
+                assert_ok(runtime_pod_attach(f->runtime, "pod", f->dir_fd, &f->wait, &f->pod));
+                struct wait soon = wait_of_ms(50);
+                assert_fails(ERROR_DEADLINE_EXCEEDED, "supervisor", runtime_pod_await(f->pod, &soon, &lives));
+                assert_true(lives && runtime_pod_keeper_alive(f->pod) && !runtime_pod_is_known(f->pod));
+                assert_int_equal(runtime_pod_supervisor_pid(f->pod), supervisor);
+                assert_non_null(strstr(runtime_pod_notice(f->pod), "not answered"));
+                if (round == 1)
+                        break;
+                assert_int_equal(kill(supervisor, SIGCONT), 0);
+                (void) event_wait(f, RUNTIME_EVENT_ATTACHED);
+                assert_true(runtime_pod_is_known(f->pod));
+                assert_int_equal(runtime_pod_running(f->pod, &running), 1);
+        }
+        assert_ok(runtime_pod_stop(f->pod, &f->wait));
+        (void) event_wait(f, RUNTIME_EVENT_LOST);
+}
+
+/* It is cut off, not the pod: what it missed is in the exits file, and asked again it is told the rest. */
+static void a_reader_of_events_that_lags_is_cut_off_and_asks_again(void **state)
+{
+        struct fixture *f = *state;
+        bool lives = false;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *stays = spec_of(f, "c3", "exec sleep 1000"),
+                                                              *short_lived = spec_of(f, "c1", "exit 3");
+        container_up(f, stays);
+        int n_started = 0;
+        /* Nobody reads: some hundreds of events are kept, then the supervisor finds it full. */
+        struct pollfd ended = { .fd = runtime_pod_event_fd(f->pod), .events = 0 };
+        while (poll(&ended, 1, 0) == 0 && n_started++ < 2000) {
+                container_up(f, short_lived);
+                struct stat st = { .st_size = 0 };
+                while (st.st_size < (off_t) sizeof(struct runtime_exit) * n_started)
+                        assert_int_equal(fstatat(f->dir_fd, "exits", &st, 0), 0);
+        }
+        assert_true(ended.revents & POLLHUP);
+        (void) event_wait(f, RUNTIME_EVENT_DISCONNECTED);
+        assert_ok(runtime_pod_reattach(f->pod, &f->wait, &lives));
+        assert_true(lives);
+        (void) event_wait(f, RUNTIME_EVENT_ATTACHED);
+        const struct runtime_container *running = NULL;
+        assert_true(runtime_pod_running(f->pod, &running) >= 1);
+        struct runtime_exit *exits = NULL;
+        size_t n = 0;
+        assert_ok(runtime_exits_read(f->dir_fd, &exits, &n));
+        assert_true(n > 0);
+        free(exits);
+        _cleanup_(container_spec_freep) struct container_spec *last = spec_of(f, "c2", "exit 9");
+        container_up(f, last);
+        assert_int_equal(container_wait(f, "c2").exit_code, 9);
+}
+
 static void the_end_of_infra_is_told(void **state)
 {
         struct fixture *f = *state;
@@ -575,7 +697,7 @@ static void seccomp_holds_in_the_container_and_its_execs(void **state)
         container_up(f, stays);
         _cleanup_(container_spec_freep) struct container_spec *like =
                 spec_of(f, "c3", "grep ^Seccomp: /proc/self/status");
-        assert_ok(runtime_exec_sync(f->pod, "c3", &like->process, program, 5000, 1000, &f->wait, &r));
+        assert_ok(runtime_exec_sync(f->pod, "c3", &like->process, program, 5000, 1000, NULL, &f->wait, &r));
         assert_non_null(strstr(r.out, "2"));
         exec_result_done(&r);
 }
@@ -778,9 +900,13 @@ UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_w
           WITH_POD(failures_are_told_as_users_know_them),
           WITH_POD(output_without_newline_comes_within_a_second), WITH_POD(a_reopened_log_loses_no_line),
           WITH_POD(an_exec_gives_outputs_and_code),
+          WITH_POD(an_exec_answers_at_its_end_whoever_holds_its_pipes), WITH_POD(execs_together_have_a_bound),
           WITH_POD(a_timed_out_exec_is_killed_with_all_that_it_made), WITH_POD(out_of_memory_is_seen),
-          WITH_POD(a_pod_goes_on_without_its_daemon), WITH_POD(everything_dies_with_the_supervisor),
-          WITH_POD(the_end_of_infra_is_told), WITH_POD(a_supervisor_without_commit_is_an_orphan_that_ends),
+          WITH_POD(a_pod_goes_on_without_its_daemon),
+          WITH_POD(a_frozen_supervisor_answers_late_and_can_be_killed),
+          WITH_POD(a_reader_of_events_that_lags_is_cut_off_and_asks_again),
+          WITH_POD(everything_dies_with_the_supervisor), WITH_POD(the_end_of_infra_is_told),
+          WITH_POD(a_supervisor_without_commit_is_an_orphan_that_ends),
           WITH_POD(host_directories_are_mounted_as_asked), WITH_POD(a_target_behind_a_dangling_link_is_made),
           WITH_POD(stdin_is_the_containers_own_null_device),
           WITH_POD(a_container_has_a_session_keyring_of_its_own), WITH_POD(sysctls_are_set_in_the_pod),
