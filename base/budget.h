@@ -11,6 +11,7 @@
 struct budget {
         atomic_size_t left_bytes;
 };
+/* The pot. */
 void budget_init(struct budget *budget, size_t bytes);
 
 struct share {

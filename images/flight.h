@@ -6,6 +6,7 @@
 struct flights; /* what is under way, by key */
 struct flight;  /* one of it, to who does it */
 
+/* Nothing under way. */
 struct flights *flights_new(void);
 void flights_free(struct flights *flights); /* when nothing is under way; NULL is fine */
 
