@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define CONFIG_WHOLE_BYTES                                                                                   \
+        (8 << 10) /* of a larger one only what is needed is kept: labels may be megabytes */
 #define EXIT_CODE_NOT_STARTED 128
 #define MESSAGE_MAX_BYTES 16384
 
@@ -228,7 +230,10 @@ static struct error *resolve_image(struct container *c)
                 return error_wrap(e, "config.image.image");
         c->image_id = dup_string(image->id);
         c->image_name = name_of(image, asked, c->config->image->user_specified_image);
-        c->image_config = dup_string(image->config_json);
+        if (strlen(image->config_json) > CONFIG_WHOLE_BYTES)
+                TRY_WRAP(image_config_trim(image->config_json, &c->image_config), "image %s", asked);
+        else
+                c->image_config = dup_string(image->config_json);
         c->image_ref = dup_string(image->repo_digests[0] ? image->repo_digests[0] : image->id);
         return NULL;
 }

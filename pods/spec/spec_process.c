@@ -1,5 +1,6 @@
 /* The process: command, environment, user, capabilities, seccomp. */
 #include "base/file.h"
+#include "pods/spec/environment.h"
 #include "pods/spec/image_users.h"
 #include "pods/spec/pod_files.h"
 #include "pods/spec/spec.h"
@@ -53,37 +54,8 @@ static struct error *add_argv(struct spec_source *s)
         return NULL;
 }
 
-/* Replaces the variable of the same name, or appends. Takes over entry. */
-static void env_set(char ***env, size_t *n, char *entry)
+static struct error *add_asked_variables(const struct spec_source *s, struct environment *env)
 {
-        size_t name_bytes = strcspn(entry, "=") + 1;
-        for (size_t i = 0; i < *n; i++)
-                if (strncmp((*env)[i], entry, name_bytes) == 0) {
-                        free((*env)[i]);
-                        (*env)[i] = entry;
-                        return;
-                }
-        *env = grow_array(*env, *n + 2, sizeof(char *));
-        (*env)[(*n)++] = entry;
-        (*env)[*n] = NULL;
-}
-
-static bool env_has(char *const *env, const char *name_equals)
-{
-        for (size_t i = 0; env && env[i]; i++)
-                if (strncmp(env[i], name_equals, strlen(name_equals)) == 0)
-                        return true;
-        return false;
-}
-
-static struct error *add_env(struct spec_source *s, const struct user *user)
-{
-        char ***env = &s->spec->process.env;
-        size_t n = 0;
-        *env = NEW_ARRAY(char *, 1);
-        for (char *const *e = s->image->env; *e; e++)
-                if (strchr(*e, '='))
-                        env_set(env, &n, dup_string(*e));
         if (s->config->n_envs > ENVS_MAX)
                 return error_new(ERROR_INVALID_ARGUMENT, "config.envs: more than %d variables", ENVS_MAX);
         for (size_t i = 0; i < s->config->n_envs; i++) {
@@ -92,18 +64,29 @@ static struct error *add_env(struct spec_source *s, const struct user *user)
                         return error_new(
                                 ERROR_INVALID_ARGUMENT,
                                 "config.envs[%zu]: a variable has a name without '=' and no NUL byte", i);
-                env_set(env, &n,
-                        format_string("%s=%.*s", kv->key, (int) kv->value.len, (char *) kv->value.data));
+                environment_set(
+                        env, format_string("%s=%.*s", kv->key, (int) kv->value.len, (char *) kv->value.data));
         }
-        if (!env_has(*env, "PATH="))
-                env_set(env, &n, dup_string(DEFAULT_PATH));
-        if (!env_has(*env, "HOSTNAME=")) {
+        return NULL;
+}
+
+static struct error *add_env(struct spec_source *s, const struct user *user)
+{
+        _cleanup_(environment_done) struct environment env = { .n = 0 };
+        for (char *const *e = s->image->env; *e; e++)
+                if (strchr(*e, '='))
+                        environment_set(&env, dup_string(*e));
+        TRY(add_asked_variables(s, &env));
+        if (!environment_has(&env, "PATH"))
+                environment_set(&env, dup_string(DEFAULT_PATH));
+        if (!environment_has(&env, "HOSTNAME")) {
                 char hostname[HOSTNAME_SIZE];
                 pod_hostname(s->container->pod, hostname);
-                env_set(env, &n, format_string("HOSTNAME=%s", hostname));
+                environment_set(&env, format_string("HOSTNAME=%s", hostname));
         }
-        if (!env_has(*env, "HOME="))
-                env_set(env, &n, format_string("HOME=%s", user->home));
+        if (!environment_has(&env, "HOME"))
+                environment_set(&env, format_string("HOME=%s", user->home));
+        s->spec->process.env = environment_take(&env);
         return NULL;
 }
 
