@@ -287,6 +287,7 @@ static void serve(struct skiffd *d, const sigset_t *signals)
                         return;
                 if (number >= 0 || errno != EAGAIN)
                         continue;
+                images_tidy(d->images);
                 log_error(LOG_LEVEL_WARN, node_checkpoint(d->node), "checkpoint the records", NULL, NULL);
                 (void) malloc_trim(0); /* after large answers gRPC's memory stays resident otherwise */
         }

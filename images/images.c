@@ -49,7 +49,8 @@ struct error *images_open(const struct images_config *config, struct images **ou
         images->puller = (struct puller_config){ .path = images->pull_path,
                                                  .uid = config->pull_uid,
                                                  .holder_fd = config->holder_fd > 0 ? config->holder_fd : -1,
-                                                 .stall_s = config->stall_s };
+                                                 .stall_s = config->stall_s,
+                                                 .shelf = puller_shelf_new() };
         TRY_WRAP(open_parts(images, config), "image store %s", config->root);
         *out = TAKE(images);
         return NULL;
@@ -64,6 +65,7 @@ void images_free(struct images *images)
         catalog_free(images->catalog);
         layers_free(images->layers);
         flights_free(images->pulls);
+        puller_shelf_free(images->puller.shelf);
         closep(&images->root_fd);
         free(images->pull_path);
         free(images->unpack_path);
@@ -85,6 +87,11 @@ struct error *images_list(struct images *images, struct image ***out, size_t *n)
 struct error *images_select(struct images *images, const char *text, struct image ***out, size_t *n)
 {
         return catalog_select(images->catalog, text, out, n);
+}
+
+void images_tidy(struct images *images)
+{
+        puller_shelf_tidy(images->puller.shelf);
 }
 
 struct error *images_remove(struct images *images, const char *reference)

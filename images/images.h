@@ -34,6 +34,9 @@ MUST_CHECK struct error *images_open(const struct images_config *config, struct 
 void images_free(struct images *images);
 DEFINE_FREEP(struct images, images_free)
 
+/* To be called every few seconds: ends helpers that were kept for a next pull and were not needed. */
+void images_tidy(struct images *images);
+
 /* What an image says of the containers to run from it (OCI image-spec config.md). Owned by struct image. */
 struct image_config {
         char **entrypoint, **cmd, **env;        /* NULL-terminated, never NULL */

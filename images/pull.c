@@ -21,6 +21,7 @@ struct pull {
         char top_digest[DIGEST_TEXT_SIZE]; /* of what the reference names: an index or an image */
         struct buf config;
         char **diff_ids, *id;
+        bool was_here; /* nothing but manifests was fetched */
 };
 
 static void pull_done(struct pull *pull)
@@ -147,6 +148,7 @@ static struct error *adopt(struct pull *pull, const char *name, bool *found)
         install_done(pull->images, layers, n);
         TRY(e);
         pull->id = dup_string(image->id);
+        pull->was_here = true;
         *found = true;
         return NULL;
 }
@@ -301,6 +303,8 @@ static struct error *pull_alone(struct images *images, struct reference *referen
                 error_ignore(catalog_collect(images->catalog));
                 return e;
         }
+        if (pull.was_here)
+                puller_keep(&images->puller, TAKE(pull.puller));
         *out_id = TAKE(pull.id);
         return NULL;
 }

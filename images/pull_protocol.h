@@ -32,6 +32,7 @@ enum pull_type {
         PULL_READ_BLOB,     /* text: a digest; size likewise */
         PULL_STREAM_FILE,   /* text: a name */
         PULL_STREAM_BLOB,   /* text: a digest; size: what it has, or 0. code 1, for both: tell the progress */
+        PULL_REST, /* nothing is under way: when nothing more is asked in five seconds, skiff-pull ends */
         PULL_DATA = 100,
         PULL_END,      /* text: the media type, or "" */
         PULL_FAILED,   /* code, text: the message */

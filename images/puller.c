@@ -1,6 +1,9 @@
 #include "images/puller.h"
+#include "base/digest.h"
 #include "base/process.h"
 #include "base/socket.h"
+#include <poll.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -9,6 +12,7 @@
 struct puller {
         struct process process;
         int socket_fd;
+        struct digest key; /* of all that it was started with; zero for an archive's */
 };
 
 static struct error *make_pair(int pair[2])
@@ -63,44 +67,184 @@ static const char *from_environment(const char *name, const char *capital)
         return or_empty(value && *value ? value : getenv(capital));
 }
 
+/* What a skiff-pull for a registry is told first. */
+struct start_message {
+        struct pull_message message;
+        const char *texts[PULL_TEXTS_MAX];
+};
+
+static void registry_message(const struct puller_config *config, const char *domain, const char *repository,
+                             const struct image_auth *auth, struct start_message *out)
+{
+        const struct image_auth none = { .username = NULL };
+        const struct image_auth *a = auth ? auth : &none;
+        *out = (struct start_message){
+                .message = { .type = PULL_START_REGISTRY,
+                             .code = config->stall_s,
+                             .n_texts = PULL_TEXTS_REGISTRY },
+                .texts = { [PULL_TEXT_DOMAIN] = domain,
+                           [PULL_TEXT_PATH] = repository,
+                           [PULL_TEXT_USERNAME] = or_empty(a->username),
+                           [PULL_TEXT_PASSWORD] = or_empty(a->password),
+                           [PULL_TEXT_AUTH] = or_empty(a->auth),
+                           [PULL_TEXT_IDENTITY_TOKEN] = or_empty(a->identity_token),
+                           [PULL_TEXT_REGISTRY_TOKEN] = or_empty(a->registry_token),
+                           [PULL_TEXT_HTTP_PROXY] = from_environment("http_proxy", "HTTP_PROXY"),
+                           [PULL_TEXT_HTTPS_PROXY] = from_environment("https_proxy", "HTTPS_PROXY"),
+                           [PULL_TEXT_NO_PROXY] = from_environment("no_proxy", "NO_PROXY") },
+        };
+}
+
+static void endpoint_message(const struct host_endpoint *endpoint, struct start_message *out)
+{
+        *out = (struct start_message){
+                .message = { .type = PULL_ENDPOINT,
+                             .code = endpoint->flags,
+                             .n_texts = PULL_TEXTS_ENDPOINT,
+                             .size_bytes = endpoint->dial_timeout_ms },
+                .texts = { [PULL_TEXT_URL] = endpoint->url,
+                           [PULL_TEXT_CA] = endpoint->ca_pem,
+                           [PULL_TEXT_CERT] = endpoint->cert_pem,
+                           [PULL_TEXT_KEY] = endpoint->key_pem,
+                           [PULL_TEXT_HEADERS] = endpoint->headers,
+                           [PULL_TEXT_PROXY] = endpoint->proxy },
+        };
+}
+
+static void key_add(struct digest_stream *key, const struct start_message *m)
+{
+        digest_stream_add(key, &m->message, sizeof(m->message));
+        for (size_t i = 0; i < m->message.n_texts; i++)
+                digest_stream_add(key, m->texts[i], strlen(m->texts[i]) + 1);
+}
+
+/* --- those that are kept --- */
+
+enum { KEPT_MAX = 4 };
+
+struct puller_shelf {
+        pthread_mutex_t lock;
+        struct puller *kept[KEPT_MAX]; /* the newest first, then NULL */
+};
+
+struct puller_shelf *puller_shelf_new(void)
+{
+        struct puller_shelf *shelf = NEW(struct puller_shelf);
+        (void) pthread_mutex_init(&shelf->lock, NULL);
+        return shelf;
+}
+
+void puller_shelf_free(struct puller_shelf *shelf)
+{
+        if (!shelf)
+                return;
+        for (size_t i = 0; i < KEPT_MAX; i++)
+                puller_free(shelf->kept[i]);
+        (void) pthread_mutex_destroy(&shelf->lock);
+        free(shelf);
+}
+
+/* It says nothing unasked: what can be read from it is its end. */
+static bool has_ended(const struct puller *puller)
+{
+        struct pollfd ended = { .fd = puller->socket_fd, .events = POLLIN };
+        return poll(&ended, 1, 0) != 0;
+}
+
+static struct puller *take_at(struct puller_shelf *shelf, size_t i)
+{
+        struct puller *taken = shelf->kept[i];
+        for (; i + 1 < KEPT_MAX; i++)
+                shelf->kept[i] = shelf->kept[i + 1];
+        shelf->kept[KEPT_MAX - 1] = NULL;
+        return taken;
+}
+
+void puller_shelf_tidy(struct puller_shelf *shelf)
+{
+        (void) pthread_mutex_lock(&shelf->lock);
+        for (size_t i = 0; i < KEPT_MAX && shelf->kept[i];)
+                if (has_ended(shelf->kept[i]))
+                        puller_free(take_at(shelf, i));
+                else
+                        i++;
+        (void) pthread_mutex_unlock(&shelf->lock);
+}
+
+static struct puller *shelf_take(struct puller_shelf *shelf, const struct digest *key)
+{
+        struct puller *taken = NULL;
+        if (!shelf)
+                return NULL;
+        (void) pthread_mutex_lock(&shelf->lock);
+        for (size_t i = 0; i < KEPT_MAX && shelf->kept[i] && !taken; i++)
+                if (digest_equal(&shelf->kept[i]->key, key))
+                        taken = take_at(shelf, i);
+        (void) pthread_mutex_unlock(&shelf->lock);
+        if (taken && has_ended(taken)) {
+                puller_free(taken);
+                return NULL;
+        }
+        return taken;
+}
+
+void puller_keep(const struct puller_config *config, struct puller *puller)
+{
+        static const struct wait now = { .deadline_ns = 0, .cancel_fd = -1 };
+        const struct pull_message rest = { .type = PULL_REST };
+        struct puller_shelf *shelf = config->shelf;
+        struct error *e = shelf ? pull_send(puller->socket_fd, &rest, NULL, NULL, 0, NULL, 0, &now) : NULL;
+        if (!shelf || e) {
+                error_ignore(e); /* it has ended already */
+                puller_free(puller);
+                return;
+        }
+        (void) pthread_mutex_lock(&shelf->lock);
+        struct puller *oldest = take_at(shelf, KEPT_MAX - 1);
+        for (size_t i = KEPT_MAX - 1; i > 0; i--)
+                shelf->kept[i] = shelf->kept[i - 1];
+        shelf->kept[0] = puller;
+        (void) pthread_mutex_unlock(&shelf->lock);
+        puller_free(oldest);
+}
+
+/* --- start --- */
+
+static struct error *start_fresh(const struct puller_config *config, const struct start_message *first,
+                                 const struct hosts *hosts, const struct wait *wait, struct puller **out)
+{
+        _cleanup_(puller_freep) struct puller *puller = NULL;
+        TRY(start(config, &puller));
+        TRY(pull_send(puller->socket_fd, &first->message, first->texts, NULL, 0, NULL, 0, wait));
+        for (size_t i = 0; i < hosts->n; i++) {
+                struct start_message add;
+                endpoint_message(&hosts->endpoints[i], &add);
+                TRY(pull_send(puller->socket_fd, &add.message, add.texts, NULL, 0, NULL, 0, wait));
+        }
+        *out = TAKE(puller);
+        return NULL;
+}
+
 struct error *puller_start_registry(const struct puller_config *config, const char *domain,
                                     const char *repository, const struct image_auth *auth,
                                     const struct hosts *hosts, const struct wait *wait, struct puller **out)
 {
-        _cleanup_(puller_freep) struct puller *puller = NULL;
-        const struct image_auth none = { .username = NULL };
-        const struct image_auth *a = auth ? auth : &none;
-        const char *const texts[PULL_TEXTS_REGISTRY] = {
-                [PULL_TEXT_DOMAIN] = domain,
-                [PULL_TEXT_PATH] = repository,
-                [PULL_TEXT_USERNAME] = or_empty(a->username),
-                [PULL_TEXT_PASSWORD] = or_empty(a->password),
-                [PULL_TEXT_AUTH] = or_empty(a->auth),
-                [PULL_TEXT_IDENTITY_TOKEN] = or_empty(a->identity_token),
-                [PULL_TEXT_REGISTRY_TOKEN] = or_empty(a->registry_token),
-                [PULL_TEXT_HTTP_PROXY] = from_environment("http_proxy", "HTTP_PROXY"),
-                [PULL_TEXT_HTTPS_PROXY] = from_environment("https_proxy", "HTTPS_PROXY"),
-                [PULL_TEXT_NO_PROXY] = from_environment("no_proxy", "NO_PROXY"),
-        };
-        const struct pull_message message = { .type = PULL_START_REGISTRY,
-                                              .code = config->stall_s,
-                                              .n_texts = PULL_TEXTS_REGISTRY };
-        TRY(start(config, &puller));
-        TRY(pull_send(puller->socket_fd, &message, texts, NULL, 0, NULL, 0, wait));
+        struct start_message first;
+        struct digest key;
+        _cleanup_(digest_stream_freep) struct digest_stream *stream = digest_stream_new();
+        registry_message(config, domain, repository, auth, &first);
+        key_add(stream, &first);
         for (size_t i = 0; i < hosts->n; i++) {
-                const struct host_endpoint *endpoint = &hosts->endpoints[i];
-                const char *const parts[PULL_TEXTS_ENDPOINT] = {
-                        [PULL_TEXT_URL] = endpoint->url,         [PULL_TEXT_CA] = endpoint->ca_pem,
-                        [PULL_TEXT_CERT] = endpoint->cert_pem,   [PULL_TEXT_KEY] = endpoint->key_pem,
-                        [PULL_TEXT_HEADERS] = endpoint->headers, [PULL_TEXT_PROXY] = endpoint->proxy,
-                };
-                const struct pull_message add = { .type = PULL_ENDPOINT,
-                                                  .code = endpoint->flags,
-                                                  .size_bytes = endpoint->dial_timeout_ms,
-                                                  .n_texts = LENGTH(parts) };
-                TRY(pull_send(puller->socket_fd, &add, parts, NULL, 0, NULL, 0, wait));
+                struct start_message add;
+                endpoint_message(&hosts->endpoints[i], &add);
+                key_add(stream, &add);
         }
-        *out = TAKE(puller);
+        digest_stream_end(stream, &key);
+        *out = shelf_take(config->shelf, &key);
+        if (*out)
+                return NULL;
+        TRY(start_fresh(config, &first, hosts, wait, out));
+        (*out)->key = key;
         return NULL;
 }
 

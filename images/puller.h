@@ -1,5 +1,10 @@
 /* puller.h - skiffd's end of a skiff-pull: one process, for one pull or import. See pull_protocol.h.
  *
+ * To start one takes longer than all else of a pull that finds the image here already, and connecting again as long as
+ * asking. So one that found an image here is kept for five seconds, for a pull of the same repository, over the same hosts,
+ * with the same credentials, as kubelet makes them when it starts pods of one image: what it might have caught from that
+ * registry it could only bring back there.
+ *
  * Threads: reads and streams from any, at once; start and free from one. */
 #pragma once
 #include "base/buf.h"
@@ -9,11 +14,17 @@
 
 struct puller;
 
+struct puller_shelf; /* those that are kept, four at most */
+struct puller_shelf *puller_shelf_new(void);
+void puller_shelf_free(struct puller_shelf *shelf); /* ends them; NULL is fine */
+void puller_shelf_tidy(struct puller_shelf *shelf); /* takes down those that have ended since */
+
 struct puller_config {
-        const char *path; /* of the program */
-        uint32_t uid;     /* that it becomes */
-        int holder_fd;    /* inherited, so that the next skiffd finds it; -1 for none */
-        unsigned stall_s; /* without a byte, and a registry is given up; 0: as usual */
+        const char *path;           /* of the program */
+        uint32_t uid;               /* that it becomes */
+        int holder_fd;              /* inherited, so that the next skiffd finds it; -1 for none */
+        unsigned stall_s;           /* without a byte, and a registry is given up; 0: as usual */
+        struct puller_shelf *shelf; /* NULL: none are kept */
 };
 
 /* Both start the program; after images' errors INTERNAL. */
@@ -24,6 +35,8 @@ MUST_CHECK struct error *puller_start_registry(const struct puller_config *confi
                                                const struct hosts *hosts, const struct wait *wait,
                                                struct puller **out);
 void puller_free(struct puller *puller); /* kills it: that is how a pull is cancelled */
+/* Instead of puller_free, when all that was asked of it has been answered: it may be kept, and ends by itself. */
+void puller_keep(const struct puller_config *config, struct puller *puller);
 DEFINE_FREEP(struct puller, puller_free)
 
 /* Reads what a PULL_READ_* names, at most limit_bytes, into *out; *media_type (may be NULL) is the caller's. Errors:

@@ -6,13 +6,14 @@
 #include <grp.h>
 #include <linux/securebits.h>
 #include <locale.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-enum { STACK_BYTES = 512 << 10, PROGRESS_NS = 100 * 1000 * 1000 };
+enum { STACK_BYTES = 512 << 10, PROGRESS_NS = 100 * 1000 * 1000, REST_MS = 5000 };
 
 static const struct wait for_ever = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
 
@@ -179,6 +180,16 @@ static struct source *source_failed(struct error *e)
         return &failed->face;
 }
 
+/* False when nothing has come for so long that nothing will. */
+static bool is_needed_again(void)
+{
+        const struct wait wait = wait_of_ms(REST_MS);
+        struct error *e = wait_fd(&wait, PULL_FD_SOCKET, POLLIN, "wait for the next pull");
+        bool needed = !e;
+        error_free(e); /* its only way to fail is that nothing came */
+        return needed;
+}
+
 static struct error *run(uid_t uid)
 {
         struct source *source = NULL;
@@ -206,7 +217,10 @@ static struct error *run(uid_t uid)
                                 source = source_failed(e);
                         continue;
                 }
-                TRY(request_start(source, TAKE(received)));
+                if (received->message.type != PULL_REST)
+                        TRY(request_start(source, TAKE(received)));
+                else if (!is_needed_again())
+                        return NULL;
         }
 }
 

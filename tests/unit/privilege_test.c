@@ -115,4 +115,46 @@ static void skiff_unpack_is_locked_into_the_layer(void **dir)
         assert_non_null(strstr(mounts, "nosuid,nodev,noexec"));
 }
 
-UNIT_MAIN(TEST(skiff_pull_is_nobody), IN_TMPDIR(skiff_unpack_is_locked_into_the_layer))
+static struct puller *start_with(const struct puller_config *config, const char *password)
+{
+        struct puller *puller = NULL;
+        const struct wait wait = wait_of_ms(20000);
+        const struct image_auth auth = { .username = "user", .password = password };
+        struct hosts hosts;
+        assert_ok(hosts_load("", "127.0.0.1:1", &hosts));
+        assert_ok(puller_start_registry(config, "127.0.0.1:1", "a", &auth, &hosts, &wait, &puller));
+        hosts_done(&hosts);
+        return puller;
+}
+
+/* One that a pull went well with serves the next one of the same, and nobody with other credentials. */
+static void a_kept_skiff_pull_is_for_the_same_alone(void **state)
+{
+        (void) state;
+        struct puller_config config = {
+                .path = PROGRAM_DIR "/skiff-pull", .uid = 64321, .holder_fd = -1, .shelf = puller_shelf_new()
+        };
+        struct puller *first = start_with(&config, "one");
+        puller_keep(&config, first);
+        struct puller *other = start_with(&config, "two");
+        assert_ptr_not_equal(other, first);
+        struct puller *again = start_with(&config, "one");
+        assert_ptr_equal(again, first);
+        struct puller *more = start_with(&config, "one"); /* it is in use */
+        assert_ptr_not_equal(more, first);
+        for (int i = 0; i < 6; i++) /* more than are kept */
+                puller_keep(&config, start_with(&config, i % 2 ? "three" : "four"));
+        puller_free(again);
+        puller_free(other);
+        puller_keep(&config, more);
+        /* They end by themselves, soon, and are taken down at a convenient moment. */
+        const struct wait wait = wait_of_ms(20000);
+        while (find_child("skiff-pull")) {
+                puller_shelf_tidy(config.shelf);
+                assert_ok(wait_delay(&wait, 20, "wait for the end of those that are kept"));
+        }
+        puller_shelf_free(config.shelf);
+}
+
+UNIT_MAIN(TEST(a_kept_skiff_pull_is_for_the_same_alone), TEST(skiff_pull_is_nobody),
+          IN_TMPDIR(skiff_unpack_is_locked_into_the_layer))
