@@ -10,9 +10,9 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mount.h"
+#include "base/tree.h"
 #include "images/store.h"
 #include "images/strings.h"
-#include "images/walk.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -376,7 +376,7 @@ static struct error *walk_upper(struct rootfs_table *table, const char *id, uint
 {
         _cleanup_(closep) int dir_fd = -1;
         TRY(file_open_beneath(rootfs_home(table, id), id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
-        return walk_usage(dir_fd, "upper", bytes, inodes);
+        return tree_usage(dir_fd, "upper", bytes, inodes);
 }
 
 struct error *rootfs_usage(struct images *images, const char *container_id, uint64_t *bytes, uint64_t *inodes)
