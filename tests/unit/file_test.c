@@ -102,9 +102,10 @@ static void every_entry_of_a_tree_counts_once(void **dir)
 {
         uint64_t bytes = 0, inodes = 0, want = 1;
         char chain[200] = "tree";
+        size_t n = strlen(chain);
         _cleanup_(closep) int root_fd = open_dir(*dir);
         for (int i = 0; i < 60; i++) {
-                (void) strcat(chain, "/d");
+                n += (size_t) snprintf(chain + n, sizeof(chain) - n, "/d");
                 assert_ok(file_mkdirs(root_fd, chain, 0755));
                 want++;
                 for (int j = 0; j < 3; j++) {
