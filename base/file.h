@@ -38,7 +38,7 @@ MUST_CHECK struct error *file_replace(int dir_fd, const char *path, const void *
 MUST_CHECK struct error *file_mkdirs(int dir_fd, const char *path, mode_t mode);
 
 /* Removes name below dir_fd and everything in it, by descriptor, never crossing a symlink or a mount point (a mount
- * is an error). Succeeds where there is none. */
+ * is an error). Succeeds where there is none. Depth costs neither descriptors nor memory (base/tree.h). */
 MUST_CHECK struct error *file_remove_tree(int dir_fd, const char *name);
 
 /* Writes all of it, retrying short writes. */

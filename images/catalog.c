@@ -18,6 +18,8 @@ static const char *const migrations[] = {
         "  position INTEGER NOT NULL, diff_id TEXT NOT NULL REFERENCES layers,"
         "  PRIMARY KEY (image, position)) WITHOUT ROWID;"
         "CREATE INDEX images_of_layer ON image_layers (diff_id);",
+        /* a layer that is on top of the image's own (seams.h), or '' */
+        "ALTER TABLE images ADD COLUMN seam TEXT NOT NULL DEFAULT '';",
         NULL,
 };
 
@@ -84,6 +86,8 @@ static struct error *read_id(void *context, const struct db_row *row)
         image->repo_digests = strings_empty();
         image->diff_ids = strings_empty();
         image->size_bytes = (uint64_t) db_row_integer(row, 1);
+        if (*db_row_text(row, 2))
+                image->seam = dup_string(db_row_text(row, 2));
         image->user = dup_string(same ? same->user : NULL);
         image->config_json = dup_string(same ? same->config_json : NULL);
         reading->list.images = grow_array(reading->list.images, reading->list.n + 1, sizeof(struct image *));
@@ -151,8 +155,8 @@ static struct error *reload(struct catalog *catalog)
         _cleanup_(list_done) struct list list = { NULL, 0 };
         struct reading reading = { .before = &catalog->list };
         struct error *e =
-                db_run(catalog->db, "SELECT id, length(CAST(config AS BLOB)) FROM images ORDER BY id", NULL,
-                       0, read_id, &reading);
+                db_run(catalog->db, "SELECT id, length(CAST(config AS BLOB)), seam FROM images ORDER BY id",
+                       NULL, 0, read_id, &reading);
         list = reading.list;
         TRY(e);
         for (size_t i = 0; i < list.n; i++)
@@ -170,9 +174,12 @@ static struct error *reload(struct catalog *catalog)
         catalog->list = list;
         list = old;
         layers_count_reset(catalog->layers);
-        for (size_t i = 0; i < catalog->list.n; i++)
+        for (size_t i = 0; i < catalog->list.n; i++) {
                 for (char **diff_id = catalog->list.images[i]->diff_ids; *diff_id; diff_id++)
                         layers_count_add(catalog->layers, *diff_id);
+                if (catalog->list.images[i]->seam)
+                        layers_count_add(catalog->layers, catalog->list.images[i]->seam);
+        }
         (void) pthread_mutex_unlock(&catalog->lock);
         return NULL;
 }
@@ -197,6 +204,7 @@ static struct error *forget_lost(struct db *db, void *lost)
                 TRY(db_do(db,
                           "DELETE FROM images WHERE id IN (SELECT image FROM image_layers WHERE diff_id = ?)",
                           db_text(*diff_id)));
+                TRY(db_do(db, "DELETE FROM images WHERE seam = ?", db_text(*diff_id)));
                 TRY(db_do(db, "DELETE FROM layers WHERE diff_id = ?", db_text(*diff_id)));
         }
         return NULL;
@@ -399,6 +407,10 @@ static struct error *pin_all(struct catalog *catalog, const struct image *image,
                 TRY(layers_pin(catalog->layers, *diff_id, &layers[*n]));
                 ++*n;
         }
+        if (!image->seam)
+                return NULL;
+        TRY(layers_pin(catalog->layers, image->seam, &layers[*n]));
+        ++*n;
         return NULL;
 }
 
@@ -410,7 +422,7 @@ struct error *catalog_pin_layers(struct catalog *catalog, const char *id, struct
         (void) pthread_mutex_lock(&catalog->lock);
         const struct image *image = list_find(&catalog->list, id);
         if (image) {
-                layers = NEW_ARRAY(struct layer *, strings_length(image->diff_ids) + 1);
+                layers = NEW_ARRAY(struct layer *, strings_length(image->diff_ids) + 2);
                 e = pin_all(catalog, image, layers, &count);
         } else {
                 e = error_new(ERROR_NOT_FOUND, "image \"%s\" is not here", id);
@@ -439,21 +451,30 @@ static struct error *put_names(struct db *db, const char *id, char *const *names
         return NULL;
 }
 
+static struct error *put_layer(struct db *db, const struct layer *layer)
+{
+        uint64_t bytes, inodes;
+        layer_usage(layer, &bytes, &inodes);
+        return db_do(db, "INSERT OR IGNORE INTO layers (diff_id, form, bytes, inodes) VALUES (?, ?, ?, ?)",
+                     db_text(layer_diff_id(layer)), db_text(layer_form_name(layer)), DB_INT(bytes),
+                     DB_INT(inodes));
+}
+
 static struct error *put_image(struct db *db, const struct catalog_image *image)
 {
-        TRY(db_do(db, "INSERT OR IGNORE INTO images (id, config) VALUES (?, ?)", db_text(image->id),
-                  (struct db_value){ DB_TEXT, 0, image->config_json, image->config_bytes }));
+        TRY(db_do(db,
+                  "INSERT INTO images (id, config, seam) VALUES (?, ?, ?)"
+                  " ON CONFLICT (id) DO UPDATE SET seam = excluded.seam",
+                  db_text(image->id),
+                  (struct db_value){ DB_TEXT, 0, image->config_json, image->config_bytes },
+                  db_text(image->seam ? layer_diff_id(image->seam) : "")));
+        if (image->seam)
+                TRY(put_layer(db, image->seam));
         for (size_t i = 0; i < image->n_layers; i++) {
-                const char *diff_id = layer_diff_id(image->layers[i]);
-                uint64_t bytes, inodes;
-                layer_usage(image->layers[i], &bytes, &inodes);
-                TRY(db_do(db,
-                          "INSERT OR IGNORE INTO layers (diff_id, form, bytes, inodes) VALUES (?, ?, ?, ?)",
-                          db_text(diff_id), db_text(layer_form_name(image->layers[i])), DB_INT(bytes),
-                          DB_INT(inodes)));
+                TRY(put_layer(db, image->layers[i]));
                 TRY(db_do(db,
                           "INSERT OR IGNORE INTO image_layers (image, position, diff_id) VALUES (?, ?, ?)",
-                          db_text(image->id), DB_INT(i), db_text(diff_id)));
+                          db_text(image->id), DB_INT(i), db_text(layer_diff_id(image->layers[i]))));
         }
         TRY(put_names(db, image->id, image->tags, false));
         return put_names(db, image->id, image->digests, true);

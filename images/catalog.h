@@ -22,7 +22,8 @@ void catalog_list(struct catalog *catalog, struct image ***out, size_t *n);
 MUST_CHECK struct error *catalog_select(struct catalog *catalog, const char *text, struct image ***out,
                                         size_t *n);
 
-/* Pins the layers of the image with this id, base first; the array is the caller's. Errors: NOT_FOUND. */
+/* Pins the layers of the image with this id, base first, its seam last where it has one (seams.h); the array is the
+ * caller's. Errors: NOT_FOUND. */
 MUST_CHECK struct error *catalog_pin_layers(struct catalog *catalog, const char *id, struct layer ***out,
                                             size_t *n);
 
@@ -31,6 +32,7 @@ struct catalog_image {
         size_t config_bytes;
         struct layer *const *layers; /* pinned and durable, base first */
         size_t n_layers;
+        struct layer *seam;                 /* likewise, or NULL */
         char *const *tags, *const *digests; /* whole names; those that other images have move here */
 };
 

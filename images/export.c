@@ -252,6 +252,7 @@ static struct error *run(struct images *images, struct export *export, const cha
         TRY(images_find(images, reference, &export->image));
         export->asked = asked_name(export->image, reference);
         TRY(catalog_pin_layers(images->catalog, export->image->id, &export->layers, &export->n));
+        export->n = strings_length(export->image->diff_ids); /* behind them is the seam, if any */
         export->digests = NEW_ARRAY(struct digest, export->n + 1);
         export->sizes = NEW_ARRAY(uint64_t, export->n + 1);
         TRY(put_layers(images, export));

@@ -12,6 +12,7 @@ void image_free(struct image *image)
         free(image->user);
         free(image->config_json);
         free_strings(image->diff_ids);
+        free(image->seam);
         free(image);
 }
 
@@ -33,6 +34,7 @@ struct image *image_copy(const struct image *from)
                 .pinned = from->pinned,
                 .user = dup_string(from->user),
                 .diff_ids = strings_copy(from->diff_ids),
+                .seam = dup_string(from->seam),
         };
         return to;
 }

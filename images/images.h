@@ -53,6 +53,7 @@ struct image {
         char *user;        /* of the config; "" where it has none */
         char *config_json; /* as it came: verified bytes, valid UTF-8. NULL in lists */
         char **diff_ids;   /* "sha256:..." of the layers' tars, base first, NULL-terminated */
+        char *seam;        /* a layer that the store puts on top of them (seams.h), or NULL */
 };
 
 /* Parses a config that an image had (config_json), for who keeps it longer than the store does. image_config_done frees

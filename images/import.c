@@ -321,6 +321,7 @@ static struct error *commit(struct import *import, char ***out_ids)
                                                   .config_bytes = image->config.len_bytes,
                                                   .layers = image->layers,
                                                   .n_layers = image->n_layers,
+                                                  .seam = image->layers[image->n_layers],
                                                   .tags = image->tags,
                                                   .digests = image->digests };
                 strings_add(&ids, image->id);

@@ -1,7 +1,9 @@
 #include "images/install.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "images/config.h"
 #include "images/manifest.h"
+#include "images/seams.h"
 #include "images/strings.h"
 #include "images/unpacker.h"
 #include <fcntl.h>
@@ -100,7 +102,8 @@ static struct error *watch_flow(void *context, int unpacker_fd)
         }
 }
 
-static struct error *unpack_into(struct team *team, size_t i, int layer_fd, uint64_t *bytes, uint64_t *inodes)
+static struct error *unpack_into(struct team *team, size_t i, const struct unpacker_place *place,
+                                 struct unpacked *out)
 {
         const struct install_layer *from = &team->list[i];
         _cleanup_(closep) int read_fd = -1, write_fd = -1, reply_fd = -1;
@@ -119,24 +122,35 @@ static struct error *unpack_into(struct team *team, size_t i, int layer_fd, uint
         TRY(puller_stream(team->puller, team->type, from->name, from->blob_bytes, team->watcher != NULL,
                           write_fd, &team->wait, &reply_fd));
         closep(&write_fd);
-        TRY(unpacker_start(team->images->unpack_path, team->images->puller.holder_fd, layer_fd, read_fd, &job,
-                           &team->wait, &unpacker));
+        TRY(unpacker_start(team->images->unpack_path, place, read_fd, &job, &team->wait, &unpacker));
         closep(&read_fd); /* only skiff-unpack reads: when it ends, the sender learns of it */
         struct flow flow = { team, reply_fd, &team->done_bytes[i] };
         const struct unpacker_idle idle = { watch_flow, &flow };
-        struct error *e =
-                unpacker_wait(unpacker, &team->wait, team->watcher ? &idle : NULL, bytes, inodes, &at_end);
+        struct error *e = unpacker_wait(unpacker, &team->wait, team->watcher ? &idle : NULL, out, &at_end);
         TRY(verdict(e, at_end, reply_fd, &team->wait));
         return fault_point("layer.unpacked");
 }
 
+/* An image runs without them, mostly; who wonders finds them here. */
+static void tell_left_out(const struct layer *layer, const struct unpacked *unpacked)
+{
+        char n[24];
+        if (unpacked->n_left_out == 0)
+                return;
+        (void) snprintf(n, sizeof(n), "%llu", (unsigned long long) unpacked->n_left_out);
+        log_event(LOG_LEVEL_WARN, "a layer was unpacked without what cannot be kept", "layer",
+                  layer_diff_id(layer), "left_out", n, "first", unpacked->left_out, NULL);
+}
+
 static struct error *unpack_layer(struct team *team, size_t i, struct layer *layer)
 {
-        _cleanup_(closep) int layer_fd = -1;
-        uint64_t bytes = 0, inodes = 0;
-        TRY(layer_begin(team->images->layers, layer, &layer_fd));
-        TRY(unpack_into(team, i, layer_fd, &bytes, &inodes));
-        return layer_commit(team->images->layers, layer, bytes, inodes);
+        _cleanup_(closep) int layer_fd = -1, seams_fd = -1;
+        struct unpacked unpacked;
+        TRY(layer_begin(team->images->layers, layer, &layer_fd, &seams_fd));
+        const struct unpacker_place place = { team->images->puller.holder_fd, layer_fd, seams_fd };
+        TRY(unpack_into(team, i, &place, &unpacked));
+        tell_left_out(layer, &unpacked);
+        return layer_commit(team->images->layers, layer, unpacked.bytes, unpacked.inodes);
 }
 
 static struct error *one_layer(struct team *team, size_t i)
@@ -316,17 +330,18 @@ static void run_with_sync(struct team *team)
 
 void install_done(struct images *images, struct layer **layers, size_t n)
 {
-        for (size_t i = 0; layers && i < n; i++)
+        for (size_t i = 0; layers && i <= n; i++)
                 if (layers[i])
                         layers_unpin(images->layers, layers[i]);
         free(layers);
 }
 
-/* Waits for nobody: all have ended. */
+/* All have ended. */
 static struct error *make_durable(struct team *team)
 {
         TRY(fault_point("image.unpacked"));
-        TRY(layers_sync(team->images->layers, team->layers, team->n));
+        TRY(seam_make(team->images->layers, team->layers, team->n, &team->wait, &team->layers[team->n]));
+        TRY(layers_sync(team->images->layers, team->layers, team->n + (team->layers[team->n] != NULL)));
         return fault_point("image.synced");
 }
 
@@ -351,7 +366,7 @@ struct error *install_layers(struct images *images, struct puller *puller, enum 
         team.ended_fd = ended_fd;
         team.sync_fd = sync_fd;
         team.wait.cancel_fd = cancel_fd;
-        team.layers = NEW_ARRAY(struct layer *, n);
+        team.layers = NEW_ARRAY(struct layer *, n + 1);
         team.done_bytes = new_zeroed(n + 1, sizeof(*team.done_bytes));
         (void) pthread_mutex_init(&team.lock, NULL);
         run_with_sync(&team);

@@ -14,7 +14,8 @@ struct install_layer {
         uint64_t blob_bytes;
 };
 
-/* watcher may be NULL. *out: the layers, pinned (install_done lets go), base first. Errors: as images_pull; nothing
+/* watcher may be NULL. *out: the layers, pinned (install_done lets go), base first; behind the n of them the seam they need
+ * or NULL (seams.h). Errors: as images_pull; nothing
  * partial is left. */
 MUST_CHECK struct error *install_layers(struct images *images, struct puller *puller, enum pull_type type,
                                         const struct install_layer *list, size_t n,

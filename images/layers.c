@@ -34,6 +34,7 @@ struct layer {
 
 struct layers {
         int fd;
+        int seams_fd; /* ROOT/seams: HEX is a layer's, where it has any */
         struct trash *trash;
         const struct layer_form *form; /* of new layers */
         struct layer *table;
@@ -82,12 +83,14 @@ static void layer_tell(struct layer *layer)
 struct error *layers_open(int root_fd, struct trash *trash, struct layers **out)
 {
         _cleanup_(layers_freep) struct layers *layers = NEW(struct layers);
-        layers->fd = -1;
+        layers->fd = layers->seams_fd = -1;
         layers->trash = trash;
         (void) pthread_mutex_init(&layers->lock, NULL);
         TRY(file_mkdirs(root_fd, "layers", 0700));
         TRY(file_open_beneath(root_fd, "layers", O_RDONLY | O_DIRECTORY, 0, &layers->fd));
         file_mark_top_directory(layers->fd);
+        TRY(file_mkdirs(root_fd, "seams", 0700));
+        TRY(file_open_beneath(root_fd, "seams", O_RDONLY | O_DIRECTORY, 0, &layers->seams_fd));
         layers->form = form_choose(layers->fd);
         *out = TAKE(layers);
         return NULL;
@@ -103,6 +106,7 @@ void layers_free(struct layers *layers)
                 layer_free(layers, layer);
         }
         closep(&layers->fd);
+        closep(&layers->seams_fd);
         (void) pthread_mutex_destroy(&layers->lock);
         free(layers);
 }
@@ -120,9 +124,10 @@ bool layers_add(struct layers *layers, const char *diff_id, const char *form_nam
         return true;
 }
 
-struct error *layers_sweep(struct layers *layers)
+/* Moves what is in dir_fd and no layer's to the trash. */
+static struct error *sweep(struct layers *layers, int dir_fd)
 {
-        int fd = openat(layers->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
         if (!dir)
                 return error_errno(errno, "read the layers' directory");
@@ -131,10 +136,16 @@ struct error *layers_sweep(struct layers *layers)
                         continue;
                 _cleanup_(freep) char *diff_id = format_string("sha256:%s", entry->d_name);
                 if (!layer_find(layers, diff_id)) /* one that is a mount or immutable is in nobody's way */
-                        log_error(LOG_LEVEL_WARN, trash_put(layers->trash, layers->fd, entry->d_name),
+                        log_error(LOG_LEVEL_WARN, trash_put(layers->trash, dir_fd, entry->d_name),
                                   "a leftover stays", "layer", entry->d_name);
         }
         return NULL;
+}
+
+struct error *layers_sweep(struct layers *layers)
+{
+        TRY(sweep(layers, layers->fd));
+        return sweep(layers, layers->seams_fd);
 }
 
 /* One look at the table: true when it is decided, else *wait_fd is a descriptor of the end to wait for. */
@@ -173,14 +184,34 @@ struct error *layers_claim(struct layers *layers, const char *diff_id, const str
         }
 }
 
-struct error *layer_begin(struct layers *layers, struct layer *layer, int *out_fd)
+static struct error *seams_make(struct layers *layers, const struct layer *layer, int *out_fd)
 {
-        return layer->form->begin(layers->fd, hex_of(layer), layers->trash, out_fd);
+        if (unlinkat(layers->seams_fd, hex_of(layer), 0) < 0 && errno != ENOENT)
+                return error_errno(errno, "remove old seams");
+        *out_fd = openat(layers->seams_fd, hex_of(layer),
+                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        return *out_fd < 0 ? error_errno(errno, "make a file for seams") : NULL;
+}
+
+/* Most layers have none. What cannot be removed goes at the next start; an empty one does no harm. */
+static void seams_tidy(struct layers *layers, const struct layer *layer, bool is_layer_gone)
+{
+        struct stat st;
+        if (is_layer_gone ||
+            (fstatat(layers->seams_fd, hex_of(layer), &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0))
+                (void) unlinkat(layers->seams_fd, hex_of(layer), 0);
+}
+
+struct error *layer_begin(struct layers *layers, struct layer *layer, int *out_fd, int *seams_fd)
+{
+        TRY(layer->form->begin(layers->fd, hex_of(layer), layers->trash, out_fd));
+        return seams_make(layers, layer, seams_fd);
 }
 
 struct error *layer_commit(struct layers *layers, struct layer *layer, uint64_t bytes, uint64_t inodes)
 {
         TRY(fault_point("layer.commit.before"));
+        seams_tidy(layers, layer, false);
         TRY(layer->form->commit(layers->fd, hex_of(layer)));
         (void) pthread_mutex_lock(&layers->lock);
         layer->bytes = bytes;
@@ -195,6 +226,7 @@ void layer_abandon(struct layers *layers, struct layer *layer)
 {
         log_error(LOG_LEVEL_WARN, layer->form->abandon(layers->fd, hex_of(layer), layers->trash),
                   "a partial layer stays until the next start", "layer", layer->diff_id);
+        seams_tidy(layers, layer, true);
         (void) pthread_mutex_lock(&layers->lock);
         layer_tell(layer);
         layer_free(layers, layer); /* nobody else pins a layer that is busy */
@@ -257,6 +289,12 @@ struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, b
         return e ? error_wrap(e, "layer %s", layer->diff_id) : NULL;
 }
 
+struct error *layer_seams(struct layers *layers, struct layer *layer, int *fd)
+{
+        *fd = openat(layers->seams_fd, hex_of(layer), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        return *fd < 0 && errno != ENOENT ? error_errno(errno, "seams of layer %s", layer->diff_id) : NULL;
+}
+
 const char *layer_diff_id(const struct layer *layer)
 {
         return layer->diff_id;
@@ -315,7 +353,9 @@ static size_t take_unused(struct layers *layers, struct layer ***out, const char
 static struct error *remove_one(struct layers *layers, const struct layer *layer)
 {
         TRY(fault_point("layer.remove"));
-        return layer->form->remove(layers->fd, hex_of(layer), layers->trash);
+        TRY(layer->form->remove(layers->fd, hex_of(layer), layers->trash));
+        seams_tidy(layers, layer, true);
+        return NULL;
 }
 
 /* What was taken is gone, or there as before: then the next collection tries again. */

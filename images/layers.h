@@ -34,7 +34,8 @@ MUST_CHECK struct error *layers_sweep(struct layers *layers);
  * who claim it meanwhile wait. Errors: CANCELLED, DEADLINE_EXCEEDED. */
 MUST_CHECK struct error *layers_claim(struct layers *layers, const char *diff_id, const struct wait *wait,
                                       struct layer **out, bool *must_unpack);
-MUST_CHECK struct error *layer_begin(struct layers *layers, struct layer *layer, int *out_fd);
+/* *out_fd: the directory to unpack to; *seams_fd: a file for its seams. */
+MUST_CHECK struct error *layer_begin(struct layers *layers, struct layer *layer, int *out_fd, int *seams_fd);
 MUST_CHECK struct error *layer_commit(struct layers *layers, struct layer *layer, uint64_t bytes,
                                       uint64_t inodes);
 void layer_abandon(struct layers *layers, struct layer *layer); /* unpins; the next waiter may claim it */
@@ -53,6 +54,9 @@ void layers_unpin(struct layers *layers, struct layer *layer);
 
 /* The directory to use as a lower, borrowed; it is held open as long as the layer is. */
 MUST_CHECK struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, bool *is_opaque);
+
+/* The layer's seams, to read; *fd is the caller's, -1 where it has none. */
+MUST_CHECK struct error *layer_seams(struct layers *layers, struct layer *layer, int *fd);
 
 /* Of a pinned layer: "sha256:...", the form's name ("dir"), what it takes on disk. Texts are the layer's. */
 const char *layer_diff_id(const struct layer *layer);

@@ -109,6 +109,7 @@ static void names_of(const struct pull *pull, char ***tags, char ***digests)
         }
 }
 
+/* Behind the n_layers is their seam, or NULL. */
 static struct error *commit(struct pull *pull, const char *id, const char *config_json, struct layer **layers,
                             size_t n_layers)
 {
@@ -120,6 +121,7 @@ static struct error *commit(struct pull *pull, const char *id, const char *confi
                 .config_bytes = strlen(config_json),
                 .layers = layers,
                 .n_layers = n_layers,
+                .seam = layers[n_layers],
                 .tags = tags,
                 .digests = digests,
         };
@@ -144,7 +146,7 @@ static struct error *adopt(struct pull *pull, const char *name, bool *found)
                 return NULL;
         }
         TRY(e);
-        e = commit(pull, image->id, image->config_json, layers, n);
+        e = commit(pull, image->id, image->config_json, layers, strings_length(image->diff_ids));
         install_done(pull->images, layers, n);
         TRY(e);
         pull->id = dup_string(image->id);

@@ -10,9 +10,9 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mount.h"
+#include "base/tree.h"
 #include "images/store.h"
 #include "images/strings.h"
-#include "images/walk.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -166,23 +166,13 @@ void rootfs_table_free(struct images *images, struct rootfs_table *table)
 
 /* --- making --- */
 
-/* The container's root shows the upper directory's owner and mode: those of the image's. */
-static struct error *make_upper(struct images *images, const struct rootfs *rootfs, int dir_fd)
+/* The container's root shows the upper directory's owner and mode, never those that a layer gives its root: a layer made
+ * in a temporary directory has one that nobody else may enter. */
+static struct error *make_upper(int dir_fd)
 {
-        struct stat st = { .st_mode = S_IFDIR | 0755 };
-        int lower_fd;
-        bool is_opaque;
         if (mkdirat(dir_fd, "upper", 0755) < 0 || mkdirat(dir_fd, "work", 0700) < 0)
                 return error_errno(errno, "make the writable layer");
-        if (rootfs->n) {
-                TRY(layer_lower(images->layers, rootfs->layers[rootfs->n - 1], &lower_fd, &is_opaque));
-                if (fstat(lower_fd, &st) < 0)
-                        return error_errno(errno, "look at the top layer");
-        }
-        if ((st.st_uid || st.st_gid) &&
-            fchownat(dir_fd, "upper", st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-                return error_errno(errno, "set the root's owner");
-        if (fchmodat(dir_fd, "upper", st.st_mode & 07777, 0) < 0) /* whatever the umask was */
+        if (fchmodat(dir_fd, "upper", 0755, 0) < 0) /* whatever the umask was */
                 return error_errno(errno, "set the root's mode");
         return NULL;
 }
@@ -212,7 +202,7 @@ static struct error *make_files(struct images *images, const struct rootfs *root
         if (rc < 0)
                 return error_errno(errno, "make the directory");
         TRY(file_open_beneath(home_fd, rootfs->id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
-        TRY(make_upper(images, rootfs, dir_fd));
+        TRY(make_upper(dir_fd));
         TRY(fault_point("rootfs.make"));
         return write_layers(rootfs, dir_fd);
 }
@@ -376,7 +366,7 @@ static struct error *walk_upper(struct rootfs_table *table, const char *id, uint
 {
         _cleanup_(closep) int dir_fd = -1;
         TRY(file_open_beneath(rootfs_home(table, id), id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
-        return walk_usage(dir_fd, "upper", bytes, inodes);
+        return tree_usage(dir_fd, "upper", bytes, inodes);
 }
 
 struct error *rootfs_usage(struct images *images, const char *container_id, uint64_t *bytes, uint64_t *inodes)

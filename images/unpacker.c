@@ -14,8 +14,8 @@ struct unpacker {
         dev_t device; /* of the layer: nothing else is ever marked */
 };
 
-static struct error *spawn(const char *path, int holder_fd, int mount_fd, int stream_fd, int its_fd,
-                           struct process *out)
+static struct error *spawn(const char *path, const struct unpacker_place *place, int mount_fd, int stream_fd,
+                           int its_fd, struct process *out)
 {
         const char *const argv[] = { "skiff-unpack", NULL };
         struct process_start start = process_start_init(path, argv);
@@ -23,12 +23,13 @@ static struct error *spawn(const char *path, int holder_fd, int mount_fd, int st
         start.fds[1] = start.fds[2] = -1;
         start.fds[UNPACK_FD_SOCKET] = its_fd;
         start.fds[UNPACK_FD_LAYER] = mount_fd;
-        start.fds[UNPACK_FD_HOLDER] = holder_fd;
-        start.n_fds = UNPACK_FD_HOLDER + 1;
+        start.fds[UNPACK_FD_HOLDER] = place->holder_fd;
+        start.fds[UNPACK_FD_SEAMS] = place->seams_fd;
+        start.n_fds = UNPACK_FD_SEAMS + 1;
         return process_spawn(&start, out);
 }
 
-struct error *unpacker_start(const char *path, int holder_fd, int layer_fd, int stream_fd,
+struct error *unpacker_start(const char *path, const struct unpacker_place *place, int stream_fd,
                              const struct unpack_job *job, const struct wait *wait, struct unpacker **out)
 {
         int pair[2];
@@ -36,17 +37,17 @@ struct error *unpacker_start(const char *path, int holder_fd, int layer_fd, int 
         _cleanup_(closep) int mount_fd = -1;
         _cleanup_(unpacker_freep) struct unpacker *unpacker = NEW(struct unpacker);
         unpacker->process.pid_fd = unpacker->socket_fd = -1;
-        if (fstat(layer_fd, &st) < 0)
+        if (fstat(place->layer_fd, &st) < 0)
                 return error_errno(errno, "look at the layer's directory");
         unpacker->device = st.st_dev;
-        TRY(mount_clone(layer_fd, "", false, &mount_fd));
+        TRY(mount_clone(place->layer_fd, "", false, &mount_fd));
         TRY(mount_attributes(mount_fd, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0, 0,
                              false));
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return error_errno(errno, "socketpair");
         unpacker->socket_fd = pair[0];
         _cleanup_(closep) int its_fd = pair[1];
-        TRY(spawn(path, holder_fd, mount_fd, stream_fd, its_fd, &unpacker->process));
+        TRY(spawn(path, place, mount_fd, stream_fd, its_fd, &unpacker->process));
         TRY(socket_send(unpacker->socket_fd, job, sizeof(*job), NULL, 0, wait));
         *out = TAKE(unpacker);
         return NULL;
@@ -103,7 +104,7 @@ static struct error *next_reply(struct unpacker *unpacker, const struct wait *wa
 }
 
 struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait,
-                            const struct unpacker_idle *idle, uint64_t *bytes, uint64_t *inodes, bool *at_end)
+                            const struct unpacker_idle *idle, struct unpacked *out, bool *at_end)
 {
         struct unpack_reply reply;
         *at_end = false;
@@ -118,7 +119,7 @@ struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait,
         }
         if (reply.type != UNPACK_DONE)
                 return error_new(ERROR_INTERNAL, "skiff-unpack answers nonsense");
-        *bytes = reply.bytes;
-        *inodes = reply.inodes;
+        *out = (struct unpacked){ reply.bytes, reply.inodes, reply.n_left_out, "" };
+        (void) snprintf(out->left_out, sizeof(out->left_out), "%s", reply.message);
         return NULL;
 }

@@ -7,9 +7,14 @@
 
 struct unpacker;
 
-/* Starts the program at path on layer_fd (an empty directory) with stream_fd as its input; both borrowed, as is holder_fd
- * (-1 for none), which it inherits so that the next skiffd finds it. */
-MUST_CHECK struct error *unpacker_start(const char *path, int holder_fd, int layer_fd, int stream_fd,
+struct unpacker_place {
+        int holder_fd; /* inherited, so that the next skiffd finds it; -1 for none */
+        int layer_fd;  /* an empty directory */
+        int seams_fd;  /* a file for the layer's seams */
+};
+
+/* Starts the program at path with stream_fd as its input; all descriptors are borrowed. */
+MUST_CHECK struct error *unpacker_start(const char *path, const struct unpacker_place *place, int stream_fd,
                                         const struct unpack_job *job, const struct wait *wait,
                                         struct unpacker **out);
 void unpacker_free(struct unpacker *unpacker); /* kills it */
@@ -21,9 +26,14 @@ struct unpacker_idle {
         void *context;
 };
 
+struct unpacked {
+        uint64_t bytes, inodes;
+        uint64_t n_left_out; /* entries and attributes that could not be kept */
+        char left_out[1024]; /* the first and why; printable */
+};
+
 /* idle may be NULL. Marks the opaque directories that it names and waits for its verdict. *at_end: it failed after
  * the stream had ended. Errors:
  * as skiff-unpack has them; INTERNAL when it died. */
 MUST_CHECK struct error *unpacker_wait(struct unpacker *unpacker, const struct wait *wait,
-                                       const struct unpacker_idle *idle, uint64_t *bytes, uint64_t *inodes,
-                                       bool *at_end);
+                                       const struct unpacker_idle *idle, struct unpacked *out, bool *at_end);

@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,25 @@ static int compare_entries(const void *a, const void *b)
         return (le32toh(x->e_id) > le32toh(y->e_id)) - (le32toh(x->e_id) < le32toh(y->e_id));
 }
 
+/* The kernel takes no entry of a named user or group without a mask; where a builder left it out, it is what its group
+ * class has in all (acl_calc_mask(3)). *n grows by one at most. */
+static void add_mask(struct posix_acl_xattr_entry *entries, size_t *n)
+{
+        uint16_t perms = 0;
+        bool has_named = false;
+        for (size_t i = 0; i < *n; i++) {
+                uint16_t tag = le16toh(entries[i].e_tag);
+                if (tag == ACL_MASK)
+                        return;
+                has_named |= tag == ACL_USER || tag == ACL_GROUP;
+                if (tag == ACL_USER || tag == ACL_GROUP || tag == ACL_GROUP_OBJ)
+                        perms |= le16toh(entries[i].e_perm);
+        }
+        if (has_named && *n < ACL_ENTRIES_MAX)
+                entries[(*n)++] = (struct posix_acl_xattr_entry){ htole16(ACL_MASK), htole16(perms),
+                                                                  htole32((uint32_t) ACL_UNDEFINED_ID) };
+}
+
 size_t acl_encode(struct archive_entry *entry, int type, char out[ACL_SIZE_MAX])
 {
         struct posix_acl_xattr_entry entries[ACL_ENTRIES_MAX];
@@ -59,6 +79,7 @@ size_t acl_encode(struct archive_entry *entry, int type, char out[ACL_SIZE_MAX])
         }
         if (n == 0)
                 return 0;
+        add_mask(entries, &n);
         qsort(entries, n, sizeof(entries[0]), compare_entries);
         struct posix_acl_xattr_header header = { .a_version = htole32(POSIX_ACL_XATTR_VERSION) };
         memcpy(out, &header, sizeof(header));

@@ -2,6 +2,7 @@
 #include <isa-l/igzip_lib.h>
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { CHUNK_BYTES = 256 << 10, WINDOW_LOG_MAX = 27 };
 
@@ -145,6 +146,12 @@ static struct error *zstd_some(struct inflate *inflate, size_t *len_bytes)
         ZSTD_inBuffer in = { inflate->in, inflate->have_bytes, inflate->at_bytes };
         ZSTD_outBuffer out = { inflate->out, sizeof(inflate->out), *len_bytes };
         size_t status = ZSTD_decompressStream(inflate->zstd, &out, &in);
+        if (ZSTD_isError(status) && ZSTD_getErrorCode(status) == ZSTD_error_frameParameter_windowTooLarge)
+                return error_new(
+                        ERROR_RESOURCE_EXHAUSTED,
+                        "the zstd stream needs a window of more than %d MiB of memory: compress the layer "
+                        "again without --ultra or --long",
+                        1 << (WINDOW_LOG_MAX - 20));
         if (ZSTD_isError(status))
                 return error_new(ERROR_DATA_LOSS, "the zstd stream is broken: %s", ZSTD_getErrorName(status));
         inflate->in_member = status != 0;

@@ -87,6 +87,9 @@ static struct error *unpack(const struct unpack_job *job, struct inflate **infla
         if (job->has_blob)
                 TRY(check_blob(job, &result));
         TRY(check_digest("the layer's tar", &job->diff, &result.out));
+        TRY_WRAP(sink_dir_seams(sink, UNPACK_FD_SEAMS), "write the seams");
+        reply->n_left_out = sink->notes.n;
+        memcpy(reply->message, sink->notes.first, sizeof(sink->notes.first));
         reply->bytes = usage.bytes;
         reply->inodes = usage.inodes;
         return NULL;

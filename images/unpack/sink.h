@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define SINK_PATH_MAX 4095
+#define SINK_PLNK ".wh..wh.plnk" /* of AUFS: a directory that no layer keeps */
 
 struct sink_xattr {
         const char *name;
@@ -33,7 +34,16 @@ struct sink_usage {
         uint64_t bytes, inodes; /* on the disk, in blocks of 4096 bytes */
 };
 
+/* What of a layer was left out: odd input costs an entry or an attribute, never the image. */
+struct sink_notes {
+        uint64_t n;
+        char first[512]; /* "\"path\": why" of the first; bytes of hostile names are in it */
+};
+
+/* Any of these may fail with INVALID_ARGUMENT: then the entry cannot be there and has left nothing behind, and the next
+ * may come. Other errors are the layer's end. */
 struct layer_sink {
+        struct sink_notes notes;
         /* A file, directory, symbolic link or node; replaces what has the name (a directory only updates one). The data
          * of a file follows, then entry_end with the same entry. */
         struct error *(*entry)(struct layer_sink *sink, const struct sink_entry *entry);
@@ -48,3 +58,6 @@ struct layer_sink {
         /* All entries have come: what must be done last. */
         struct error *(*finish)(struct layer_sink *sink, struct sink_usage *usage);
 };
+
+/* Takes down that something at path is left out, and why. */
+void sink_note(struct layer_sink *sink, const char *path, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-enum { XATTRS_MAX = 256 };
+enum { XATTRS_MAX = 256, TAR_BLOCK_BYTES = 512 };
 
 struct tar {
         struct inflate *in;
@@ -14,6 +14,7 @@ struct tar {
         struct layer_sink *sink;
         struct error *read_error; /* of the stream, kept while libarchive returns */
         uint64_t n_entries, max_entries;
+        uint64_t stream_bytes, left_bytes; /* read so far; of the entry's content, not yet seen */
         char path[SINK_PATH_MAX + 1], target[SINK_PATH_MAX + 1];
         struct sink_xattr xattrs[XATTRS_MAX];
         char access_acl[ACL_SIZE_MAX], default_acl[ACL_SIZE_MAX];
@@ -22,8 +23,15 @@ struct tar {
 static la_ssize_t on_read(struct archive *archive, void *context, const void **bytes)
 {
         struct tar *tar = context;
-        size_t len_bytes = 0;
+        static const char padding[TAR_BLOCK_BYTES];
+        size_t len_bytes = 0, over_bytes = tar->stream_bytes % TAR_BLOCK_BYTES;
         tar->read_error = inflate_next(tar->in, bytes, &len_bytes);
+        /* Some builders end with the last file's last byte. What is missing of the file itself is not made up. */
+        if (!tar->read_error && len_bytes == 0 && over_bytes && tar->left_bytes == 0) {
+                *bytes = padding;
+                len_bytes = TAR_BLOCK_BYTES - over_bytes;
+        }
+        tar->stream_bytes += len_bytes;
         if (!tar->read_error)
                 return (la_ssize_t) len_bytes;
         archive_set_error(archive, EIO, "the stream cannot be read");
@@ -40,19 +48,19 @@ static struct error *archive_failure(struct tar *tar)
         return error_new(ERROR_DATA_LOSS, "the tar is broken: %s", text ? text : "unknown reason");
 }
 
-/* Copies name without "." and empty components to out. Errors say why it is no name inside a layer. */
+/* Copies name to out as it is below the layer's root: without a leading slash, "." and empty components, and with ".."
+ * taken as chroot has it. Errors say why it is no name. */
 static struct error *path_clean(const char *name, char out[SINK_PATH_MAX + 1])
 {
         size_t len_bytes = 0;
-        if (*name == '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "an absolute name");
         for (const char *s = name; *s;) {
                 size_t n = strcspn(s, "/");
-                if (n == 2 && memcmp(s, "..", 2) == 0)
-                        return error_new(ERROR_INVALID_ARGUMENT, "\"..\" leads out of the layer");
                 if (n > 255 || len_bytes + n + 1 > SINK_PATH_MAX)
                         return error_new(ERROR_INVALID_ARGUMENT, "the name is too long");
-                if (n > 0 && !(n == 1 && *s == '.')) {
+                if (n == 2 && memcmp(s, "..", 2) == 0) {
+                        while (len_bytes > 0 && out[--len_bytes] != '/')
+                                continue;
+                } else if (n > 0 && !(n == 1 && *s == '.')) {
                         if (len_bytes)
                                 out[len_bytes++] = '/';
                         memcpy(out + len_bytes, s, n);
@@ -73,6 +81,8 @@ static struct error *whiteout_parse(char *path, bool *is_whiteout, bool *is_opaq
         const size_t prefix_bytes = sizeof(prefix) - 1;
         char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
         *is_whiteout = *is_opaque = *is_ignored = false;
+        if (strncmp(path, SINK_PLNK "/", sizeof(SINK_PLNK)) == 0)
+                return NULL; /* kept until the end, for hard links to it */
         for (char *s = path; s < base; s = strchr(s, '/') + 1)
                 if (strncmp(s, prefix, prefix_bytes) == 0)
                         return error_new(ERROR_INVALID_ARGUMENT, "below a whiteout");
@@ -99,9 +109,25 @@ static bool xattr_is_kept(const char *name)
                strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, "system.posix_acl_default") == 0;
 }
 
-/* Others than those kept are labels of the machine that made the image (SELinux, IMA): left out. trusted.* would
- * speak to overlayfs. */
-static struct error *xattrs_read(struct tar *tar, struct archive_entry *from, struct sink_entry *to)
+static bool has_xattr(const struct tar *tar, size_t n, const char *name)
+{
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(tar->xattrs[i].name, name) == 0)
+                        return true;
+        return false;
+}
+
+static void add_xattr(struct tar *tar, size_t *n, const char *name, const void *value, size_t len_bytes)
+{
+        if (*n == XATTRS_MAX)
+                sink_note(tar->sink, tar->path, "the attribute %s: more than %d", name, XATTRS_MAX);
+        else if (len_bytes && !has_xattr(tar, *n, name))
+                tar->xattrs[(*n)++] = (struct sink_xattr){ name, value, len_bytes };
+}
+
+/* Others than those kept are labels of the machine that made the image (SELinux, IMA), or would speak to overlayfs
+ * (trusted.*): left out. libarchive hands out the newest first, and of two of one name the later one counts. */
+static void xattrs_read(struct tar *tar, struct archive_entry *from, struct sink_entry *to)
 {
         const char *name = NULL;
         const void *value = NULL;
@@ -109,40 +135,41 @@ static struct error *xattrs_read(struct tar *tar, struct archive_entry *from, st
         (void) archive_entry_xattr_reset(from);
         while (archive_entry_xattr_next(from, &name, &value, &len_bytes) == ARCHIVE_OK) {
                 if (strncmp(name, "trusted.", 8) == 0)
-                        return error_new(ERROR_INVALID_ARGUMENT, "the attribute %s may not be in an image",
-                                         name);
-                if (!xattr_is_kept(name))
-                        continue;
-                if (n + 2 >= XATTRS_MAX)
-                        return error_new(ERROR_INVALID_ARGUMENT, "more than %d attributes", XATTRS_MAX);
-                tar->xattrs[n++] = (struct sink_xattr){ name, value, len_bytes };
+                        sink_note(tar->sink, tar->path, "the attribute %s may not be in an image", name);
+                if (xattr_is_kept(name) && value)
+                        add_xattr(tar, &n, name, value, len_bytes);
         }
         len_bytes = acl_encode(from, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, tar->access_acl);
-        if (len_bytes)
-                tar->xattrs[n++] =
-                        (struct sink_xattr){ "system.posix_acl_access", tar->access_acl, len_bytes };
+        add_xattr(tar, &n, "system.posix_acl_access", tar->access_acl, len_bytes);
         len_bytes = acl_encode(from, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, tar->default_acl);
-        if (len_bytes)
-                tar->xattrs[n++] =
-                        (struct sink_xattr){ "system.posix_acl_default", tar->default_acl, len_bytes };
+        add_xattr(tar, &n, "system.posix_acl_default", tar->default_acl, len_bytes);
         to->xattrs = tar->xattrs;
         to->n_xattrs = n;
-        return NULL;
+}
+
+/* -1 is nobody's number: chown(2) takes it for "leave it". Others below zero are what signed numbers make of the last
+ * ones, -2 is NFS's nobody. */
+static bool owner_read(la_int64_t number, uint32_t *out)
+{
+        if (number < INT32_MIN || number > UINT32_MAX)
+                return false;
+        *out = (uint32_t) number == UINT32_MAX ? 0 : (uint32_t) number;
+        return true;
 }
 
 static struct error *entry_read(struct tar *tar, struct archive_entry *from, struct sink_entry *to)
 {
-        la_int64_t uid = archive_entry_uid(from), gid = archive_entry_gid(from),
-                   size = archive_entry_size(from);
-        if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX)
+        la_int64_t size = archive_entry_size(from);
+        uint32_t uid = 0, gid = 0;
+        if (!owner_read(archive_entry_uid(from), &uid) || !owner_read(archive_entry_gid(from), &gid))
                 return error_new(ERROR_INVALID_ARGUMENT, "its owner is out of range");
         if (size < 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "its size is negative");
         *to = (struct sink_entry){
                 .path = tar->path,
                 .mode = archive_entry_mode(from),
-                .uid = (uid_t) uid,
-                .gid = (gid_t) gid,
+                .uid = uid,
+                .gid = gid,
                 .mtime = { archive_entry_mtime(from), archive_entry_mtime_nsec(from) },
                 .rdev = archive_entry_rdev(from),
                 .symlink = archive_entry_symlink(from),
@@ -166,9 +193,8 @@ static struct error *entry_read(struct tar *tar, struct archive_entry *from, str
         default:
                 return error_new(ERROR_INVALID_ARGUMENT, "of an unknown type");
         }
-        if (!*tar->path && !S_ISDIR(to->mode))
-                return error_new(ERROR_INVALID_ARGUMENT, "the layer's root is not a directory");
-        return xattrs_read(tar, from, to);
+        xattrs_read(tar, from, to);
+        return NULL;
 }
 
 static struct error *data_copy(struct tar *tar)
@@ -182,6 +208,7 @@ static struct error *data_copy(struct tar *tar)
                         return NULL;
                 if (status < ARCHIVE_WARN || status == ARCHIVE_RETRY)
                         return archive_failure(tar);
+                tar->left_bytes -= len_bytes < tar->left_bytes ? len_bytes : tar->left_bytes;
                 if (len_bytes)
                         TRY(tar->sink->data(tar->sink, bytes, len_bytes, (uint64_t) offset));
         }
@@ -199,11 +226,13 @@ static struct error *one_entry(struct tar *tar, struct archive_entry *from, cons
                 return sink->opaque(sink, tar->path);
         if (is_whiteout)
                 return sink->whiteout(sink, tar->path);
+        if (!*tar->path) /* the root is the container's, whatever the builder's looked like */
+                return NULL;
         const char *target = archive_entry_hardlink(from);
         if (target) {
                 TRY_WRAP(path_clean(target, tar->target), "hard link to \"%s\"", target);
-                if (!*tar->target || !*tar->path || strcmp(tar->target, tar->path) == 0)
-                        return error_new(ERROR_INVALID_ARGUMENT, "a hard link to itself or to the root");
+                if (!*tar->target)
+                        return error_new(ERROR_INVALID_ARGUMENT, "a hard link to the root");
                 return sink->hardlink(sink, tar->path, tar->target);
         }
         struct sink_entry entry;
@@ -211,7 +240,10 @@ static struct error *one_entry(struct tar *tar, struct archive_entry *from, cons
         TRY(sink->entry(sink, &entry)); // cppcheck-suppress returnDanglingLifetime
         if (!S_ISREG(entry.mode))
                 return NULL;
-        TRY(data_copy(tar));
+        tar->left_bytes = entry.size_bytes;
+        struct error *e = data_copy(tar);
+        tar->left_bytes = 0;
+        TRY(e);
         return sink->entry_end(sink, &entry); // cppcheck-suppress returnDanglingLifetime
 }
 
@@ -228,11 +260,19 @@ static struct error *all_entries(struct tar *tar)
                         return error_new(ERROR_RESOURCE_EXHAUSTED, "more than %llu entries",
                                          (unsigned long long) tar->max_entries);
                 const char *name = archive_entry_pathname(entry);
-                if (!name)
-                        return error_new(ERROR_INVALID_ARGUMENT, "entry %llu: its name cannot be read",
-                                         (unsigned long long) tar->n_entries);
+                if (!name) {
+                        sink_note(tar->sink, "", "entry %llu: its name cannot be read",
+                                  (unsigned long long) tar->n_entries);
+                        continue;
+                }
                 _cleanup_(freep) char *kept = dup_string(name); /* libarchive reuses its own */
-                TRY_WRAP(one_entry(tar, entry, kept), "entry \"%s\"", kept);
+                struct error *e = one_entry(tar, entry, kept);
+                if (e && error_code_of(e) == ERROR_INVALID_ARGUMENT) {
+                        sink_note(tar->sink, kept, "%s", error_message(e));
+                        error_ignore(e);
+                        continue;
+                }
+                TRY_WRAP(e, "entry \"%s\"", kept);
         }
 }
 

@@ -278,12 +278,30 @@ ESCAPES = {
 }
 
 
+LEFT_OUT = {
+    "whiteout of nothing",
+    "whiteout of dotdot",
+    "below a whiteout",
+    "opaque by attribute",
+    "redirect by attribute",
+    "node of overlayfs",
+    "long name",
+}
+
+
 @pytest.mark.parametrize("name", list(ESCAPES))
 def test_hostile_layers(node, fake, name):
-    fake.put("a/b", "1", [ESCAPES[name]])
-    details = node.refused(f"{fake.host}/a/b:1", CODE.INVALID_ARGUMENT, "layer sha256:", "entry ")
-    assert "skiff-unpack" not in details
-    assert not list(node.skiff.directory.rglob("escape"))
+    made = fake.put("a/b", "1", [[*ESCAPES[name], file("last", b"x")]])
+    if name.startswith("hard link"):
+        details = node.refused(f"{fake.host}/a/b:1", CODE.DATA_LOSS, "layer sha256:", "entry ")
+        assert "skiff-unpack" not in details
+        assert not list(node.skiff.directory.rglob("escape"))
+        return
+    assert node.pull(f"{fake.host}/a/b:1") == made.id
+    layer = node.layer(made, 0)
+    assert (layer / "last").exists()
+    assert all(layer in path.parents for path in node.skiff.directory.rglob("escape"))
+    assert ("left_out=1" in node.skiff.log_text()) == (name in LEFT_OUT)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 #include "base/file.h"
+#include "base/tree.h"
 #include "tests/unit/unit.h"
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static int open_dir(const char *path)
@@ -62,6 +64,70 @@ static void a_tree_is_removed_and_links_out_of_it_are_not_followed(void **dir)
         assert_int_equal(faccessat(root_fd, "keep", F_OK, 0), 0);
 }
 
+/* A directory in a directory, a file in each tenth and in the last. */
+static void make_deep(int root_fd, unsigned depth)
+{
+        _cleanup_(closep) int fd = dup(root_fd);
+        for (unsigned i = 0; i < depth; i++) {
+                assert_int_equal(mkdirat(fd, i ? "d" : "tree", 0755), 0);
+                int next = openat(fd, i ? "d" : "tree", O_PATH | O_DIRECTORY | O_CLOEXEC);
+                assert_true(next >= 0);
+                closep(&fd);
+                fd = next;
+                if (i % 10 == 0 || i + 1 == depth)
+                        assert_ok(file_replace(fd, "f", "x", 1, 0600, false));
+        }
+}
+
+static void a_tree_of_any_depth_takes_few_descriptors(void **dir)
+{
+        enum { DEPTH = 25000, FILES = DEPTH / 10 + 1 };
+        struct rlimit usual, few = { 64, 64 };
+        uint64_t bytes = 0, inodes = 0;
+        _cleanup_(closep) int root_fd = open_dir(*dir);
+        make_deep(root_fd, DEPTH);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+        few.rlim_max = usual.rlim_max;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        assert_ok(tree_usage(root_fd, "tree", &bytes, &inodes));
+        assert_ok(file_remove_tree(root_fd, "tree"));
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+        assert_int_equal(inodes, DEPTH + FILES);
+        assert_true(bytes >= FILES * 512);
+        assert_int_equal(faccessat(root_fd, "tree", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+}
+
+/* Wide and deep at once: after each child its parent is gone on with where it was. */
+static void every_entry_of_a_tree_counts_once(void **dir)
+{
+        uint64_t bytes = 0, inodes = 0, want = 1;
+        char chain[200] = "tree";
+        size_t n = strlen(chain);
+        _cleanup_(closep) int root_fd = open_dir(*dir);
+        for (int i = 0; i < 60; i++) {
+                n += (size_t) snprintf(chain + n, sizeof(chain) - n, "/d");
+                assert_ok(file_mkdirs(root_fd, chain, 0755));
+                want++;
+                for (int j = 0; j < 3; j++) {
+                        _cleanup_(freep) char *side = format_string("%s/s%d/x", chain, j);
+                        assert_ok(file_mkdirs(root_fd, side, 0755));
+                        want += 2;
+                }
+        }
+        char block[4096] = { 1 };
+        assert_ok(file_replace(root_fd, "tree/one", block, sizeof(block), 0600, false));
+        assert_ok(tree_usage(root_fd, "tree", &bytes, &inodes));
+        assert_int_equal(inodes, want + 1);
+        for (int i = 0; i < 2; i++) {
+                _cleanup_(freep) char *name = format_string("%s/link%d", chain, i);
+                assert_int_equal(linkat(root_fd, "tree/one", root_fd, name, 0), 0);
+        }
+        uint64_t linked_bytes = 0, linked_inodes = 0;
+        assert_ok(tree_usage(root_fd, "tree", &linked_bytes, &linked_inodes));
+        assert_int_equal(linked_inodes, inodes);
+        assert_int_equal(linked_bytes, bytes);
+}
+
 static void a_mount_below_a_tree_is_not_emptied(void **dir)
 {
         _cleanup_(closep) int root_fd = open_dir(*dir);
@@ -80,4 +146,5 @@ static void a_mount_below_a_tree_is_not_emptied(void **dir)
 
 UNIT_MAIN(IN_TMPDIR(links_stay_inside_the_root), IN_TMPDIR(a_read_is_bounded_and_wants_a_regular_file),
           IN_TMPDIR(a_tree_is_removed_and_links_out_of_it_are_not_followed),
+          IN_TMPDIR(a_tree_of_any_depth_takes_few_descriptors), IN_TMPDIR(every_entry_of_a_tree_counts_once),
           IN_TMPDIR(a_mount_below_a_tree_is_not_emptied))

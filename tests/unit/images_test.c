@@ -266,6 +266,110 @@ static void layers_are_shared_and_names_move(void **dir)
         buf_done(&two);
 }
 
+static struct stat stat_below(int fd, const char *name)
+{
+        struct stat st = { 0 };
+        if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                fail_msg("%s: %s", name, strerror(errno));
+        return st;
+}
+
+static bool lists(int dir_fd, const char *path, const char *name)
+{
+        _cleanup_(closedirp) DIR *dir = fdopendir(openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        for (struct dirent *entry; (entry = readdir(dir));)
+                if (strcmp(entry->d_name, name) == 0)
+                        return true;
+        return false;
+}
+
+static void make_describing(struct buf *tar)
+{
+        buf_init(tar, 1 << 20);
+        tar_put(tar, &(struct tar_entry){ .name = "./", .type = TAR_DIR, .mode = 0700, .uid = 9 });
+        tar_put(tar, &(struct tar_entry){ .name = "tmp", .type = TAR_DIR, .mode = 01777 });
+        tar_put(tar, &(struct tar_entry){ .name = "home", .type = TAR_DIR, .mode = 0711 });
+        tar_put_pax(tar, "SCHILY.xattr.user.note", "kept", 4);
+        tar_put(tar, &(struct tar_entry){ .name = "home/u", .type = TAR_DIR, .mode = 0700, .uid = 1000 });
+        tar_put(tar, &(struct tar_entry){ .name = "srv", .type = TAR_DIR, .mode = 0750 });
+        tar_put(tar, &(struct tar_entry){ .name = "srv/old", .data = "x" });
+        tar_put(tar, &(struct tar_entry){ .name = "gone", .type = TAR_DIR, .mode = 0701 });
+        tar_end(tar);
+}
+
+static void make_silent(struct buf *tar)
+{
+        buf_init(tar, 1 << 20);
+        tar_put(tar, &(struct tar_entry){ .name = "/tmp/x", .data = "x", .mode = 0644 });
+        tar_put(tar, &(struct tar_entry){ .name = "/home/u/app/x", .data = "x", .mode = 0644 });
+        tar_put(tar, &(struct tar_entry){ .name = "/srv/x", .data = "x", .mode = 0644 });
+        tar_put(tar, &(struct tar_entry){ .name = "/srv/.wh.old" });
+        tar_put(tar, &(struct tar_entry){ .name = "/only/here/.wh.nothing" });
+        tar_put(tar, &(struct tar_entry){ .name = "/.wh.gone" });
+        tar_put(tar, &(struct tar_entry){ .name = "/gone/x", .data = "x", .mode = 0644 });
+        tar_end(tar);
+}
+
+/* What a layer leaves out is of the layer below it in this image, and of another, or nobody, in the next. */
+static void what_a_layer_does_not_describe_is_as_below_it(void **dir)
+{
+        struct buf below, above;
+        BUF(both);
+        BUF(alone);
+        make_describing(&below);
+        make_silent(&above);
+        const struct made_layer layers[] = { { &below, MADE_GZIP, NULL, 0 },
+                                             { &above, MADE_PLAIN, NULL, 0 } };
+        make_oci_archive(&both, "both:1", layers, 2);
+        make_oci_archive(&alone, "alone:1", layers + 1, 1);
+        struct images *images = open_store(*dir);
+        _cleanup_(freep) char *id = NULL, *other = NULL;
+        _cleanup_(closep) int fd = -1, alone_fd = -1, view_fd = -1;
+        char value[8];
+        assert_ok(import_bytes(images, &both, "both:1", &id));
+        assert_ok(import_bytes(images, &alone, "alone:1", &other));
+        for (int again = 0; again < 2; again++) {
+                assert_ok(rootfs_make(images, container, id));
+                assert_ok(rootfs_mount(images, container, &fd));
+                assert_int_equal(stat_below(fd, ".").st_mode, S_IFDIR | 0755);
+                assert_int_equal(stat_below(fd, ".").st_uid, 0);
+                assert_int_equal(stat_below(fd, "tmp").st_mode, S_IFDIR | 01777);
+                assert_int_equal(stat_below(fd, "home").st_mode, S_IFDIR | 0711);
+                assert_int_equal(stat_below(fd, "home/u").st_mode, S_IFDIR | 0700);
+                assert_int_equal(stat_below(fd, "home/u").st_uid, 1000);
+                _cleanup_(closep) int home_fd = openat(fd, "home/u", O_RDONLY | O_CLOEXEC);
+                assert_int_equal(fgetxattr(home_fd, "user.note", value, sizeof(value)), 4);
+                assert_int_equal(stat_below(fd, "home/u/app").st_mode, S_IFDIR | 0755);
+                assert_int_equal(stat_below(fd, "srv").st_mode, S_IFDIR | 0750);
+                assert_int_equal(faccessat(fd, "srv/x", F_OK, 0), 0);
+                assert_false(lists(fd, "srv", "old"));
+                assert_false(lists(fd, "only/here", "nothing"));
+                assert_int_equal(stat_below(fd, "gone").st_mode, S_IFDIR | 0755); /* another one */
+                closep(&fd);
+                assert_ok(rootfs_remove(images, container));
+                images_free(images);
+                images = open_store(*dir);
+        }
+        assert_ok(rootfs_make(images, container, other));
+        assert_ok(rootfs_mount(images, container, &alone_fd));
+        assert_int_equal(stat_below(alone_fd, "tmp").st_mode, S_IFDIR | 0755);
+        assert_false(lists(alone_fd, "only/here", "nothing"));
+        assert_false(lists(alone_fd, "srv", "old"));
+        closep(&alone_fd);
+        assert_ok(rootfs_view(images, other, &view_fd));
+        assert_false(lists(view_fd, "srv", "old"));
+        closep(&view_fd);
+        assert_ok(rootfs_remove(images, container));
+        assert_ok(images_remove(images, id));
+        assert_ok(images_remove(images, other));
+        assert_int_equal(count_entries(*dir, "layers"), 0);
+        images_free(images);
+        buf_done(&below);
+        buf_done(&above);
+        buf_done(&both);
+        buf_done(&alone);
+}
+
 struct parallel {
         struct images *images;
         const struct buf *archive;
@@ -362,7 +466,7 @@ static void broken_archives_leave_nothing(void **dir)
         make_base(&base);
         buf_init(&hostile, 1 << 20);
         PUT(hostile, "fine", .mode = 0644, .data = "x");
-        PUT(hostile, "../../escape", .mode = 0644, .data = "x");
+        PUT(hostile, "escape", TAR_LINK, .link = "../../etc/passwd");
         tar_end(&hostile);
         const struct {
                 struct made_layer layer;
@@ -376,7 +480,7 @@ static void broken_archives_leave_nothing(void **dir)
                 { { &base, MADE_PLAIN, NULL, 2 }, ERROR_DATA_LOSS, "digest" },
                 { { &base, MADE_GZIP, NULL, 3 }, ERROR_INVALID_ARGUMENT, "is not in the archive" },
                 { { &base, MADE_GZIP, "sha256:" HEX, 0 }, ERROR_DATA_LOSS, "the layer's tar has digest" },
-                { { &hostile, MADE_GZIP, NULL, 0 }, ERROR_INVALID_ARGUMENT, "entry \"../../escape\"" },
+                { { &hostile, MADE_GZIP, NULL, 0 }, ERROR_DATA_LOSS, "entry \"escape\"" },
         };
         struct images *images = open_store(*dir);
         for (size_t i = 0; i < LENGTH(cases); i++) {
@@ -553,7 +657,9 @@ static void a_lost_layer_costs_its_image_not_the_store(void **dir)
 
 UNIT_MAIN(IN_TMPDIR(an_imported_image_runs_as_a_rootfs_until_it_is_removed),
           IN_TMPDIR(docker_archives_of_all_compressions_are_one_image),
-          IN_TMPDIR(layers_are_shared_and_names_move), IN_TMPDIR(many_imports_at_once_unpack_a_layer_once),
+          IN_TMPDIR(layers_are_shared_and_names_move),
+          IN_TMPDIR(what_a_layer_does_not_describe_is_as_below_it),
+          IN_TMPDIR(many_imports_at_once_unpack_a_layer_once),
           IN_TMPDIR(spare_workers_are_lent_and_come_back), IN_TMPDIR(broken_archives_leave_nothing),
           IN_TMPDIR(a_cancelled_import_leaves_nothing), IN_TMPDIR(sigkill_at_any_point_leaves_a_clean_store),
           IN_TMPDIR(every_way_out_of_an_import_is_clean),

@@ -90,7 +90,8 @@ static void skiff_unpack_is_locked_into_the_layer(void **dir)
         assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
         _cleanup_(closep) int read_fd = fds[0], write_fd = fds[1]; /* open: skiff-unpack waits for more */
         (void) write_fd;
-        assert_ok(unpacker_start(PROGRAM_DIR "/skiff-unpack", -1, layer_fd, read_fd, &job, &wait, &unpacker));
+        const struct unpacker_place place = { -1, layer_fd, -1 };
+        assert_ok(unpacker_start(PROGRAM_DIR "/skiff-unpack", &place, read_fd, &job, &wait, &unpacker));
         pid_t pid = wait_for_status("skiff-unpack", IS_SANITIZED ? "NoNewPrivs:\t1\n" : "\nSeccomp:\t2\n");
         const unsigned long long kept = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER |
                                         1ull << CAP_FSETID | 1ull << CAP_MKNOD | 1ull << CAP_SETFCAP;

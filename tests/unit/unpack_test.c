@@ -5,6 +5,7 @@
 #include "tests/unit/unit.h"
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -34,6 +35,22 @@ static struct error *set_opaque(void *context, int dir_fd)
                                                                           : NULL;
 }
 
+static struct sink_notes notes; /* of the last that was unpacked */
+static char seams[4096];        /* likewise, each NUL as a newline */
+
+static struct error *read_seams(const struct layer_sink *sink)
+{
+        _cleanup_(closep) int fd = memfd_create("seams", MFD_CLOEXEC);
+        TRY(sink_dir_seams(sink, fd));
+        ssize_t n = pread(fd, seams, sizeof(seams) - 1, 0);
+        assert_true(n >= 0);
+        for (ssize_t i = 0; i < n; i++)
+                if (!seams[i])
+                        seams[i] = '\n';
+        seams[n] = '\0';
+        return NULL;
+}
+
 static struct error *unpack_stream(const char *dir, const void *bytes, size_t len_bytes, size_t step_bytes,
                                    struct sink_usage *usage)
 {
@@ -44,7 +61,10 @@ static struct error *unpack_stream(const char *dir, const void *bytes, size_t le
         _cleanup_(sink_dir_freep) struct layer_sink *sink = sink_dir_new(fd, set_opaque, NULL);
         struct inflate_result result;
         TRY(inflate_open(&from, UINT64_MAX, 1 << 30, &inflate));
-        TRY(tar_unpack(inflate, sink, 10000, usage));
+        struct error *e = tar_unpack(inflate, sink, 10000, usage);
+        notes = sink->notes;
+        TRY(e);
+        TRY(read_seams(sink));
         TRY(inflate_finish(inflate, &result));
         struct digest whole;
         digest_of(bytes, len_bytes, &whole);
@@ -114,8 +134,9 @@ static void entries_come_out_as_they_went_in(void **dir)
         PUT("wide", .uid = 07777777, .mode = 0, .data = "w");
         assert_ok(finish(*dir, &tar));
         struct stat st = stat_of(*dir, ".");
-        assert_int_equal(st.st_mode, S_IFDIR | 0711);
-        assert_int_equal(st.st_mtime, 1000);
+        assert_int_equal(st.st_mode,
+                         S_IFDIR | 0700); /* as it was: the container's root is not a layer's to say */
+        assert_int_not_equal(st.st_mtime, 1000);
         st = stat_of(*dir, "bin");
         assert_int_equal(st.st_mode, S_IFDIR | 02775);
         assert_int_equal(st.st_uid * 10 + st.st_gid, 35);
@@ -244,83 +265,225 @@ static void the_last_of_two_entries_of_one_name_wins(void **dir)
         assert_int_equal(stat_of(*dir, "a2").st_ino, stat_of(*dir, "d/x").st_ino);
 }
 
-struct hostile {
-        const char *name, *says;
+/* One entry, after another, and what becomes of it: what is made, or why it is left out. */
+struct odd {
+        const char *name, *says; /* NULL: nothing is left out */
         struct tar_entry before, entry;
         const char *pax_key, *pax_value;
+        const char *made; /* what is there afterwards, below the layer; NULL: does not matter */
+        int type;         /* S_IFMT of it; 0: it must not be there */
 };
 
-static const struct hostile hostiles[] = {
-        { "dot-dot", "\"..\"", .entry = { .name = "../outside", .data = "x" } },
-        { "dot-dot inside", "\"..\"", .entry = { .name = "a/../../outside", .data = "x" } },
-        { "absolute", "absolute", .entry = { .name = "/tmp/skiff-outside", .data = "x" } },
-        { "long absolute by pax", "absolute", .entry = { .name = "x" }, .pax_key = "path",
-          .pax_value = "/outside" },
-        { "through a symlink", "symbolic link",
-          .before = { .name = "l", .type = TAR_SYMLINK, .link = "/tmp" },
-          .entry = { .name = "l/skiff-outside", .data = "x" } },
-        { "directory through a symlink", "symbolic link",
-          .before = { .name = "l", .type = TAR_SYMLINK, .link = "/tmp" },
-          .entry = { .name = "l/d/", .type = TAR_DIR } },
-        { "directory over a symlink", "symbolic link",
-          .before = { .name = "l", .type = TAR_SYMLINK, .link = "/tmp" },
-          .entry = { .name = "l", .type = TAR_DIR } },
-        { "link out", "absolute", .entry = { .name = "h", .type = TAR_LINK, .link = "/etc/passwd" } },
-        { "link up", "\"..\"", .entry = { .name = "h", .type = TAR_LINK, .link = "../../etc/passwd" } },
-        { "link through a symlink", "symbolic link",
-          .before = { .name = "l", .type = TAR_SYMLINK, .link = "/etc" },
-          .entry = { .name = "h", .type = TAR_LINK, .link = "l/passwd" } },
-        { "link to a directory", "no file", .before = { .name = "d", .type = TAR_DIR },
-          .entry = { .name = "h", .type = TAR_LINK, .link = "d" } },
-        { "link to itself", "itself", .before = { .name = "f", .data = "x" },
-          .entry = { .name = "f", .type = TAR_LINK, .link = "./f" } },
+static const struct odd odds[] = {
+        { "dot-dot", NULL, .entry = { .name = "../outside", .data = "x" }, .made = "outside",
+          .type = S_IFREG },
+        { "dot-dot inside", NULL, .entry = { .name = "a/../../b/../outside", .data = "x" }, .made = "outside",
+          .type = S_IFREG },
+        { "absolute", NULL, .entry = { .name = "/tmp/skiff-outside", .data = "x" },
+          .made = "tmp/skiff-outside", .type = S_IFREG },
+        { "absolute by pax", NULL, .entry = { .name = "x" }, .pax_key = "path", .pax_value = "//outside",
+          .made = "outside", .type = S_IFREG },
+        { "the root", NULL, .entry = { .name = "/", .type = TAR_DIR, .mode = 0700 }, .made = ".",
+          .type = S_IFDIR },
+        { "the root as a link", NULL, .entry = { .name = "./", .type = TAR_SYMLINK, .link = "/" },
+          .made = ".", .type = S_IFDIR },
+        { "through a link to nowhere", NULL, .before = { .name = "l", .type = TAR_SYMLINK, .link = "/tmp/x" },
+          .entry = { .name = "l/skiff-outside", .data = "x" }, .made = "tmp/x/skiff-outside",
+          .type = S_IFREG },
+        { "directory through a link", NULL,
+          .before = { .name = "l", .type = TAR_SYMLINK, .link = "../../tmp" },
+          .entry = { .name = "l/d/", .type = TAR_DIR }, .made = "tmp/d", .type = S_IFDIR },
+        { "directory over a link", NULL, .before = { .name = "l", .type = TAR_SYMLINK, .link = "/tmp" },
+          .entry = { .name = "l", .type = TAR_DIR }, .made = "l", .type = S_IFDIR },
+        { "circle", "circle", .before = { .name = "l", .type = TAR_SYMLINK, .link = "l/l" },
+          .entry = { .name = "l/x", .data = "x" }, .made = "l", .type = S_IFLNK },
+        { "absolute hard link", NULL, .before = { .name = "etc/f", .data = "x" },
+          .entry = { .name = "/h", .type = TAR_LINK, .link = "/etc/f" }, .made = "h", .type = S_IFREG },
+        { "hard link up", NULL, .before = { .name = "f", .data = "x" },
+          .entry = { .name = "d/h", .type = TAR_LINK, .link = "../../f" }, .made = "d/h", .type = S_IFREG },
+        { "link to a directory", "a directory", .before = { .name = "d", .type = TAR_DIR },
+          .entry = { .name = "h", .type = TAR_LINK, .link = "d" }, .made = "h" },
+        { "link to itself", NULL, .before = { .name = "f", .data = "x" },
+          .entry = { .name = "f", .type = TAR_LINK, .link = "./f" }, .made = "f", .type = S_IFREG },
         { "overlay's redirect", "trusted.overlay.redirect", .entry = { .name = "d", .type = TAR_DIR },
-          .pax_key = "SCHILY.xattr.trusted.overlay.redirect", .pax_value = "/etc" },
+          .pax_key = "SCHILY.xattr.trusted.overlay.redirect", .pax_value = "/etc", .made = "d",
+          .type = S_IFDIR },
         { "overlay's opaque", "trusted.overlay.opaque", .entry = { .name = "d", .type = TAR_DIR },
-          .pax_key = "SCHILY.xattr.trusted.overlay.opaque", .pax_value = "y" },
-        { "a whiteout in disguise", "0:0", .entry = { .name = "w", .type = TAR_CHAR } },
-        { "whiteout of the parent", "whiteout of nothing", .entry = { .name = "a/.wh..." } },
-        { "whiteout of itself", "whiteout of nothing", .entry = { .name = "a/.wh.." } },
+          .pax_key = "SCHILY.xattr.trusted.overlay.opaque", .pax_value = "y", .made = "d", .type = S_IFDIR },
+        { "a whiteout in disguise", "0:0", .entry = { .name = "w", .type = TAR_CHAR }, .made = "w" },
+        { "whiteout of the parent", "whiteout of nothing", .entry = { .name = "a/.wh..." }, .made = "a" },
+        { "whiteout of itself", "whiteout of nothing", .entry = { .name = "a/.wh.." }, .made = "a" },
         { "whiteout of nothing", "whiteout of nothing", .entry = { .name = ".wh." } },
-        { "whiteout as a directory", "below a whiteout", .entry = { .name = ".wh.a/b", .data = "x" } },
-        { "whiteout through a symlink", "symbolic link",
-          .before = { .name = "l", .type = TAR_SYMLINK, .link = "/tmp" }, .entry = { .name = "l/.wh.x" } },
-        { "opaque through a symlink", "symbolic link",
-          .before = { .name = "l", .type = TAR_SYMLINK, .link = "/tmp" },
-          .entry = { .name = "l/.wh..wh..opq" } },
-        { "below a file", "no directory", .before = { .name = "f", .data = "x" },
-          .entry = { .name = "f/g", .data = "x" } },
-        { "over a full directory", "not empty", .before = { .name = "d/x", .data = "x" },
-          .entry = { .name = "d", .data = "x" } },
-        { "the root as a file", "root", .entry = { .name = "./", .type = TAR_SYMLINK, .link = "/" } },
+        { "whiteout as a directory", "below a whiteout", .entry = { .name = ".wh.a/b", .data = "x" },
+          .made = "a" },
+        { "whiteout through a link", NULL, .before = { .name = "l", .type = TAR_SYMLINK, .link = "/d" },
+          .entry = { .name = "l/.wh.x" }, .made = "d/x", .type = S_IFCHR },
+        { "below a file", NULL, .before = { .name = "f", .data = "x" },
+          .entry = { .name = "f/g", .data = "x" }, .made = "f/g", .type = S_IFREG },
+        { "over a full directory", NULL, .before = { .name = "d/x/y", .data = "x" },
+          .entry = { .name = "d", .data = "x" }, .made = "d", .type = S_IFREG },
+        { "link over a full directory", NULL, .before = { .name = "d/x/y", .data = "x" },
+          .entry = { .name = "d", .type = TAR_SYMLINK, .link = "/x" }, .made = "d", .type = S_IFLNK },
         { "owner out of range", "owner", .entry = { .name = "o" }, .pax_key = "uid",
-          .pax_value = "4294967295" },
+          .pax_value = "4294967296", .made = "o" },
         { "unreadable acl", "posix_acl_access", .entry = { .name = "o", .data = "x" },
-          .pax_key = "SCHILY.xattr.system.posix_acl_access", .pax_value = "rubbish" },
+          .pax_key = "SCHILY.xattr.system.posix_acl_access", .pax_value = "rubbish", .made = "o",
+          .type = S_IFREG },
 };
 
-static void hostile_entries_are_refused_by_name(void **dir)
+static void check_odd(const struct odd *odd, const char *dir)
 {
-        for (size_t i = 0; i < LENGTH(hostiles); i++) {
-                const struct hostile *h = &hostiles[i];
+        struct stat st = { 0 };
+        TAR_BEGIN;
+        if (odd->before.name)
+                tar_put(&tar, &odd->before);
+        if (odd->pax_key)
+                tar_put_pax(&tar, odd->pax_key, odd->pax_value, strlen(odd->pax_value));
+        tar_put(&tar, &odd->entry);
+        PUT("last", .data = "x");
+        assert_ok(finish(dir, &tar));
+        if ((odd->says != NULL) != (notes.n == 1) || (odd->says && !strstr(notes.first, odd->says)))
+                fail_msg("%s: %llu left out, %s", odd->name, (unsigned long long) notes.n, notes.first);
+        if (!exists(dir, "last"))
+                fail_msg("%s: what comes after it is not there", odd->name);
+        if (odd->made && exists(dir, odd->made))
+                st = stat_of(dir, odd->made);
+        if (odd->made && (int) (st.st_mode & S_IFMT) != odd->type)
+                fail_msg("%s: %s has type %o", odd->name, odd->made, st.st_mode & S_IFMT);
+}
+
+static void odd_entries_stay_inside_and_cost_an_entry_at_most(void **dir)
+{
+        _cleanup_(freep) char *outside = format_string("%s/outside", (char *) *dir);
+        for (size_t i = 0; i < LENGTH(odds); i++) {
                 _cleanup_(freep) char *sub = format_string("%s/%zu", (char *) *dir, i);
-                _cleanup_(freep) char *outside = format_string("%s/outside", (char *) *dir);
                 assert_int_equal(mkdir(sub, 0755), 0);
-                TAR_BEGIN;
-                if (h->before.name)
-                        tar_put(&tar, &h->before);
-                if (h->pax_key)
-                        tar_put_pax(&tar, h->pax_key, h->pax_value, strlen(h->pax_value));
-                tar_put(&tar, &h->entry);
-                struct error *e = finish(sub, &tar);
-                if (!e)
-                        fail_msg("%s: not refused", h->name);
-                if (!strstr(error_message(e), h->says) || !strstr(error_message(e), "entry \""))
-                        fail_msg("%s: %s", h->name, error_message(e));
-                error_free(e);
+                check_odd(&odds[i], sub);
                 assert_int_equal(access(outside, F_OK), -1);
                 assert_int_equal(access("/tmp/skiff-outside", F_OK), -1);
         }
+}
+
+static void a_hard_link_to_what_is_missing_is_refused(void **dir)
+{
+        TAR_BEGIN;
+        PUT("l", TAR_SYMLINK, .link = "/etc");
+        PUT("h", TAR_LINK, .link = "l/passwd"); /* there is one, but not in the layer */
+        assert_fails(ERROR_DATA_LOSS, "entry \"h\": hard link to \"l/passwd\"", finish(*dir, &tar));
+}
+
+static void links_of_the_layer_are_followed_as_they_are_then(void **dir)
+{
+        TAR_BEGIN;
+        PUT("run", TAR_DIR, .mode = 01777);
+        PUT("var/run", TAR_SYMLINK, .link = "/run");
+        PUT("var/run/a.pid", .data = "a");
+        PUT("var/run/sub/b.pid", .data = "b");
+        PUT("var/run/sub", TAR_DIR, .mode = 0750, .mtime = 77);
+        PUT("hard", TAR_LINK, .link = "var/run/a.pid");
+        PUT("var/run", TAR_DIR, .mode = 0755);
+        PUT("var/run/c.pid", .data = "c");
+        PUT("up", TAR_SYMLINK, .link = "run/sub/../..");
+        PUT("up/here", .data = "x");
+        assert_ok(finish(*dir, &tar));
+        assert_int_equal(notes.n, 0);
+        assert_true(exists(*dir, "run/a.pid"));
+        assert_true(exists(*dir, "run/sub/b.pid"));
+        assert_int_equal(stat_of(*dir, "run/sub").st_mode, S_IFDIR | 0750);
+        assert_int_equal(stat_of(*dir, "hard").st_nlink, 2);
+        assert_true(S_ISDIR(stat_of(*dir, "var/run").st_mode));
+        assert_true(exists(*dir, "var/run/c.pid"));
+        assert_false(exists(*dir, "run/c.pid"));
+        assert_true(exists(*dir, "here"));
+}
+
+static void what_a_layer_leaves_unsaid_is_told(void **dir)
+{
+        TAR_BEGIN;
+        PUT("tmp/a/f", .data = "x");
+        PUT("home/u/f", .data = "x");
+        PUT("home/u", TAR_DIR, .mode = 0700, .uid = 5);
+        PUT("l", TAR_SYMLINK, .link = "opt");
+        PUT("l/q/.wh.gone", .mode = 0);
+        PUT("gone/x", .data = "x");
+        PUT("gone", .data = "x");
+        assert_ok(finish(*dir, &tar));
+        assert_non_null(strstr(seams, "dtmp\n"));
+        assert_non_null(strstr(seams, "dtmp/a\n"));
+        assert_non_null(strstr(seams, "dhome\n"));
+        assert_null(strstr(seams, "dhome/u\n"));
+        assert_non_null(strstr(seams, "dopt/q\n"));
+        assert_non_null(strstr(seams, "wopt/q\n"));
+}
+
+static void owners_of_no_number_are_what_peers_make_of_them(void **dir)
+{
+        TAR_BEGIN;
+        tar_put_pax(&tar, "uid", "4294967295", 10);
+        tar_put_pax(&tar, "gid", "4294967294", 10);
+        PUT("a", .data = "x");
+        tar_put_pax(&tar, "uid", "-2", 2);
+        PUT("b", .data = "x");
+        tar_put_pax(&tar, "uid", "-1", 2);
+        PUT("c", .data = "x");
+        assert_ok(finish(*dir, &tar));
+        assert_int_equal(notes.n, 0);
+        assert_int_equal(stat_of(*dir, "a").st_uid, 0);
+        assert_true(stat_of(*dir, "a").st_gid == UINT32_MAX - 1);
+        assert_true(stat_of(*dir, "b").st_uid == UINT32_MAX - 1);
+        assert_int_equal(stat_of(*dir, "c").st_uid, 0);
+}
+
+static void the_later_of_two_attributes_counts_and_a_mask_is_made_up(void **dir)
+{
+        TAR_BEGIN;
+        char value[64] = { 0 };
+        static const char acl[] = "user::rwx,user:1000:r-x,group::-w-,other::---";
+        tar_put_pax(&tar, "SCHILY.xattr.user.note", "first", 5);
+        tar_put_pax(&tar, "SCHILY.xattr.user.note", "second", 6);
+        PUT("f", .data = "x");
+        tar_put_pax(&tar, "SCHILY.acl.access", acl, strlen(acl));
+        PUT("acl", .mode = 0750, .data = "x");
+        assert_ok(finish(*dir, &tar));
+        assert_int_equal(notes.n, 0);
+        _cleanup_(freep) char *f = format_string("%s/f", (char *) *dir),
+                              *with_acl = format_string("%s/acl", (char *) *dir);
+        assert_int_equal(getxattr(f, "user.note", value, sizeof(value)), 6);
+        assert_memory_equal(value, "second", 6);
+        assert_int_equal(getxattr(with_acl, "system.posix_acl_access", value, sizeof(value)), 4 + 5 * 8);
+        assert_memory_equal(value + 4 + 3 * 8, "\20\0\7\0", 4); /* the mask: r-x and -w- */
+}
+
+/* A last file without its padding, and no end of the archive; but not one that is cut. */
+static void an_archive_may_end_with_its_last_byte(void **dir)
+{
+        TAR_BEGIN;
+        PUT("a", .data = "12345");
+        PUT("b", .data = "1234567");
+        tar.len_bytes -= 512 - 7;
+        assert_ok(unpack(*dir, &tar));
+        assert_int_equal(stat_of(*dir, "b").st_size, 7);
+        tar.len_bytes--;
+        assert_fails(ERROR_DATA_LOSS, "entry \"b\"", unpack(*dir, &tar));
+        buf_done(&tar);
+}
+
+static void what_aufs_leaves_in_its_layers_is_left_out(void **dir)
+{
+        TAR_BEGIN;
+        PUT(".wh..wh.aufs", .data = "x");
+        PUT(".wh..wh.orph/", TAR_DIR, .mode = 0700);
+        PUT(".wh..wh.plnk/", TAR_DIR, .mode = 0700);
+        PUT(".wh..wh.plnk/123.456", .data = "linked", .mode = 0644);
+        PUT("usr/a", TAR_LINK, .link = ".wh..wh.plnk/123.456");
+        PUT("usr/b", TAR_LINK, .link = "/.wh..wh.plnk/123.456");
+        assert_ok(finish(*dir, &tar));
+        assert_int_equal(notes.n, 0);
+        assert_int_equal(stat_of(*dir, "usr/a").st_nlink, 2);
+        assert_int_equal(stat_of(*dir, "usr/b").st_size, 6);
+        assert_false(exists(*dir, ".wh..wh.plnk"));
+        assert_false(exists(*dir, ".wh..wh.orph"));
+        assert_false(exists(*dir, ".wh..wh.aufs"));
 }
 
 static void streams_of_all_kinds_are_read(void **dir)
@@ -361,6 +524,9 @@ static void streams_of_all_kinds_are_read(void **dir)
                 if (e)
                         assert_fails(ERROR_DATA_LOSS, "", e);
         }
+        /* a frame's header that asks for 256 MiB */
+        assert_fails(ERROR_RESOURCE_EXHAUSTED, "more than 128 MiB",
+                     unpack_stream(*dir, "\x28\xb5\x2f\xfd\x00\x90\x01\x00\x00", 9, 0, &usage));
         assert_fails(ERROR_UNIMPLEMENTED, "xz",
                      unpack_stream(*dir,
                                    "\xfd"
@@ -405,5 +571,12 @@ static void limits_end_an_endless_archive(void **dir)
 UNIT_MAIN(IN_TMPDIR(entries_come_out_as_they_went_in),
           IN_TMPDIR(attributes_come_through_and_none_is_inherited),
           IN_TMPDIR(whiteouts_hide_only_what_is_below), IN_TMPDIR(the_last_of_two_entries_of_one_name_wins),
-          IN_TMPDIR(hostile_entries_are_refused_by_name), IN_TMPDIR(streams_of_all_kinds_are_read),
+          IN_TMPDIR(odd_entries_stay_inside_and_cost_an_entry_at_most),
+          IN_TMPDIR(a_hard_link_to_what_is_missing_is_refused),
+          IN_TMPDIR(links_of_the_layer_are_followed_as_they_are_then),
+          IN_TMPDIR(what_a_layer_leaves_unsaid_is_told),
+          IN_TMPDIR(owners_of_no_number_are_what_peers_make_of_them),
+          IN_TMPDIR(the_later_of_two_attributes_counts_and_a_mask_is_made_up),
+          IN_TMPDIR(an_archive_may_end_with_its_last_byte),
+          IN_TMPDIR(what_aufs_leaves_in_its_layers_is_left_out), IN_TMPDIR(streams_of_all_kinds_are_read),
           IN_TMPDIR(sparse_files_keep_their_holes), IN_TMPDIR(limits_end_an_endless_archive))
