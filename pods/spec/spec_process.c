@@ -60,12 +60,13 @@ static struct error *add_asked_variables(const struct spec_source *s, struct env
                 return error_new(ERROR_INVALID_ARGUMENT, "config.envs: more than %d variables", ENVS_MAX);
         for (size_t i = 0; i < s->config->n_envs; i++) {
                 const Cri__KeyValue *kv = s->config->envs[i];
-                if (memchr(kv->value.data, '\0', kv->value.len) || !*kv->key || strchr(kv->key, '='))
+                const char *value =
+                        kv->value.len ? (const char *) kv->value.data : ""; /* an empty one has no bytes */
+                if (memchr(value, '\0', kv->value.len) || !*kv->key || strchr(kv->key, '='))
                         return error_new(
                                 ERROR_INVALID_ARGUMENT,
                                 "config.envs[%zu]: a variable has a name without '=' and no NUL byte", i);
-                environment_set(
-                        env, format_string("%s=%.*s", kv->key, (int) kv->value.len, (char *) kv->value.data));
+                environment_set(env, format_string("%s=%.*s", kv->key, (int) kv->value.len, value));
         }
         return NULL;
 }

@@ -5,4 +5,4 @@
 set -eu
 run_v2=$1
 build=$(realpath "${2:-build/debug}")
-exec "$run_v2" -- sh -c "grep -q cgroup2 /proc/mounts && for t in cgroup mount socket runtime; do $build/\${t}_test || exit 1; done"
+exec "$run_v2" -- sh -c "grep -q cgroup2 /proc/mounts && for t in cgroup mount socket runtime child; do $build/\${t}_test || exit 1; done"
