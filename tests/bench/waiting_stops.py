@@ -85,14 +85,14 @@ def measure(build, archive):
         victim = skiff.run(pods[0], ["sleep", "100000"])
         calls = others(skiff, pods[0], victim)
         before = {name: p50_ms(call) for name, call in calls.items()}
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)  # fixed: what is measured is what stays
         old = memory(skiff, supervisors)
         half = len(containers) // 2
         stops = [skiff.cri.future("StopContainer", container_id=c, timeout=GRACE) for c in containers[:half]]
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)  # fixed: what is measured is what stays
         middle = memory(skiff, supervisors)
         stops += [skiff.cri.future("StopContainer", container_id=c, timeout=GRACE) for c in containers[half:]]
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)  # fixed: what is measured is what stays
         new = memory(skiff, supervisors)
         threads = harness.read_proc(skiff.process.pid, "status").split("Threads:")[1].split()[0]
         meanwhile = {name: p50_ms(call) for name, call in calls.items()}
