@@ -259,6 +259,8 @@ static void work_on(struct rpc_call *call)
         struct error *e = call_work(call);
         if (is_kept(call)) { /* its end is another's; what is still needed is in its memory */
                 arena_done(&call->arena);
+                grpc_metadata_array_destroy(&call->metadata);
+                grpc_metadata_array_init(&call->metadata);
                 tell_if_gone(call);
                 call_unref(call);
                 return;

@@ -262,7 +262,9 @@ void made_stop_begin(struct made_node *made, const char *container_id, int64_t g
 struct error *made_stop_end(struct made_stop *stop)
 {
         const struct wait wait = wait_of_ms(60000);
+        uint64_t times;
         assert_ok(wait_fd(&wait, stop->done_fd, POLLIN, "wait for a stop"));
+        assert_int_equal(read(stop->done_fd, &times, sizeof(times)), sizeof(times));
         closep(&stop->done_fd);
         return stop->e;
 }
