@@ -13,9 +13,13 @@ static struct error *read_command(const struct json *config, const char *key, ch
 {
         const char *text = json_text(json_get(config, key), NULL);
         if (!text)
-                return strings_of_json(config, key, STRINGS_MAX, out);
-        *out = strings_empty();
-        strings_add(out, text);
+                TRY(strings_of_json(config, key, STRINGS_MAX, out));
+        else
+                *out = strings_empty();
+        if (text)
+                strings_add(out, text);
+        if ((*out)[0] && !*(*out)[0] && !(*out)[1]) /* [""] is how some say that there is none */
+                freep(&(*out)[0]);
         return NULL;
 }
 

@@ -8,6 +8,7 @@
 #include "images/reference.h"
 #include "images/store.h"
 #include "images/strings.h"
+#include "images/unpack_protocol.h"
 #include <string.h>
 
 #define OCI "application/vnd.oci.image."
@@ -82,8 +83,12 @@ static struct error *put_layer(struct images *images, const struct export *expor
         int dir_fd = -1;
         bool is_opaque = false;
         TRY(layer_lower(images->layers, export->layers[i], &dir_fd, &is_opaque));
+        _cleanup_(buf_done) struct buf seams;
+        buf_init(&seams, SEAMS_MAX_BYTES + 1);
+        TRY(layer_seams(images->layers, export->layers[i], &seams));
         TRY(entry_begin(export, &header_at));
-        TRY(layer_tar_write(dir_fd, export->fd, export->wait, &export->digests[i], &export->sizes[i]));
+        TRY(layer_tar_write(dir_fd, &seams, export->fd, export->wait, &export->digests[i],
+                            &export->sizes[i]));
         blob_name(&export->digests[i], name);
         return entry_end(export, header_at, name, export->sizes[i]);
 }

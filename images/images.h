@@ -169,11 +169,16 @@ MUST_CHECK struct error *rootfs_hold(struct images *images, const char *containe
 MUST_CHECK struct error *rootfs_held_view(struct images *images, const char *container_id,
                                           const char *image_id, int *out_fd);
 
+/* A volume that the image declares at path: writable, with the image's content, mode and owner, detached; what is written to
+ * it goes with the rootfs. */
+MUST_CHECK struct error *rootfs_volume_mount(struct images *images, const char *container_id,
+                                             const char *path, int *out_fd);
+
 /* Removes it: renamed to the trash at once, emptied in the background. Succeeds where there is none, and on a full
  * disk. */
 MUST_CHECK struct error *rootfs_remove(struct images *images, const char *container_id);
 
-/* Bytes and inodes of the writable directory, by a walk. */
+/* Bytes and inodes of the writable directory and of volumes, by a walk. Calls at once for one container share it. */
 MUST_CHECK struct error *rootfs_usage(struct images *images, const char *container_id, uint64_t *bytes,
                                       uint64_t *inodes);
 

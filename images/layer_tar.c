@@ -35,6 +35,8 @@ struct link_name {
 };
 
 struct writer {
+        const char *seams; /* the layer's, borrowed (places_write_seams) */
+        size_t seams_bytes;
         int root_fd, fd;
         const struct wait *wait;
         struct digest_stream *digest;
@@ -382,16 +384,28 @@ static struct error *open_directory(struct writer *writer, size_t path_bytes, in
         return *out_fd < 0 ? error_errno(errno, "open %s", path) : NULL;
 }
 
+/* The layer's root is the container's, and no layer's to describe; others it may have left to the layers below. */
+static bool is_described(const struct writer *writer, size_t path_bytes)
+{
+        if (path_bytes == 0)
+                return false;
+        _cleanup_(freep) char *path = dup_bytes(writer->path, path_bytes - 1); /* without its slash */
+        for (const char *s = writer->seams, *end = s + writer->seams_bytes; s < end; s += strlen(s) + 1)
+                if (*s == 'd' && strcmp(s + 1, path) == 0)
+                        return false;
+        return true;
+}
+
 static struct error *emit_directory(struct writer *writer, int fd, size_t path_bytes)
 {
         struct stat st;
         char value[2];
         if (fstat(fd, &st) < 0)
                 return error_errno(errno, "look at %s", writer->path);
-        TRY(add_xattrs(writer, fd));
-        if (path_bytes == 0)
-                (void) snprintf(writer->path, sizeof(writer->path), "./");
-        TRY(emit_header(writer, &st, '5', ""));
+        if (is_described(writer, path_bytes)) {
+                TRY(add_xattrs(writer, fd));
+                TRY(emit_header(writer, &st, '5', ""));
+        }
         writer->path[path_bytes] = '\0';
         if (fgetxattr(fd, "trusted.overlay.opaque", value, sizeof(value)) != 1 || value[0] != 'y')
                 return NULL;
@@ -458,11 +472,13 @@ static struct error *write_all(struct writer *writer, struct digest *digest, uin
         return NULL;
 }
 
-struct error *layer_tar_write(int dir_fd, int fd, const struct wait *wait, struct digest *digest,
-                              uint64_t *bytes)
+struct error *layer_tar_write(int dir_fd, const struct buf *seams, int fd, const struct wait *wait,
+                              struct digest *digest, uint64_t *bytes)
 {
         struct writer *writer = NEW(struct writer);
         writer->root_fd = dir_fd;
+        writer->seams = seams->bytes;
+        writer->seams_bytes = seams->len_bytes;
         writer->fd = fd;
         writer->wait = wait;
         writer->digest = digest_stream_new();

@@ -4,13 +4,15 @@
  * links are links to the first name. Source: POSIX pax, OCI image-spec layer.md.
  * Threads: one at a time. */
 #pragma once
+#include "base/buf.h"
 #include "base/digest.h"
 #include "base/wait.h"
 #include <stdint.h>
 
-/* Writes dir_fd's tree at fd's position. *digest: of the tar; *bytes: its length. */
-MUST_CHECK struct error *layer_tar_write(int dir_fd, int fd, const struct wait *wait, struct digest *digest,
-                                         uint64_t *bytes);
+/* Writes dir_fd's tree at fd's position; directories that seams (the layer's, as layer_seams gives them) tell as described by
+ * no entry have none again. *digest: of the tar; *bytes: its length. */
+MUST_CHECK struct error *layer_tar_write(int dir_fd, const struct buf *seams, int fd, const struct wait *wait,
+                                         struct digest *digest, uint64_t *bytes);
 
 /* Fills a tar header for a plain file, its checksum too. */
 enum { TAR_BLOCK_BYTES = 512 };

@@ -289,10 +289,13 @@ struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, b
         return e ? error_wrap(e, "layer %s", layer->diff_id) : NULL;
 }
 
-struct error *layer_seams(struct layers *layers, struct layer *layer, int *fd)
+struct error *layer_seams(struct layers *layers, struct layer *layer, struct buf *out)
 {
-        *fd = openat(layers->seams_fd, hex_of(layer), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        return *fd < 0 && errno != ENOENT ? error_errno(errno, "seams of layer %s", layer->diff_id) : NULL;
+        _cleanup_(closep) int fd = openat(layers->seams_fd, hex_of(layer), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? NULL : error_errno(errno, "seams of layer %s", layer->diff_id);
+        TRY_WRAP(buf_read_all(out, fd), "seams of layer %s", layer->diff_id);
+        return buf_append(out, "", 1); /* whatever is in it ends */
 }
 
 const char *layer_diff_id(const struct layer *layer)

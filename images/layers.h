@@ -6,6 +6,7 @@
  * A struct layer is borrowed and lives as long as it is pinned. Threads: any, at once; the store has a lock of its own,
  * taken after the catalog's. */
 #pragma once
+#include "base/buf.h"
 #include "base/wait.h"
 #include "images/form.h"
 #include "images/images.h"
@@ -55,8 +56,8 @@ void layers_unpin(struct layers *layers, struct layer *layer);
 /* The directory to use as a lower, borrowed; it is held open as long as the layer is. */
 MUST_CHECK struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, bool *is_opaque);
 
-/* The layer's seams, to read; *fd is the caller's, -1 where it has none. */
-MUST_CHECK struct error *layer_seams(struct layers *layers, struct layer *layer, int *fd);
+/* Appends the layer's seams to out, as places_write_seams has them, each with its NUL; nothing where it has none. */
+MUST_CHECK struct error *layer_seams(struct layers *layers, struct layer *layer, struct buf *out);
 
 /* Of a pinned layer: "sha256:...", the form's name ("dir"), what it takes on disk. Texts are the layer's. */
 const char *layer_diff_id(const struct layer *layer);

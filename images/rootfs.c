@@ -5,6 +5,7 @@
  * Sixteen directories instead of one, since containers that start and end at once make and remove some ten files each in
  * them, and because an ext4 without a journal searches through all that was removed lately in that part of the disk for
  * every file that it makes (0.25 ms each after a hundred containers). */
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/id.h"
@@ -18,6 +19,9 @@
 #include <sys/stat.h>
 
 enum { LAYERS_FILE_LIMIT = 64 << 10 };
+
+/* The sum of all, for ImageFsInfo, is at most so old. Who asks for one container's figure walks it sooner. */
+#define SAMPLE_MAX_AGE_NS INT64_C(300000000000)
 
 static const char digits[] = "0123456789abcdef";
 
@@ -137,6 +141,7 @@ struct error *rootfs_table_open(struct images *images, struct rootfs_table **out
         memset(table->home_fds, -1, sizeof(table->home_fds));
         table->mount_points_fd = -1;
         (void) pthread_mutex_init(&table->lock, NULL);
+        (void) pthread_cond_init(&table->walk_ended, NULL);
         struct error *e = make_mount_points(images->root_fd, &table->mount_points_fd);
         if (!e)
                 e = homes_open(images, table);
@@ -161,6 +166,7 @@ void rootfs_table_free(struct images *images, struct rootfs_table *table)
                 closep(&table->home_fds[i]);
         closep(&table->mount_points_fd);
         (void) pthread_mutex_destroy(&table->lock);
+        (void) pthread_cond_destroy(&table->walk_ended);
         free(table);
 }
 
@@ -268,6 +274,17 @@ static struct error *collect_lowers(struct images *images, struct layer *const *
         return NULL;
 }
 
+/* A volatile mount leaves a mark that forbids the next: it guards against a crash of the machine, after which no container
+ * of ours goes on. */
+struct error *rootfs_forget_volatile(int work_fd)
+{
+        _cleanup_(closep) int inner_fd = -1;
+        if (faccessat(work_fd, "work/incompat", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                return NULL;
+        TRY(file_open_beneath(work_fd, "work", O_RDONLY | O_DIRECTORY, 0, &inner_fd));
+        return file_remove_tree(inner_fd, "incompat");
+}
+
 static struct error *mount_upper(struct images *images, const struct rootfs *rootfs, int *out_fd)
 {
         _cleanup_(closep) int dir_fd = -1, upper_fd = -1, work_fd = -1;
@@ -282,13 +299,7 @@ static struct error *mount_upper(struct images *images, const struct rootfs *roo
                               &dir_fd));
         TRY(file_open_beneath(dir_fd, "upper", O_RDONLY | O_DIRECTORY, 0, &upper_fd));
         TRY(file_open_beneath(dir_fd, "work", O_RDONLY | O_DIRECTORY, 0, &work_fd));
-        /* A volatile mount leaves a mark that forbids the next: it guards against a crash of the machine, after which
-         * no container of ours goes on. */
-        if (faccessat(work_fd, "work/incompat", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-                _cleanup_(closep) int inner_fd = -1;
-                TRY(file_open_beneath(work_fd, "work", O_RDONLY | O_DIRECTORY, 0, &inner_fd));
-                TRY(file_remove_tree(inner_fd, "incompat"));
-        }
+        TRY(rootfs_forget_volatile(work_fd));
         return mount_overlay(lowers, n, upper_fd, work_fd, true, out_fd);
 }
 
@@ -366,23 +377,53 @@ static struct error *walk_upper(struct rootfs_table *table, const char *id, uint
 {
         _cleanup_(closep) int dir_fd = -1;
         TRY(file_open_beneath(rootfs_home(table, id), id, O_RDONLY | O_DIRECTORY, 0, &dir_fd));
-        return tree_usage(dir_fd, "upper", bytes, inodes);
+        TRY(tree_usage(dir_fd, "upper", bytes, inodes));
+        return faccessat(dir_fd, "volumes", F_OK, AT_SYMLINK_NOFOLLOW) < 0
+                       ? NULL
+                       : tree_usage(dir_fd, "volumes", bytes, inodes);
+}
+
+/* Those who come while a walk is under way wait for its end and have its result. */
+static struct error *walk_shared(struct rootfs_table *table, const char *id, uint64_t *bytes,
+                                 uint64_t *inodes)
+{
+        struct rootfs *rootfs = rootfs_find(table, id);
+        bool has_waited = false;
+        while (rootfs && rootfs->is_walked) {
+                (void) pthread_cond_wait(&table->walk_ended, &table->lock);
+                rootfs = rootfs_find(table, id);
+                has_waited = true;
+        }
+        if (!rootfs)
+                return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", id);
+        if (has_waited && rootfs->sampled_ns) {
+                *bytes = rootfs->bytes;
+                *inodes = rootfs->inodes;
+                return NULL;
+        }
+        rootfs->is_walked = true;
+        (void) pthread_mutex_unlock(&table->lock);
+        struct error *e = walk_upper(table, id, bytes, inodes);
+        (void) pthread_mutex_lock(&table->lock);
+        rootfs = rootfs_find(table, id);
+        if (rootfs)
+                rootfs->is_walked = false;
+        if (rootfs && !e) {
+                rootfs->bytes = *bytes;
+                rootfs->inodes = *inodes;
+                rootfs->sampled_ns = clock_monotonic_ns();
+        }
+        (void) pthread_cond_broadcast(&table->walk_ended);
+        return e;
 }
 
 struct error *rootfs_usage(struct images *images, const char *container_id, uint64_t *bytes, uint64_t *inodes)
 {
         *bytes = *inodes = 0;
-        if (!has(images->rootfs, container_id))
-                return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
-        TRY_WRAP(walk_upper(images->rootfs, container_id, bytes, inodes), "rootfs of %s", container_id);
         (void) pthread_mutex_lock(&images->rootfs->lock);
-        struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
-        if (rootfs) {
-                rootfs->bytes = *bytes;
-                rootfs->inodes = *inodes;
-        }
+        struct error *e = walk_shared(images->rootfs, container_id, bytes, inodes);
         (void) pthread_mutex_unlock(&images->rootfs->lock);
-        return NULL;
+        return e;
 }
 
 static char **list_ids(struct rootfs_table *table)
@@ -413,18 +454,25 @@ void rootfs_table_usage(struct rootfs_table *table, uint64_t *bytes, uint64_t *i
         (void) pthread_mutex_unlock(&table->lock);
 }
 
+static bool is_sample_old(struct rootfs_table *table, const char *id)
+{
+        (void) pthread_mutex_lock(&table->lock);
+        const struct rootfs *rootfs = rootfs_find(table, id);
+        bool old = rootfs && !rootfs->is_walked &&
+                   (!rootfs->sampled_ns || clock_monotonic_ns() - rootfs->sampled_ns > SAMPLE_MAX_AGE_NS);
+        (void) pthread_mutex_unlock(&table->lock);
+        return old;
+}
+
 void rootfs_table_sample(struct rootfs_table *table)
 {
         _cleanup_(free_stringsp) char **ids = list_ids(table);
         for (char **id = ids; *id; id++) {
                 uint64_t bytes = 0, inodes = 0;
-                struct error *e = walk_upper(table, *id, &bytes, &inodes);
+                if (!is_sample_old(table, *id))
+                        continue;
                 (void) pthread_mutex_lock(&table->lock);
-                struct rootfs *rootfs = rootfs_find(table, *id);
-                if (rootfs && !e) {
-                        rootfs->bytes = bytes;
-                        rootfs->inodes = inodes;
-                }
+                struct error *e = walk_shared(table, *id, &bytes, &inodes);
                 (void) pthread_mutex_unlock(&table->lock);
                 error_ignore(e); /* removed meanwhile, or changing under the walk: the next sample tells */
         }

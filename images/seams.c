@@ -102,18 +102,12 @@ static void list_read(struct stack *stack, size_t i, const char *text, size_t le
 
 static struct error *layer_read(struct stack *stack, struct layer *layer, size_t i)
 {
-        _cleanup_(closep) int fd = -1;
         struct buf list;
-        TRY(layer_seams(stack->layers, layer, &fd));
-        if (fd < 0)
-                return NULL;
         buf_init(&list, SEAMS_MAX_BYTES + 1);
-        struct error *e = buf_read_all(&list, fd);
-        if (!e)
-                e = buf_append(&list, "", 1); /* whatever is in it ends */
-        if (!e && stack->lists_bytes + list.len_bytes <= LISTS_MAX_BYTES)
-                list_read(stack, i, list.bytes, list.len_bytes);
+        struct error *e = layer_seams(stack->layers, layer, &list);
         stack->lists_bytes += list.len_bytes;
+        if (!e && stack->lists_bytes <= LISTS_MAX_BYTES)
+                list_read(stack, i, list.bytes, list.len_bytes);
         buf_done(&list);
         return e;
 }

@@ -32,7 +32,8 @@ struct images {
 MUST_CHECK struct error *rootfs_table_open(struct images *images, struct rootfs_table **out);
 void rootfs_table_free(struct images *images, struct rootfs_table *table);
 void rootfs_table_usage(struct rootfs_table *table, uint64_t *bytes, uint64_t *inodes); /* as last sampled */
-void rootfs_table_sample(struct rootfs_table *table); /* walks them all; for the background thread */
+/* Walks those of which nothing is known or nobody asked for long; for the background thread. */
+void rootfs_table_sample(struct rootfs_table *table);
 
 /* A container's rootfs and what it holds, for rootfs.c and rootfs_held.c. */
 struct rootfs {
@@ -46,7 +47,9 @@ struct rootfs {
                 struct held *next;
         } * held;
         bool is_broken;         /* a layer is not there: it can only be removed */
-        uint64_t bytes, inodes; /* as last sampled; locked */
+        uint64_t bytes, inodes; /* as last sampled; these are locked */
+        int64_t sampled_ns;     /* when that ended, monotonic; 0: never */
+        bool is_walked;         /* right now: walk_ended tells the end */
         UT_hash_handle hh;
 };
 struct rootfs_table {
@@ -54,7 +57,10 @@ struct rootfs_table {
         int mount_points_fd; /* ROOT/mount-points */
         struct rootfs *table;
         pthread_mutex_t lock;
+        pthread_cond_t walk_ended;
 };
+/* Makes a work directory of an overlay that was mounted volatile fit for another mount. */
+MUST_CHECK struct error *rootfs_forget_volatile(int work_fd);
 /* The directory in which that of a container is. Borrowed. */
 int rootfs_home(const struct rootfs_table *table, const char *id);
 struct rootfs *rootfs_find(struct rootfs_table *table, const char *id); /* with the lock held; NULL: none */

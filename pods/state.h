@@ -42,7 +42,9 @@ struct cpu_rate {
         bool known;
 };
 struct layer_sample {
-        int64_t at_ns; /* monotonic; 0: never */
+        int64_t at_ns;         /* monotonic: for when it holds; 0: never */
+        int64_t walked_ns;     /* when it was counted */
+        uint64_t cpu_usage_ns; /* what the container's processes had used before that */
         uint64_t bytes, inodes;
 };
 

@@ -147,6 +147,17 @@ static int signal_of(const char *text)
                         return 0;
                 return (text[3] | 0x20) == 'i' ? 34 + (int) offset : 64 - (int) offset;
         }
+        static const struct {
+                const char *name;
+                int number;
+        } others[] = { { "IO", SIGIO },
+                       { "POLL", SIGPOLL },
+                       { "CLD", SIGCHLD },
+                       { "IOT", SIGIOT },
+                       { "UNUSED", SIGSYS } };
+        for (size_t i = 0; i < LENGTH(others); i++)
+                if (strcasecmp(text, others[i].name) == 0)
+                        return others[i].number;
         for (int i = 1; i < 32; i++)
                 if (sigabbrev_np(i) && strcasecmp(text, sigabbrev_np(i)) == 0)
                         return i;

@@ -42,3 +42,7 @@ MUST_CHECK struct error *spec_add_devices(struct spec_source *s);
 MUST_CHECK struct error *spec_limits(const Cri__LinuxContainerResources *resources,
                                      struct cgroup_limits *out);
 void spec_limits_done(struct cgroup_limits *limits);
+
+/* The path's plain form: no doubled or trailing slash, no "." and "..", so that two names of one place compare equal and
+ * "/x/../proc" is "/proc". Owned by the caller. */
+char *spec_path_clean(const char *path);

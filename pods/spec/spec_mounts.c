@@ -1,5 +1,6 @@
 /* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
 #include "pods/spec/spec.h"
+#include "pods/spec/volumes.h"
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,9 +15,7 @@ static struct container_mount *mount_add(struct container_spec *spec, enum mount
         return m;
 }
 
-/* The path's plain form: no doubled or trailing slash, no "." and "..", so that two names of one place compare equal and
- * "/x/../proc" is "/proc". Owned by the caller. */
-static char *path_clean(const char *path)
+char *spec_path_clean(const char *path)
 {
         char *clean = NEW_ARRAY(char, strlen(path) + 2);
         size_t n = 0;
@@ -41,7 +40,7 @@ static char *path_clean(const char *path)
 static bool is_asked(const struct spec_source *s, const char *target)
 {
         for (size_t i = 0; i < s->config->n_mounts; i++) {
-                _cleanup_(freep) char *path = path_clean(s->config->mounts[i]->container_path);
+                _cleanup_(freep) char *path = spec_path_clean(s->config->mounts[i]->container_path);
                 if (strcmp(path, target) == 0)
                         return true;
         }
@@ -59,7 +58,7 @@ static const Cri__Mount *asked_above(const struct spec_source *s, const char *ta
         const Cri__Mount *above = NULL;
         size_t above_bytes = 0;
         for (size_t i = 0; i < s->config->n_mounts; i++) {
-                _cleanup_(freep) char *path = path_clean(s->config->mounts[i]->container_path);
+                _cleanup_(freep) char *path = spec_path_clean(s->config->mounts[i]->container_path);
                 size_t len_bytes = strlen(path);
                 if (len_bytes <= above_bytes || strncmp(path, target, len_bytes) != 0 ||
                     target[len_bytes] != '/')
@@ -145,7 +144,7 @@ static struct error *check_target(const Cri__Mount *mount, size_t i)
                                                 "net/dev",
                                                 "sys/kernel/ns_last_pid",
                                                 "sys/crypto/fips_enabled" };
-        _cleanup_(freep) char *target = path_clean(mount->container_path);
+        _cleanup_(freep) char *target = spec_path_clean(mount->container_path);
         struct statfs fs;
         if (strcmp(target, "/") == 0)
                 return error_new(ERROR_INVALID_ARGUMENT,
@@ -204,7 +203,7 @@ static void add_asked(struct spec_source *s, const Cri__Mount *mount)
                 [CRI__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER] = MOUNT_SLAVE,
                 [CRI__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL] = MOUNT_SHARED,
         };
-        _cleanup_(freep) char *target = path_clean(mount->container_path);
+        _cleanup_(freep) char *target = spec_path_clean(mount->container_path);
         struct container_mount *m = mount_add(s->spec, MOUNT_BIND, target);
         m->readonly = mount->readonly;
         if (is_volume(mount)) {
@@ -276,6 +275,31 @@ static void drop_shared(const struct spec_source *s, char **paths)
         paths[n] = NULL;
 }
 
+/* What the image declares, but where the client mounts something of its own there or above, and where the kernel's
+ * filesystems are. */
+static bool is_volume_wanted(const struct spec_source *s, const char *target)
+{
+        static const char *const kernels[] = { "/proc", "/sys", "/dev" };
+        const char *rest = NULL;
+        for (size_t i = 0; i < LENGTH(kernels); i++) {
+                size_t n = strlen(kernels[i]);
+                if (strncmp(target, kernels[i], n) == 0 && (target[n] == '/' || target[n] == '\0'))
+                        return false;
+        }
+        return target[1] && !is_asked(s, target) && !asked_above(s, target, &rest);
+}
+
+static void add_image_volumes(struct spec_source *s)
+{
+        for (char *const *volume = s->image->volumes; *volume; volume++) {
+                _cleanup_(freep) char *target = spec_path_clean(*volume);
+                if (!is_volume_wanted(s, target))
+                        continue;
+                struct container_mount *m = mount_add(s->spec, MOUNT_BIND, target);
+                m->image_id = format_string(VOLUME_OF_IMAGE "%s", target);
+        }
+}
+
 struct error *spec_add_mounts(struct spec_source *s)
 {
         /* What is built again after a restart is for an exec: a source that has gone since is none of its business. */
@@ -286,6 +310,7 @@ struct error *spec_add_mounts(struct spec_source *s)
         }
         add_kernel_mounts(s);
         add_pod_files(s);
+        add_image_volumes(s);
         for (size_t i = 0; i < s->config->n_mounts; i++)
                 add_asked(s, s->config->mounts[i]);
         sort_by_depth(s->spec->mounts, s->spec->n_mounts);

@@ -202,12 +202,13 @@ struct error *spec_add_process(struct spec_source *s)
         TRY(add_argv(s));
         TRY(add_user(s, &user));
         TRY(add_env(s, &user));
-        p->cwd = dup_string(*s->config->working_dir ? s->config->working_dir
-                            : of_image && *of_image ? of_image
-                                                    : "/");
-        if (*p->cwd != '/')
+        _cleanup_(freep) char *cwd = dup_string(*s->config->working_dir ? s->config->working_dir
+                                                : of_image && *of_image ? of_image
+                                                                        : "/");
+        if (*cwd != '/' && *s->config->working_dir) /* an image's is below the root, whatever it says */
                 return error_new(ERROR_INVALID_ARGUMENT, "working directory \"%s\" is not an absolute path",
-                                 p->cwd);
+                                 cwd);
+        p->cwd = spec_path_clean(cwd);
         p->umask = 0022;
         p->no_new_privs = s->security->no_new_privs;
         if (resources->oom_score_adj < -1000 || resources->oom_score_adj > 1000)

@@ -94,6 +94,15 @@ struct error *volumes_hold(struct container *c)
         return NULL;
 }
 
+static struct error *open_one(struct container *c, const char *image_id, int *out_fd)
+{
+        struct images *images = c->pod->node->config.images;
+        size_t n = strlen(VOLUME_OF_IMAGE);
+        if (strncmp(image_id, VOLUME_OF_IMAGE, n) == 0)
+                return rootfs_volume_mount(images, c->id, image_id + n, out_fd);
+        return rootfs_held_view(images, c->id, image_id, out_fd);
+}
+
 /* The spec's mounts are in another order than the config's: each of an image has its id. */
 struct error *volumes_open(struct container *c, int **out_fds)
 {
@@ -106,8 +115,7 @@ struct error *volumes_open(struct container *c, int **out_fds)
                         fds = NEW_ARRAY(int, spec->n_mounts);
                         memset(fds, -1, spec->n_mounts * sizeof(*fds));
                 }
-                struct error *e = rootfs_held_view(c->pod->node->config.images, c->id,
-                                                   spec->mounts[i].image_id, &fds[i]);
+                struct error *e = open_one(c, spec->mounts[i].image_id, &fds[i]);
                 if (e) {
                         volumes_close(c, fds);
                         return error_wrap(e, MOUNT_FAILED ": at %s", spec->mounts[i].target);

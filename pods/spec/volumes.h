@@ -17,3 +17,6 @@ MUST_CHECK struct error *volumes_hold(struct container *c);
  * are none. Owned by the caller (volumes_close). */
 MUST_CHECK struct error *volumes_open(struct container *c, int **out_fds);
 void volumes_close(const struct container *c, int *fds);
+
+/* Of a mount's image_id: a volume that the container's own image declares, at the path behind this. */
+#define VOLUME_OF_IMAGE "volume:"

@@ -213,7 +213,8 @@ static void add_io(struct gathering *g, struct metric_list *list, const struct c
         }
 }
 
-static void add_filesystem(const struct gathering *g, struct container *c, struct metric_list *list)
+static void add_filesystem(const struct gathering *g, struct container *c, const struct cgroup_metrics *m,
+                           struct metric_list *list)
 {
         struct layer_sample sample;
         if (!g->has_store)
@@ -222,7 +223,7 @@ static void add_filesystem(const struct gathering *g, struct container *c, struc
         metric_add_with(list, METRIC_FS_LIMIT, g->store.f_blocks * g->store.f_frsize, device);
         metric_add_with(list, METRIC_FS_INODES_TOTAL, g->store.f_files, device);
         metric_add_with(list, METRIC_FS_INODES_FREE, g->store.f_favail, device);
-        if (!stats_layer(c, g->now_ns, &sample))
+        if (!stats_layer(c, g->now_ns, m->cpu_usage_ns ? m->cpu_usage_ns : UINT64_MAX, &sample))
                 return;
         int64_t at_ns = sample.at_ns == g->now_ns ? 0 : g->wall_ns - (g->now_ns - sample.at_ns);
         metric_add_at(list, METRIC_FS_USAGE, sample.bytes, at_ns, &device);
@@ -266,7 +267,7 @@ static void container_add(struct gathering *g, struct container_metrics *cm,
                      METRIC_PRESSURE_MEMORY_WAITING);
         add_pressure(list, &m->io_pressure, METRIC_PRESSURE_IO_STALLED, METRIC_PRESSURE_IO_WAITING);
         add_io(g, list, m);
-        add_filesystem(g, cm->c, list);
+        add_filesystem(g, cm->c, m, list);
         add_processes(list, m, processes, now->pid);
         add_spec(list, now);
 }

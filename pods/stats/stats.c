@@ -10,6 +10,7 @@
 #include <fcntl.h>
 
 #define LAYER_MAX_AGE_NS INT64_C(10000000000) /* a walk of a large writable layer is not cheap */
+#define LAYER_IDLE_MAX_AGE_NS INT64_C(300000000000)
 #define POD_INTERFACE "eth0"
 
 /* What one answer has in common. */
@@ -57,20 +58,35 @@ struct container_parts {
         Cri__UInt64Value bytes, inodes;
 };
 
-bool stats_layer(struct container *c, int64_t now_ns, struct layer_sample *out)
+/* Processes that used no processor since before the last count wrote nothing, so the count holds still; what is written for
+ * them later (what the filesystem had put off) is counted when that is old. */
+static bool sample_holds(const struct layer_sample *sample, int64_t now_ns, uint64_t cpu_usage_ns)
+{
+        int64_t age_ns = now_ns - sample->walked_ns;
+        if (!sample->at_ns)
+                return false;
+        return age_ns <= LAYER_MAX_AGE_NS ||
+               (cpu_usage_ns == sample->cpu_usage_ns && age_ns <= LAYER_IDLE_MAX_AGE_NS);
+}
+
+bool stats_layer(struct container *c, int64_t now_ns, uint64_t cpu_usage_ns, struct layer_sample *out)
 {
         struct node *node = c->pod->node;
         (void) pthread_mutex_lock(&node->lock);
         *out = c->layer;
         (void) pthread_mutex_unlock(&node->lock);
-        if (out->at_ns && now_ns - out->at_ns <= LAYER_MAX_AGE_NS)
+        if (sample_holds(out, now_ns, cpu_usage_ns)) {
+                if (cpu_usage_ns == out->cpu_usage_ns)
+                        out->at_ns = now_ns;
                 return true;
+        }
         struct error *e = rootfs_usage(node->config.images, c->id, &out->bytes, &out->inodes);
         if (e) {
                 error_ignore(e); /* being removed: it has no writable layer any more */
                 return false;
         }
-        out->at_ns = now_ns;
+        out->at_ns = out->walked_ns = now_ns;
+        out->cpu_usage_ns = cpu_usage_ns;
         (void) pthread_mutex_lock(&node->lock);
         c->layer = *out;
         (void) pthread_mutex_unlock(&node->lock);
@@ -80,7 +96,8 @@ bool stats_layer(struct container *c, int64_t now_ns, struct layer_sample *out)
 static void layer_look(const struct reading *r, struct container_parts *p)
 {
         struct layer_sample sample;
-        if (!stats_layer(p->c, r->now_ns, &sample))
+        /* Without a cgroup there is no process. */
+        if (!stats_layer(p->c, r->now_ns, p->read.has_cpu ? p->read.cpu_usage_ns : UINT64_MAX, &sample))
                 return;
         p->layer = (Cri__FilesystemUsage) CRI__FILESYSTEM_USAGE__INIT;
         p->filesystem = (Cri__FilesystemIdentifier) CRI__FILESYSTEM_IDENTIFIER__INIT;
