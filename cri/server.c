@@ -37,6 +37,9 @@ static grpc_channel_args *server_args(void)
                   .key = (char *) GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
                   .value.integer = 1 },
                 { .type = GRPC_ARG_INTEGER,
+                  .key = (char *) GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION,
+                  .value.integer = 0 },
+                { .type = GRPC_ARG_INTEGER,
                   .key = (char *) GRPC_ARG_MAX_CONCURRENT_STREAMS,
                   .value.integer = STREAMS_MAX },
                 /* Go clients with keepalive every 10 s are otherwise cut off as too_many_pings. */

@@ -104,7 +104,9 @@ struct runtime_pod *runtime_pod_new(struct runtime *runtime, const char *id, int
         pod->runtime = runtime;
         (void) snprintf(pod->id, sizeof(pod->id), "%s", id);
         pod->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
-        pod->event_fd = pod->self_fd = pod->infra_fd = pod->netns_fd = -1;
+        pod->event_fd = pod->self_fd = -1;
+        pod->infra_fd = -1;
+        pod->netns_fd = -1;
         return pod;
 }
 
@@ -118,7 +120,8 @@ static void pod_reap(const struct runtime_pod *pod)
 
 static void fd_drop(_Atomic int *fd)
 {
-        _cleanup_(closep) int taken = atomic_exchange(fd, -1);
+        int taken = atomic_exchange(fd, -1);
+        closep(&taken);
 }
 
 void runtime_pod_free(struct runtime_pod *pod)
