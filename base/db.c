@@ -243,12 +243,6 @@ struct error *db_transaction(struct db *db, struct error *(*body)(struct db *db,
         return e;
 }
 
-int64_t db_changes(struct db *db)
-{
-        _cleanup_(db_unlock) struct db *locked = db_lock(db);
-        return sqlite3_changes64(locked->sqlite);
-}
-
 int64_t db_row_integer(const struct db_row *row, int column)
 {
         return sqlite3_column_int64(row->stmt, column);

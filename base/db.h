@@ -57,7 +57,5 @@ const void *db_row_blob(const struct db_row *row, int column, size_t *len_bytes)
 MUST_CHECK struct error *db_transaction(struct db *db, struct error *(*body)(struct db *db, void *context),
                                         void *context);
 
-int64_t db_changes(struct db *db); /* rows changed by this thread's last db_run inside a transaction */
-
 /* PASSIVE checkpoint, and the ballast again when it is gone and there is room. */
 MUST_CHECK struct error *db_checkpoint(struct db *db);

@@ -58,16 +58,6 @@ struct error *file_read(int dir_fd, const char *path, size_t limit_bytes, char *
         return NULL;
 }
 
-struct error *file_put(int dir_fd, const char *path, const char *text)
-{
-        _cleanup_(closep) int fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC);
-        if (fd < 0)
-                return error_errno(errno, "open %s", path);
-        if (write(fd, text, strlen(text)) < 0)
-                return error_errno(errno, "write %s", path);
-        return NULL;
-}
-
 struct error *file_write_all(int fd, const void *bytes, size_t len_bytes)
 {
         const char *from = bytes;

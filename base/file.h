@@ -22,9 +22,6 @@ MUST_CHECK struct error *file_open_beneath(int dir_fd, const char *path, int fla
 MUST_CHECK struct error *file_read(int dir_fd, const char *path, size_t limit_bytes, char **out,
                                    size_t *len_bytes);
 
-/* Writes text to an existing file in one write(2) (/proc and /sys files). */
-MUST_CHECK struct error *file_put(int dir_fd, const char *path, const char *text);
-
 /* Tells ext4 that the directories in this one have nothing to do with each other (chattr(1), T): each begins in a part of
  * the disk of its own, so that those who make and remove files in them at once do not fight over one, or search through
  * what was removed just now. Other filesystems refuse, and need not be told. */

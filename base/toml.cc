@@ -20,7 +20,6 @@ struct toml_value {
         unsigned line = 0;
         bool boolean = false;
         int64_t integer = 0;
-        double number = 0;
         std::string text;
         std::vector<struct toml_value> children;
         std::vector<std::string> keys; /* of a table's children */
@@ -78,7 +77,6 @@ struct toml_value convert(const toml::value &from)
                 break;
         case toml::value_t::floating:
                 to.type = TOML_FLOAT;
-                to.number = from.as_floating();
                 break;
         case toml::value_t::string:
                 to.type = TOML_STRING;
@@ -240,11 +238,6 @@ const char *toml_text(const struct toml_value *toml, const char *otherwise)
 int64_t toml_integer(const struct toml_value *toml, int64_t otherwise)
 {
         return toml_type_of(toml) == TOML_INTEGER ? toml->integer : otherwise;
-}
-
-double toml_float(const struct toml_value *toml, double otherwise)
-{
-        return toml_type_of(toml) == TOML_FLOAT ? toml->number : otherwise;
 }
 
 bool toml_boolean(const struct toml_value *toml, bool otherwise)

@@ -43,5 +43,4 @@ size_t toml_length(const struct toml_value *array_or_table); /* 0 for other type
 /* Values with a default where absent or of another type. A string is valid UTF-8 without NUL. A date is its text. */
 const char *toml_text(const struct toml_value *toml, const char *otherwise);
 int64_t toml_integer(const struct toml_value *toml, int64_t otherwise);
-double toml_float(const struct toml_value *toml, double otherwise);
 bool toml_boolean(const struct toml_value *toml, bool otherwise);

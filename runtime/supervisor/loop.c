@@ -17,12 +17,6 @@ struct error *loop_add(struct loop *loop, struct source *source, uint32_t events
         return NULL;
 }
 
-void loop_change(struct loop *loop, struct source *source, uint32_t events)
-{
-        struct epoll_event event = { .events = events, .data.ptr = source };
-        (void) epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
-}
-
 void loop_remove(struct loop *loop, struct source *source)
 {
         if (source->fd >= 0)

@@ -31,7 +31,6 @@ MUST_CHECK struct error *loop_open(struct loop *loop);
 
 /* source->fd is watched for events (EPOLLIN, ...) until loop_remove, which must come before the close. */
 MUST_CHECK struct error *loop_add(struct loop *loop, struct source *source, uint32_t events);
-void loop_change(struct loop *loop, struct source *source, uint32_t events);
 void loop_remove(struct loop *loop, struct source *source);
 
 /* Arms it anew; it fires once. Never fails. */

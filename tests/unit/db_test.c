@@ -49,7 +49,6 @@ static void what_is_put_comes_back_after_a_reopen(void **dir)
         assert_ok(open_in(*dir, &db));
         assert_ok(db_do(db, "INSERT INTO pods VALUES (?, ?, ?)", db_text("a"), DB_INT(INT64_MIN),
                         db_blob("x\0y", 3)));
-        assert_int_equal(db_changes(db), 1);
         db_free(TAKE(db));
         assert_ok(open_in(*dir, &db));
         assert_ok(db_run(db, "SELECT id, n, data, NULL FROM pods", NULL, 0, check_row, &n));
