@@ -72,13 +72,6 @@ static struct error *make_rootfs(void *object, const struct wait *wait)
         return volumes_hold(c);
 }
 
-struct error *container_drop_rootfs(void *object, const struct wait *wait)
-{
-        struct container *c = object;
-        (void) wait;
-        return rootfs_remove(c->pod->node->config.images, c->id);
-}
-
 /* After make_rootfs, which holds the image: from there on it cannot go away. */
 static struct error *make_spec(void *object, const struct wait *wait)
 {
@@ -97,12 +90,6 @@ static struct error *make_cgroup(void *object, const struct wait *wait)
         TRY_WRAP(cgroup_make(cgroups, c->cgroup_path, CGROUP_CONTAINER, &limits), "resources");
         return cgroup_devices(cgroups, c->cgroup_path, c->spec->device_rules, c->spec->n_device_rules,
                               c->spec->all_devices);
-}
-
-struct error *container_drop_cgroup(void *object, const struct wait *wait)
-{
-        struct container *c = object;
-        return cgroup_remove(c->pod->node->config.cgroups, c->cgroup_path, wait);
 }
 
 static struct error *make_created(void *object, const struct wait *wait)

@@ -1,6 +1,7 @@
 /* Stop and remove: what is done to end a container. What follows from its end is in container_exit.c. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "images/images.h"
 #include "pods/background.h"
 #include "pods/lifecycle/container.h"
 #include "pods/lifecycle/parking.h"
@@ -254,6 +255,19 @@ void node_stop_container(struct node *node, const char *id, int64_t grace_s, str
 }
 
 /* --- remove --- */
+
+struct error *container_drop_rootfs(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        (void) wait;
+        return rootfs_remove(c->pod->node->config.images, c->id);
+}
+
+struct error *container_drop_cgroup(void *object, const struct wait *wait)
+{
+        struct container *c = object;
+        return cgroup_remove(c->pod->node->config.cgroups, c->cgroup_path, wait);
+}
 
 static struct error *end_process(void *object, const struct wait *wait)
 {

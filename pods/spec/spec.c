@@ -16,14 +16,6 @@ const Cri__LinuxContainerSecurityContext *spec_security_of(const Cri__ContainerC
         return config->linux && config->linux->security_context ? config->linux->security_context : &none;
 }
 
-const Cri__LinuxContainerResources *spec_resources_of(const struct container *c)
-{
-        static const Cri__LinuxContainerResources none = CRI__LINUX_CONTAINER_RESOURCES__INIT;
-        if (c->resources)
-                return c->resources;
-        return c->config->linux && c->config->linux->resources ? c->config->linux->resources : &none;
-}
-
 /* A label means nothing to a kernel without SELinux, and other runtimes pass it over there: kubelet sends what the pod's
  * author wrote for other nodes. */
 static bool selinux_is_asked(const Cri__SELinuxOption *options)

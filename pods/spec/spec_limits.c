@@ -7,6 +7,14 @@
 
 #define DEVICE_DIRECTORY_DEPTH 8
 
+const Cri__LinuxContainerResources *spec_resources_of(const struct container *c)
+{
+        static const Cri__LinuxContainerResources none = CRI__LINUX_CONTAINER_RESOURCES__INIT;
+        if (c->resources)
+                return c->resources;
+        return c->config->linux && c->config->linux->resources ? c->config->linux->resources : &none;
+}
+
 struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_limits *out)
 {
         *out = (struct cgroup_limits){ .cpu_period_us = r->cpu_period,

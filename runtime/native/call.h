@@ -35,8 +35,14 @@ struct runtime_pod {
         char *_Atomic undriven; /* why it cannot be driven; NULL: it can, or is not known yet */
 };
 
-/* Nothing is known of it but where it is (client.c). */
+/* --- pod.c --- */
+
+/* Nothing is known of it but where it is. */
 struct runtime_pod *runtime_pod_new(struct runtime *runtime, const char *id, int dir_fd);
+/* Reaps the supervisor where it is our child, and has ended. */
+void pod_reap(const struct runtime_pod *pod);
+/* Closes what others may be looking at, and leaves -1. */
+void fd_drop(_Atomic int *fd);
 
 /* Reads a SNAPSHOT into pod (attach.c). */
 MUST_CHECK struct error *snapshot_read(struct runtime_pod *pod, struct call_answer *answer);

@@ -8,14 +8,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-_Noreturn void child_fail(const struct child *child, enum stage stage, size_t index)
-{
-        struct child_report report = { .stage = stage, .errnum = errno, .index = (uint32_t) index };
-        ssize_t ignored = write(child->report_fd, &report, sizeof(report));
-        (void) ignored;
-        _exit(127);
-}
-
 static void signals_reset(void)
 {
         sigset_t none;
