@@ -158,11 +158,9 @@ MUST_CHECK struct error *runtime_container_start(struct runtime_pod *pod, const 
                                                  const struct runtime_start *start, const struct wait *wait,
                                                  pid_t *pid);
 
-/* Sends a signal to the main process, or to every process of the container (its cgroup). Succeeds when it is gone. */
+/* Sends a signal to the main process. Succeeds when it is gone. */
 MUST_CHECK struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, int signal,
                                                   const struct wait *wait);
-MUST_CHECK struct error *runtime_container_signal_all(struct runtime_pod *pod, const char *id, int signal,
-                                                      const struct wait *wait);
 
 /* The log file was renamed: go on in this one. Every line before the answer is in the old file, every one after it in
  * the new. */

@@ -346,54 +346,54 @@ static struct error *start_answer(int fd, const struct container_message *m, con
 }
 
 /* What follows the request: the log, and the way on which the root filesystem goes to the process. */
-struct rootfs {
+struct handover {
         int ours, its;
         int log_fd;
         bool is_sent;
 };
 
-static void rootfs_done(struct rootfs *rootfs)
+static void handover_done(struct handover *handover)
 {
-        closep(&rootfs->log_fd);
-        closep(&rootfs->ours);
-        closep(&rootfs->its);
+        closep(&handover->log_fd);
+        closep(&handover->ours);
+        closep(&handover->its);
 }
 
-static struct error *rootfs_open(struct rootfs *rootfs)
+static struct error *handover_open(struct handover *handover)
 {
         int ends[2];
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
                 return error_errno(errno, "socketpair");
-        rootfs->ours = ends[0];
-        rootfs->its = ends[1];
+        handover->ours = ends[0];
+        handover->its = ends[1];
         return NULL;
 }
 
 /* Once: a try that was refused has taken nothing out, and the next one's process finds it. */
-static struct error *rootfs_send(struct rootfs *rootfs, const struct runtime_start *start,
+static struct error *rootfs_send(struct handover *handover, const struct runtime_start *start,
                                  const struct wait *wait)
 {
         _cleanup_(closep) int mount_fd = -1;
-        if (rootfs->is_sent)
+        if (handover->is_sent)
                 return NULL;
         TRY(start->rootfs(start->context, &mount_fd));
-        TRY(socket_send(rootfs->ours, "", 1, &mount_fd, 1, wait));
-        rootfs->is_sent = true;
+        TRY(socket_send(handover->ours, "", 1, &mount_fd, 1, wait));
+        handover->is_sent = true;
         return NULL;
 }
 
 /* With every try: it was opened once. */
-static struct error *log_send(struct rootfs *rootfs, const struct runtime_start *start, int fd,
+static struct error *log_send(struct handover *handover, const struct runtime_start *start, int fd,
                               const struct wait *wait)
 {
         struct wire_writer w;
         if (!start->log)
                 return NULL;
-        if (rootfs->log_fd < 0)
-                TRY(start->log(start->context, &rootfs->log_fd));
+        if (handover->log_fd < 0)
+                TRY(start->log(start->context, &handover->log_fd));
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
         wire_put_u32(&w, MESSAGE_LOG);
-        return call_send(fd, &w, &rootfs->log_fd, 1, wait);
+        return call_send(fd, &w, &handover->log_fd, 1, wait);
 }
 
 struct starting {
@@ -401,7 +401,7 @@ struct starting {
         const struct runtime_start *start;
         struct parcel parcel;
         struct container_message message;
-        struct rootfs rootfs;
+        struct handover handover;
 };
 
 /* *ending: one of that id is there still. */
@@ -410,8 +410,8 @@ static struct error *start_once(struct starting *s, const struct wait *wait, pid
         _cleanup_(closep) int fd = -1;
         TRY(call_open(s->pod, wait, &fd));
         TRY(start_send(fd, call_version(s->pod), &s->parcel, &s->message, wait));
-        TRY(log_send(&s->rootfs, s->start, fd, wait));
-        TRY(rootfs_send(&s->rootfs, s->start, wait));
+        TRY(log_send(&s->handover, s->start, fd, wait));
+        TRY(rootfs_send(&s->handover, s->start, wait));
         return start_answer(fd, &s->message, wait, pid, ending);
 }
 
@@ -433,7 +433,7 @@ static struct error *start_patiently(struct starting *s, const struct wait *wait
 static void starting_done(struct starting *s)
 {
         parcel_done(&s->parcel);
-        rootfs_done(&s->rootfs);
+        handover_done(&s->handover);
 }
 
 struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
@@ -441,18 +441,18 @@ struct error *runtime_container_start(struct runtime_pod *pod, const struct cont
 {
         _cleanup_(starting_done) struct starting s = { .pod = pod,
                                                        .start = start,
-                                                       .rootfs = { .ours = -1, .its = -1, .log_fd = -1 } };
+                                                       .handover = { .ours = -1, .its = -1, .log_fd = -1 } };
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
-        TRY(rootfs_open(&s.rootfs));
-        TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.rootfs.its, &s.message));
+        TRY(handover_open(&s.handover));
+        TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.handover.its, &s.message));
         return start_patiently(&s, wait, pid);
 }
 
 /* --- what is asked of one that runs --- */
 
-static struct error *signal_send(struct runtime_pod *pod, const char *id, int signal, uint32_t all,
-                                 const struct wait *wait)
+struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, int signal,
+                                       const struct wait *wait)
 {
         struct wire_writer w;
         _cleanup_(closep) int fd = -1;
@@ -466,21 +466,9 @@ static struct error *signal_send(struct runtime_pod *pod, const char *id, int si
         wire_put_u32(&w, MESSAGE_SIGNAL);
         wire_put_text(&w, id);
         wire_put_u32(&w, (uint32_t) signal);
-        wire_put_u32(&w, all);
+        wire_put_u32(&w, 0);
         TRY(call_send(fd, &w, NULL, 0, wait));
         return call_finish(fd, wait);
-}
-
-struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, int signal,
-                                       const struct wait *wait)
-{
-        return signal_send(pod, id, signal, 0, wait);
-}
-
-struct error *runtime_container_signal_all(struct runtime_pod *pod, const char *id, int signal,
-                                           const struct wait *wait)
-{
-        return signal_send(pod, id, signal, 1, wait);
 }
 
 struct error *runtime_container_reopen_log(struct runtime_pod *pod, const char *id, int log_fd,

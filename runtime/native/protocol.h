@@ -54,7 +54,7 @@ enum message_type {
         MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec, u32 version; descriptor: memfd */
         MESSAGE_FDS,        /* descriptors */
         MESSAGE_LOG,        /* on a start's connection, when its spec says log_follows; descriptor: the log */
-        MESSAGE_SIGNAL,     /* id, u32 signal, u32 all */
+        MESSAGE_SIGNAL,     /* id, u32 signal, u32 0 */
         MESSAGE_REOPEN_LOG, /* id; descriptor: the new log */
         MESSAGE_EXEC, /* id, u64 bytes of spec, u64 timeout_ms, u32 version; descriptors: memfd, stdout, stderr */
         MESSAGE_EXEC_KILL, /* on an exec's connection: its tree dies even when its first process has ended */

@@ -46,7 +46,7 @@ void connection_close(struct connection *c)
                 }
         }
         if (c->container)
-                container_cancel(c->container);
+                workload_cancel(c->container);
         if (c->exec)
                 exec_closed(c->exec);
         loop_remove(&pod->loop, &c->source);
@@ -57,7 +57,7 @@ void connection_close(struct connection *c)
         bool orphan = c->is_first && !pod->committed;
         free(c);
         if (orphan) { /* skiffd died, or gave up, before the pod was its own */
-                container_kill_all(pod);
+                workload_kill_all(pod);
                 _exit(0);
         }
 }
@@ -131,7 +131,7 @@ static void snapshot_send(struct connection *c, uint32_t version)
                 fds[n_fds++] = pod->infra.exit.fd;
         if (snapshot.has_netns)
                 fds[n_fds++] = pod->netns_fd;
-        for (struct container *i = pod->containers; i && running; i = i->next) {
+        for (struct workload *i = pod->containers; i && running; i = i->next) {
                 /* One that no skiffd has taken yet may end with the connection that started it. One that has ended and
                  * whose output is not: its exit is still to be told. */
                 if (!i->running || i->starter || i->cancelled || snapshot.n_running == PROTOCOL_RUNNING_MAX)
@@ -236,7 +236,7 @@ static void start_now(struct connection *c)
                 bytes ? container_message_get(bytes, c->spec_bytes, c->version, c->n_fds, &m) : NULL;
         if (bytes && !e) {
                 report.stage = STAGE_NONE;
-                container_start(c->pod, c, &m, c->fds, c->n_fds, &report);
+                workload_start(c->pod, c, &m, c->fds, c->n_fds, &report);
                 container_message_done(&m);
         }
         error_ignore(e); /* said as STAGE_MESSAGE: only a skiffd at fault can get here */
@@ -281,30 +281,30 @@ static bool on_log(struct connection *c, int *fds)
         if (c->kind != CONNECTION_START || fds[0] < 0)
                 return false;
         if (c->container && c->container->log_awaited)
-                container_log(c->container, TAKE_FD(fds[0]));
+                workload_log(c->container, TAKE_FD(fds[0]));
         return true;
 }
 
 static bool on_signal(struct connection *c, struct wire_reader *r)
 {
-        struct container *container = container_find(c->pod, wire_get_text(r));
+        struct workload *container = workload_find(c->pod, wire_get_text(r));
         int signal = (int) wire_get_u32(r);
-        bool all = wire_get_u32(r) != 0;
+        (void) wire_get_u32(r);
         if (r->bad)
                 return false;
         if (container) /* one that has ended needs no signal */
-                container_signal(container, signal, all);
+                (void) sys_pidfd_signal(container->exit.fd, signal);
         connection_answer(c, MESSAGE_OK);
         return true;
 }
 
 static bool on_reopen_log(struct connection *c, struct wire_reader *r, int *fds)
 {
-        struct container *container = container_find(c->pod, wire_get_text(r));
+        struct workload *container = workload_find(c->pod, wire_get_text(r));
         if (r->bad || fds[0] < 0)
                 return false;
         if (container) {
-                container_reopen_log(container, TAKE_FD(fds[0]));
+                workload_reopen_log(container, TAKE_FD(fds[0]));
                 connection_answer(c, MESSAGE_OK);
         } else {
                 fail_stage(c, STAGE_NO_CONTAINER, 0);
@@ -316,7 +316,7 @@ static bool on_exec(struct connection *c, struct wire_reader *r, int *fds)
 {
         struct exec_message m;
         struct child_report report = { .stage = STAGE_MESSAGE };
-        struct container *container = container_find(c->pod, wire_get_text(r));
+        struct workload *container = workload_find(c->pod, wire_get_text(r));
         uint64_t len_bytes = wire_get_u64(r), timeout_ms = wire_get_u64(r);
         if (!request_version(r, &c->version) || fds[0] < 0 || fds[1] < 0 || fds[2] < 0 ||
             c->kind != CONNECTION_NEW || timeout_ms > INT64_MAX / 1000000)
@@ -343,7 +343,7 @@ static bool on_exec(struct connection *c, struct wire_reader *r, int *fds)
 
 static bool on_stop(struct connection *c)
 {
-        container_kill_all(c->pod);
+        workload_kill_all(c->pod);
         connection_answer(c, MESSAGE_OK);
         return true;
 }
@@ -361,7 +361,7 @@ static bool dispatch(struct connection *c, struct wire_reader *r, int *fds, size
         case MESSAGE_COMMIT:
                 c->pod->committed = c->pod->committed || c->is_first;
                 if (c->container)
-                        container_commit(c->container);
+                        workload_commit(c->container);
                 return true;
         case MESSAGE_CONTAINER_START:
                 return on_container_start(c, r, fds);

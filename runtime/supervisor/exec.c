@@ -143,7 +143,7 @@ static void exit_ready(struct source *source, uint32_t events)
                 exec_free(x);
 }
 
-static int exec_spawn(struct exec *x, struct container *container, const struct exec_message *m, int out_fd,
+static int exec_spawn(struct exec *x, struct workload *container, const struct exec_message *m, int out_fd,
                       int err_fd, struct child_report *report)
 {
         _cleanup_(closep) int report_fd = -1, tasks_fd = -1;
@@ -178,7 +178,7 @@ static int exec_spawn(struct exec *x, struct container *container, const struct 
         return x->pid < 0 ? -1 : 0;
 }
 
-void exec_start(struct pod *pod, struct connection *c, struct container *container,
+void exec_start(struct pod *pod, struct connection *c, struct workload *container,
                 const struct exec_message *m, int out_fd, int err_fd, int64_t timeout_ms,
                 struct child_report *report)
 {

@@ -36,7 +36,7 @@ struct pod {
         uintptr_t heap_start; /* the program break before the first malloc */
         struct infra infra;
         struct connection *connections;
-        struct container *containers;
+        struct workload *containers;
         struct exec *execs;
         struct unwritten_exit *unwritten;
 };
@@ -62,8 +62,8 @@ struct connection {
         uint64_t spec_bytes;
         int *fds;
         size_t n_fds, want_fds;
-        struct container *container; /* START: whose start it waits for */
-        struct exec *exec;           /* EXEC */
+        struct workload *container; /* START: whose start it waits for */
+        struct exec *exec;          /* EXEC */
 };
 
 /* Takes fd over and watches it; is_first: the one that skiff-pod was born with, whose end before `commit` ends it. A
@@ -94,16 +94,17 @@ void infra_start(struct pod *pod, struct child_report *report);
  * failed. No infra, nothing to wait for. */
 void infra_settled(struct pod *pod, struct child_report *report);
 
-/* --- container.c --- */
+/* --- workload.c --- */
 
 struct stream {
         struct source source; /* our end of the pipe; -1 at its end */
         struct log_stream log;
-        struct container *container;
+        struct workload *container;
 };
 
-struct container {
-        struct container *next;
+/* A container, as the process that is its parent has it. */
+struct workload {
+        struct workload *next;
         struct pod *pod;
         char id[PROTOCOL_ID_MAX + 1];
         enum pid_mode pid_mode;
@@ -130,17 +131,16 @@ struct container {
         uint32_t n_execs;
 };
 
-struct container *container_find(struct pod *pod, const char *id); /* one that runs; else NULL */
+struct workload *workload_find(struct pod *pod, const char *id); /* one that runs; else NULL */
 
 /* Starts what m says, with descriptors fds (which become ours). On failure *report says where. */
-void container_start(struct pod *pod, struct connection *c, const struct container_message *m, int *fds,
-                     size_t n_fds, struct child_report *report);
-void container_log(struct container *container, int log_fd);
-void container_commit(struct container *container); /* skiffd knows that it runs */
-void container_cancel(struct container *container); /* its start's connection has closed before */
-void container_signal(struct container *container, int signal, bool all);
-void container_reopen_log(struct container *container, int log_fd);
-void container_kill_all(struct pod *pod);
+void workload_start(struct pod *pod, struct connection *c, const struct container_message *m, int *fds,
+                    size_t n_fds, struct child_report *report);
+void workload_log(struct workload *container, int log_fd);
+void workload_commit(struct workload *container); /* skiffd knows that it runs */
+void workload_cancel(struct workload *container); /* its start's connection has closed before */
+void workload_reopen_log(struct workload *container, int log_fd);
+void workload_kill_all(struct pod *pod);
 
 /* --- exec.c --- */
 
@@ -162,7 +162,7 @@ struct exec {
 
 /* Starts a process in a running container; out_fd and err_fd are taken over. c is told of its end. What fails before the
  * clone is in *report. exec_kill kills it with all that it started, once or again. */
-void exec_start(struct pod *pod, struct connection *c, struct container *container,
+void exec_start(struct pod *pod, struct connection *c, struct workload *container,
                 const struct exec_message *m, int out_fd, int err_fd, int64_t timeout_ms,
                 struct child_report *report);
 void exec_closed(struct exec *exec); /* its connection has closed */

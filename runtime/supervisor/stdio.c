@@ -9,7 +9,7 @@
 
 static void flush_fire(struct timer *timer)
 {
-        struct container *c = CONTAINER_OF(timer, struct container, flush);
+        struct workload *c = CONTAINER_OF(timer, struct workload, flush);
         int64_t now_ns = clock_wall_ns();
         log_flush(&c->log, &c->out.log, now_ns);
         log_flush(&c->log, &c->err.log, now_ns);
@@ -19,7 +19,7 @@ static void flush_fire(struct timer *timer)
 static int stream_read(struct stream *stream)
 {
         static char chunk[CHUNK_BYTES];
-        struct container *c = stream->container;
+        struct workload *c = stream->container;
         if (stream->source.fd < 0)
                 return -1;
         ssize_t n_bytes = read(stream->source.fd, chunk, sizeof(chunk));
@@ -42,10 +42,10 @@ static void stream_ready(struct source *source, uint32_t events)
         (void) events;
         struct stream *stream = CONTAINER_OF(source, struct stream, source);
         if (stream_read(stream) < 0)
-                container_stream_ended(stream->container);
+                workload_stream_ended(stream->container);
 }
 
-void stdio_init(struct container *c, uint64_t line_max_bytes)
+void stdio_init(struct workload *c, uint64_t line_max_bytes)
 {
         struct stream *streams[] = { &c->out, &c->err };
         for (int i = 0; i < 2; i++) {
@@ -68,7 +68,7 @@ static int pipe_make(int *ours, int *theirs, int our_end)
         return fcntl(*ours, F_SETFL, O_NONBLOCK);
 }
 
-int stdio_pipes(struct container *c, bool stdin_open, int *in_fd, int *out_fd, int *err_fd)
+int stdio_pipes(struct workload *c, bool stdin_open, int *in_fd, int *out_fd, int *err_fd)
 {
         /* Without a writer yet, what reads stdin waits; with the null device it sees the end. */
         if (stdin_open && pipe_make(&c->stdin_fd, in_fd, 1) < 0)
@@ -80,7 +80,7 @@ int stdio_pipes(struct container *c, bool stdin_open, int *in_fd, int *out_fd, i
         return 0;
 }
 
-void stdio_watch(struct container *c)
+void stdio_watch(struct workload *c)
 {
         struct stream *streams[] = { &c->out, &c->err };
         for (int i = 0; i < 2; i++)
@@ -89,7 +89,7 @@ void stdio_watch(struct container *c)
                                               EPOLLIN)); /* drained at its end */
 }
 
-void stdio_drain(struct container *c)
+void stdio_drain(struct workload *c)
 {
         for (int i = 0; i < DRAIN_CHUNKS_MAX && stream_read(&c->out) > 0; i++)
                 continue;
@@ -97,7 +97,7 @@ void stdio_drain(struct container *c)
                 continue;
 }
 
-void stdio_finish(struct container *c)
+void stdio_finish(struct workload *c)
 {
         int64_t now_ns = clock_wall_ns();
         stdio_drain(c);
@@ -106,7 +106,7 @@ void stdio_finish(struct container *c)
         stdio_close(c);
 }
 
-void stdio_close(struct container *c)
+void stdio_close(struct workload *c)
 {
         struct stream *streams[] = { &c->out, &c->err };
         timer_stop(&c->pod->loop, &c->flush);

@@ -444,12 +444,6 @@ struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, 
         return NULL;
 }
 
-struct error *runtime_container_signal_all(struct runtime_pod *pod, const char *id, int signal,
-                                           const struct wait *wait)
-{
-        return runtime_container_signal(pod, id, signal, wait);
-}
-
 struct error *runtime_container_reopen_log(struct runtime_pod *pod, const char *id, int log_fd,
                                            const struct wait *wait)
 {

@@ -81,7 +81,7 @@ static void make_deep(int root_fd, unsigned depth)
 
 static void a_tree_of_any_depth_takes_few_descriptors(void **dir)
 {
-        enum { DEPTH = 25000, FILES = DEPTH / 10 + 1 };
+        enum { DEPTH = 4000, FILES = DEPTH / 10 + 1 };
         struct rlimit usual, few = { 64, 64 };
         uint64_t bytes = 0, inodes = 0;
         _cleanup_(closep) int root_fd = open_dir(*dir);

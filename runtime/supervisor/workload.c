@@ -14,26 +14,26 @@
 #define OOM_LOOKS_MAX 100
 #define LINGER_NS 250000000 /* how long a process that outlived the container may hold its pipes */
 
-struct container *container_find(struct pod *pod, const char *id)
+struct workload *workload_find(struct pod *pod, const char *id)
 {
-        for (struct container *c = pod->containers; c; c = c->next)
+        for (struct workload *c = pod->containers; c; c = c->next)
                 if (c->running && !c->ended && strcmp(c->id, id) == 0)
                         return c;
         return NULL;
 }
 
-static struct container *container_named(struct pod *pod, const char *id)
+static struct workload *workload_named(struct pod *pod, const char *id)
 {
-        for (struct container *c = pod->containers; c; c = c->next)
+        for (struct workload *c = pod->containers; c; c = c->next)
                 if (strcmp(c->id, id) == 0)
                         return c;
         return NULL;
 }
 
-static void container_free(struct container *c)
+static void workload_free(struct workload *c)
 {
         struct pod *pod = c->pod;
-        for (struct container **at = &pod->containers; *at; at = &(*at)->next) {
+        for (struct workload **at = &pod->containers; *at; at = &(*at)->next) {
                 if (*at == c) {
                         *at = c->next;
                         break;
@@ -62,7 +62,7 @@ static void container_free(struct container *c)
 /* --- out of memory --- */
 
 /* The number behind "oom_kill " in v1's memory.oom_control and v2's memory.events. */
-static uint64_t oom_kills(const struct container *c)
+static uint64_t oom_kills(const struct workload *c)
 {
         char text[512];
         ssize_t n_bytes = c->oom_fd < 0 ? 0 : pread(c->oom_fd, text, sizeof(text) - 1, 0);
@@ -75,7 +75,7 @@ static uint64_t oom_kills(const struct container *c)
 
 static void oom_look(struct timer *timer)
 {
-        struct container *c = CONTAINER_OF(timer, struct container, oom_look);
+        struct workload *c = CONTAINER_OF(timer, struct workload, oom_look);
         struct wire_writer w;
         uint64_t kills = oom_kills(c);
         if (!c->running || c->ended)
@@ -96,7 +96,7 @@ static void oom_look(struct timer *timer)
 /* v1 says so before it kills, so the counter is looked at a moment later, and for a while. */
 static void oom_event_ready(struct source *source, uint32_t events)
 {
-        struct container *c = CONTAINER_OF(source, struct container, oom_event);
+        struct workload *c = CONTAINER_OF(source, struct workload, oom_event);
         uint64_t times;
         bool gone = events & EPOLLHUP;
         if (source->fd == c->oom_fd)
@@ -112,7 +112,7 @@ static void oom_event_ready(struct source *source, uint32_t events)
 
 /* --- its end --- */
 
-static void container_finish(struct container *c)
+static void workload_finish(struct workload *c)
 {
         struct runtime_exit record;
         memset(&record, 0, sizeof(record)); /* padding goes to the file too */
@@ -124,34 +124,34 @@ static void container_finish(struct container *c)
         record.finished_wall_ns = c->finished_wall_ns;
         record.oom_killed = oom_kills(c) > c->oom_kills_before;
         exit_record(c->pod, &record);
-        container_free(c);
+        workload_free(c);
 }
 
 static void linger_over(struct timer *timer)
 {
-        container_finish(CONTAINER_OF(timer, struct container, linger));
+        workload_finish(CONTAINER_OF(timer, struct workload, linger));
 }
 
-void container_stream_ended(struct container *c)
+void workload_stream_ended(struct workload *c)
 {
         if (c->ended && c->out.source.fd < 0 && c->err.source.fd < 0)
-                container_finish(c);
+                workload_finish(c);
 }
 
 /* Failed before exec, or nobody waits any more: nothing is left of it. */
-static void container_forget(struct container *c)
+static void workload_forget(struct workload *c)
 {
         struct connection *starter = c->starter;
         struct child_report failure = c->failure;
         if (failure.stage == STAGE_NONE)
                 failure = (struct child_report){ .stage = STAGE_CLONE, .errnum = ECHILD };
         tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
-        container_free(c);
+        workload_free(c);
         if (starter)
                 connection_fail(starter, &failure);
 }
 
-static void report_read(struct container *c)
+static void report_read(struct workload *c)
 {
         enum report_state state =
                 c->report.fd < 0 ? REPORT_NONE : report_look(c->report.fd, false, &c->failure);
@@ -167,13 +167,13 @@ static void report_read(struct container *c)
 static void report_ready(struct source *source, uint32_t events)
 {
         (void) events;
-        report_read(CONTAINER_OF(source, struct container, report));
+        report_read(CONTAINER_OF(source, struct workload, report));
 }
 
 static void exit_ready(struct source *source, uint32_t events)
 {
         (void) events;
-        struct container *c = CONTAINER_OF(source, struct container, exit);
+        struct workload *c = CONTAINER_OF(source, struct workload, exit);
         siginfo_t info = { 0 };
         report_read(c);
         if (c->running && c->log_awaited && c->starter) {
@@ -186,7 +186,7 @@ static void exit_ready(struct source *source, uint32_t events)
                 return;
         loop_remove(&c->pod->loop, source);
         if (!c->running || c->cancelled) {
-                container_forget(c);
+                workload_forget(c);
                 return;
         }
         c->finished_wall_ns = clock_wall_ns();
@@ -198,7 +198,7 @@ static void exit_ready(struct source *source, uint32_t events)
                 tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
         stdio_drain(c);
         if (c->out.source.fd < 0 && c->err.source.fd < 0) {
-                container_finish(c);
+                workload_finish(c);
                 return;
         }
         c->linger.fire = linger_over;
@@ -212,22 +212,22 @@ static int take(int *fds, uint32_t index)
         return index == PROTOCOL_NO_FD ? -1 : TAKE_FD(fds[index]);
 }
 
-static struct container *container_new(struct pod *pod, const struct container_message *m, int *fds)
+static struct workload *workload_new(struct pod *pod, const struct container_message *m, int *fds)
 {
-        struct container *c = calloc(1, sizeof(*c));
+        struct workload *c = calloc(1, sizeof(*c));
         if (!c)
                 return NULL;
-        *c = (struct container){ .pod = pod,
-                                 .pid_mode = m->spec.pid_mode,
-                                 .exit = { .fd = -1, .ready = exit_ready },
-                                 .report = { .fd = -1, .ready = report_ready },
-                                 .oom_event = { .fd = -1, .ready = oom_event_ready },
-                                 .entry_is_v2_directory = m->entry_is_v2_directory,
-                                 .tree_fd = take(fds, m->tree),
-                                 .oom_fd = take(fds, m->oom),
-                                 .stdin_fd = -1,
-                                 .log.fd = -1,
-                                 .log_awaited = m->log_follows };
+        *c = (struct workload){ .pod = pod,
+                                .pid_mode = m->spec.pid_mode,
+                                .exit = { .fd = -1, .ready = exit_ready },
+                                .report = { .fd = -1, .ready = report_ready },
+                                .oom_event = { .fd = -1, .ready = oom_event_ready },
+                                .entry_is_v2_directory = m->entry_is_v2_directory,
+                                .tree_fd = take(fds, m->tree),
+                                .oom_fd = take(fds, m->oom),
+                                .stdin_fd = -1,
+                                .log.fd = -1,
+                                .log_awaited = m->log_follows };
         memcpy(c->id, m->spec.id, strlen(m->spec.id) + 1);
         for (size_t i = 0; i < m->n_entries; i++)
                 c->entries[c->n_entries++] = take(fds, m->entries[i]);
@@ -247,7 +247,7 @@ static int pid_namespace_of(struct pod *pod, const struct container_spec *spec, 
         if (spec->pid_mode == PID_MODE_POD && pod->flags & POD_SHARE_PID)
                 return pod->infra.exit.fd;
         if (spec->pid_mode == PID_MODE_TARGET) {
-                struct container *target = container_find(pod, spec->pid_target);
+                struct workload *target = workload_find(pod, spec->pid_target);
                 *ok = target != NULL;
                 return target ? target->exit.fd : -1;
         }
@@ -261,7 +261,7 @@ static void fail(struct child_report *report, enum stage stage, int errnum)
         *report = (struct child_report){ .stage = stage, .errnum = errnum };
 }
 
-static void container_watch(struct container *c)
+static void workload_watch(struct workload *c)
 {
         struct pod *pod = c->pod;
         error_ignore(
@@ -272,8 +272,8 @@ static void container_watch(struct container *c)
                                       c->oom_event.fd == c->oom_fd ? EPOLLPRI : EPOLLIN));
 }
 
-static void container_spawn(struct container *c, const struct container_message *m, int *fds,
-                            struct child_report *report)
+static void workload_spawn(struct workload *c, const struct container_message *m, int *fds,
+                           struct child_report *report)
 {
         _cleanup_(closep) int report_fd = -1, out_fd = -1, err_fd = -1, in_fd = -1;
         bool ok;
@@ -311,7 +311,7 @@ static void container_spawn(struct container *c, const struct container_message 
 
 /* The answer that skiffd needs while the process is being made: it looks at the report itself. Until the start is
  * committed, the end of the connection is a cancel: skiffd may have given up just before. */
-static void spawned_send(struct container *c)
+static void spawned_send(struct workload *c)
 {
         struct wire_writer w;
         const int fds[] = { c->exit.fd, c->report.fd };
@@ -321,11 +321,11 @@ static void spawned_send(struct container *c)
         wire_done(&w);
 }
 
-void container_start(struct pod *pod, struct connection *connection, const struct container_message *m,
-                     int *fds, size_t n_fds, struct child_report *report)
+void workload_start(struct pod *pod, struct connection *connection, const struct container_message *m,
+                    int *fds, size_t n_fds, struct child_report *report)
 {
         (void) n_fds; /* the decoder has checked every index */
-        const struct container *other = container_named(pod, m->spec.id);
+        const struct workload *other = workload_named(pod, m->spec.id);
         if (other) { /* with a starter it is not taken yet, and ends if that is gone */
                 bool stays = other->running && !other->ended && !other->cancelled && !other->starter;
                 fail(report, stays ? STAGE_RUNNING_ALREADY : STAGE_ENDING, 0);
@@ -338,31 +338,31 @@ void container_start(struct pod *pod, struct connection *connection, const struc
         infra_settled(pod, report);
         if (report->stage != STAGE_NONE)
                 return;
-        struct container *c = container_new(pod, m, fds);
+        struct workload *c = workload_new(pod, m, fds);
         if (!c) {
                 fail(report, STAGE_MEMORY, ENOMEM);
                 return;
         }
         c->started_wall_ns = m->started_wall_ns;
-        container_spawn(c, m, fds, report);
+        workload_spawn(c, m, fds, report);
         if (report->stage != STAGE_NONE) {
-                container_free(c);
+                workload_free(c);
                 return;
         }
         c->starter = connection;
         connection->container = c;
-        container_watch(c);
+        workload_watch(c);
         spawned_send(c);
 }
 
-static void exit_watch_again(struct container *c)
+static void exit_watch_again(struct workload *c)
 {
         if (c->exit_put_off)
-                error_ignore(loop_add(&c->pod->loop, &c->exit, EPOLLIN)); /* as in container_watch */
+                error_ignore(loop_add(&c->pod->loop, &c->exit, EPOLLIN)); /* as in workload_watch */
         c->exit_put_off = false;
 }
 
-void container_log(struct container *c, int log_fd)
+void workload_log(struct workload *c, int log_fd)
 {
         closep(&c->log.fd);
         c->log.fd = log_fd;
@@ -371,42 +371,39 @@ void container_log(struct container *c, int log_fd)
         exit_watch_again(c);
 }
 
-void container_commit(struct container *c)
+void workload_commit(struct workload *c)
 {
         report_read(c); /* skiffd has seen the exec, maybe before us */
         c->starter->container = NULL;
         c->starter = NULL;
 }
 
-void container_cancel(struct container *c)
+static void kill_whole(struct workload *c)
+{
+        tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+        (void) sys_pidfd_signal(c->exit.fd, SIGKILL);
+}
+
+void workload_cancel(struct workload *c)
 {
         c->starter = NULL;
         c->cancelled = true;
         exit_watch_again(c);
-        (void) sys_pidfd_signal(c->exit.fd, SIGKILL);
-        tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+        kill_whole(c);
 }
 
 /* --- what is asked of one that runs --- */
 
-void container_signal(struct container *c, int signal, bool all)
-{
-        if (all)
-                tree_signal(c->tree_fd, c->entry_is_v2_directory, signal);
-        if (!all || signal == SIGKILL)
-                (void) sys_pidfd_signal(c->exit.fd, signal);
-}
-
-void container_reopen_log(struct container *c, int log_fd)
+void workload_reopen_log(struct workload *c, int log_fd)
 {
         closep(&c->log.fd);
         c->log.fd = log_fd;
 }
 
-void container_kill_all(struct pod *pod)
+void workload_kill_all(struct pod *pod)
 {
-        for (struct container *c = pod->containers; c; c = c->next)
-                container_signal(c, SIGKILL, true);
+        for (struct workload *c = pod->containers; c; c = c->next)
+                kill_whole(c);
         if (pod->infra.exit.fd >= 0)
                 (void) sys_pidfd_signal(pod->infra.exit.fd, SIGKILL);
 }
