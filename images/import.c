@@ -346,7 +346,8 @@ static struct error *read_layout(struct import *import, bool *found)
                 error_ignore(e); /* another form, then */
                 return NULL;
         }
-        TRY(e);
+        if (e)
+                return e;
         e = manifest_parse(bytes.bytes, bytes.len_bytes, NULL, &index);
         buf_done(&bytes);
         TRY_WRAP(e, "index.json");

@@ -44,12 +44,13 @@ struct view {
 
 static void stack_done(struct stack *stack)
 {
-        struct place *place = NULL, *next = NULL;
-        HASH_ITER(hh, stack->places, place, next)
-        {
-                HASH_DEL(stack->places, place);
+        struct place *place = stack->places;
+        HASH_CLEAR(hh, stack->places); /* the list outlives the table */
+        while (place) {
+                struct place *next = place->hh.next;
                 free(place->path);
                 free(place);
+                place = next;
         }
         for (size_t i = 0; i < stack->n; i++)
                 free(stack->absent[i]);
@@ -142,15 +143,18 @@ static bool is_marked_opaque(int fd)
         return fgetxattr(fd, "trusted.overlay.opaque", value, sizeof(value)) == 1 && value[0] == 'y';
 }
 
-/* Opens a layer's directory at path; -1 where it has none. *hides: what lower layers have there does not show. */
-static int layer_open(int layer_fd, const char *path, bool is_opaque, bool *hides, size_t *missing_at)
+int layer_open(int layer_fd, const char *path, bool is_opaque, bool *hides, size_t *missing_at)
 {
         char name[256];
         int fd = openat(layer_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         *hides = is_opaque;
         for (const char *s = path; *s && fd >= 0;) {
                 size_t n = strcspn(s, "/");
-                memcpy(name, s, n); /* is_path bounds it */
+                if (n >= sizeof(name)) {
+                        closep(&fd);
+                        break;
+                }
+                memcpy(name, s, n);
                 name[n] = '\0';
                 int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 if (next < 0)

@@ -21,3 +21,7 @@
  * Errors: those of layers_claim; RESOURCE_EXHAUSTED (disk). */
 MUST_CHECK struct error *seam_make(struct layers *layers, struct layer *const *list, size_t n,
                                    const struct wait *wait, struct layer **out);
+
+/* Opens a layer's directory at path (without a slash at either end, links not followed); -1 where it has none. *hides: what
+ * lower layers have there does not show; is_opaque says so of the layer's root. *missing_at: how much of path was looked at. */
+int layer_open(int layer_fd, const char *path, bool is_opaque, bool *hides, size_t *missing_at);

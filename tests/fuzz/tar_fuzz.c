@@ -92,8 +92,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
 {
-        struct layer_sink sink = { on_entry,    on_data,   on_entry_end, on_hardlink,
-                                   on_whiteout, on_opaque, on_finish };
+        struct layer_sink sink = {
+                .entry = on_entry,
+                .data = on_data,
+                .entry_end = on_entry_end,
+                .hardlink = on_hardlink,
+                .whiteout = on_whiteout,
+                .opaque = on_opaque,
+                .finish = on_finish,
+        };
         struct input input = { bytes, len_bytes };
         const struct inflate_source source = { read_input, &input };
         _cleanup_(inflate_freep) struct inflate *inflate = NULL;
