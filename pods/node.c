@@ -144,7 +144,8 @@ struct error *node_reopen_log(struct node *node, const char *id, const struct wa
         TRY(container_open_log(c, &log_fd));
         if (log_fd < 0)
                 return NULL;
-        return runtime_container_reopen_log(c->pod->runtime, c->id, log_fd, wait);
+        struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS);
+        return runtime_container_reopen_log(c->pod->runtime, c->id, log_fd, &asked);
 }
 
 static struct error *send_exec_result(const struct exec_result *result, const struct node_reply *reply)
@@ -191,8 +192,7 @@ static Cri__LinuxContainerResources *merged(const Cri__LinuxContainerResources *
                                                                        : before->memory_swap_limit_in_bytes;
         if (!m.memory_limit_in_bytes)
                 m.memory_limit_in_bytes = before->memory_limit_in_bytes;
-        if (!m.oom_score_adj)
-                m.oom_score_adj = before->oom_score_adj;
+        m.oom_score_adj = before->oom_score_adj;
         if (!*m.cpuset_cpus)
                 m.cpuset_cpus = before->cpuset_cpus;
         if (!*m.cpuset_mems)

@@ -134,7 +134,9 @@ void operation_end(struct operation *operation, pthread_mutex_t *lock, const str
         if (operation->cancel_fd > 0)
                 closep(&operation->cancel_fd);
         operation->cancel_fd = 0;
-        for (struct operation_turn *turn = operation->waiting; turn; turn = turn->next) {
+        /* Out of the list with them: the next operation may end before they have run, and its result is not theirs. */
+        struct operation_turn *told = TAKE(operation->waiting);
+        for (struct operation_turn *turn = told; turn; turn = turn->next) {
                 if (turn->join && result && !turn->result)
                         turn->result = error_new(error_code_of(result), "%s", error_message(result));
                 poke(turn->told_fd);

@@ -27,6 +27,10 @@ struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_l
         if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1 ||
             r->memory_swap_limit_in_bytes < -1)
                 return error_new(ERROR_INVALID_ARGUMENT, "resources: a limit is negative");
+        if (r->oom_score_adj < -1000 || r->oom_score_adj > 1000)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "resources.oom_score_adj: %lld is not from -1000 to 1000",
+                                 (long long) r->oom_score_adj);
         /* A limit of memory alone would let the rest go to swap without end: both are limited, as by other runtimes. */
         if (!out->memory_swap_limit_bytes)
                 out->memory_swap_limit_bytes = out->memory_limit_bytes;

@@ -211,10 +211,6 @@ struct error *spec_add_process(struct spec_source *s)
         p->cwd = spec_path_clean(cwd);
         p->umask = 0022;
         p->no_new_privs = s->security->no_new_privs;
-        if (resources->oom_score_adj < -1000 || resources->oom_score_adj > 1000)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "resources.oom_score_adj: %lld is not from -1000 to 1000",
-                                 (long long) resources->oom_score_adj);
         p->oom_score_adj = (int) resources->oom_score_adj;
         p->set_oom_score_adj = true;
         return NULL;

@@ -10,7 +10,6 @@
 
 #define PATH_MAX_BYTES 4096
 #define NOTES_MAX_BYTES (1 << 20)
-#define DEPTH_MAX 16
 #define RETRY_FIRST_MS 1
 #define RETRY_MOST_MS 50
 #define SELF_EMPTY_MS 100
@@ -399,26 +398,8 @@ struct error *cgroup_kill(struct cgroups *c, const char *path)
                 return NULL;
         }
         TRY(e);
-        tree_signal(fd, cgroups_is_v2(c), SIGKILL);
+        tree_kill(fd, cgroups_is_v2(c));
         return NULL;
-}
-
-/* rmdir of name and what is below it, deepest first. errno EBUSY while a process is in one of them. */
-static int tree_rmdir(int at_fd, const char *name, int depth)
-{
-        if (unlinkat(at_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
-                return 0;
-        if ((errno != EBUSY && errno != ENOTEMPTY) || depth == DEPTH_MAX)
-                return -1;
-        int fd = openat(at_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        _cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-        if (!dir)
-                return fd < 0 && errno == ENOENT ? 0 : -1;
-        for (struct dirent *entry; (entry = readdir(dir));)
-                if (entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
-                    strcmp(entry->d_name, "..") != 0 && tree_rmdir(fd, entry->d_name, depth + 1) < 0)
-                        return -1;
-        return unlinkat(at_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -1;
 }
 
 /* v1 has no event for "empty", and v2's would have to be asked for before: so rmdir is tried again, at growing
@@ -426,7 +407,7 @@ static int tree_rmdir(int at_fd, const char *name, int depth)
 static struct error *level_remove(const struct hierarchy *h, const char *path, const struct wait *wait)
 {
         int64_t delay_ms = RETRY_FIRST_MS;
-        while (tree_rmdir(h->fd, path, 0) < 0) {
+        while (tree_remove(h->fd, path) < 0) {
                 if (errno != EBUSY && errno != ENOTEMPTY)
                         return error_errno(errno, "remove %s/%s", h->mount, path);
                 TRY_WRAP(wait_delay(wait, delay_ms, "a process is still in it"), "remove %s/%s", h->mount,

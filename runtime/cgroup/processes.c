@@ -1,6 +1,7 @@
 /* The processes of a cgroup, and what they have open: from cgroup.procs and /proc. A process that ends meanwhile is not
  * counted any more; a walk is bounded, since a container may have as many of everything as it likes. */
 #include "runtime/cgroup/cgroup_internal.h"
+#include "runtime/cgroup/tree.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,7 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DEPTH_MAX 8
 #define LOOKS_MAX (128 * 1024) /* descriptors looked at: 0.15 s */
 
 struct count {
@@ -33,8 +33,9 @@ static void descriptors_add(struct count *count, const char *pid)
 }
 
 /* A threaded cgroup of v2 has no list of processes (EOPNOTSUPP): its domain, above it, has them. */
-static void processes_add(struct count *count, int dir_fd)
+static void processes_add(int dir_fd, void *context)
 {
+        struct count *count = context;
         _cleanup_(freep) char *line = NULL;
         size_t size_bytes = 0;
         int fd = openat(dir_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -44,18 +45,6 @@ static void processes_add(struct count *count, int dir_fd)
                 count->sum.processes++;
                 descriptors_add(count, line);
         }
-}
-
-static void tree_add(struct count *count, int parent_fd, const char *name, int depth)
-{
-        int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        _cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-        if (!dir)
-                return;
-        processes_add(count, fd);
-        for (struct dirent *entry; depth < DEPTH_MAX && (entry = readdir(dir));)
-                if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-                        tree_add(count, fd, entry->d_name, depth + 1);
 }
 
 /* Whether /proc says that pid is a child of parent. The name may hold anything, so the last parenthesis counts. */
@@ -100,7 +89,10 @@ struct error *cgroup_processes(struct cgroups *c, const char *path, struct cgrou
         struct count count = { .looks = 0 };
         const char *below;
         TRY(cgroup_find(c, path, &below));
-        tree_add(&count, c->hierarchies[0].fd, below, 0);
+        _cleanup_(closep) int fd =
+                openat(c->hierarchies[0].fd, below, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0)
+                tree_walk(fd, processes_add, &count);
         if (count.looks >= LOOKS_MAX)
                 count.sum.descriptors = count.sum.sockets = CGROUP_UNKNOWN;
         *out = count.sum;

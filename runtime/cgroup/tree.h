@@ -11,6 +11,14 @@
  * failure. */
 int tree_make(int parent_fd, const char *name, bool is_v2, int *dir_fd, int *tasks_fd);
 
-/* Sends the signal to everything in it and below; SIGKILL reaches what is being born meanwhile too, where the kernel has
- * the means (cgroup.kill, the freezer). */
-void tree_signal(int dir_fd, bool is_v2, int signal);
+/* Calls visit for the cgroup dir_fd and for each below it, at any depth, parents first; visit does not keep the descriptor.
+ * What comes and goes meanwhile may be missed. Bounded in descriptors and memory. */
+void tree_walk(int dir_fd, void (*visit)(int dir_fd, void *context), void *context);
+
+/* rmdir of the cgroup `name` below at_fd and of all below it, at any depth. 0 when it is gone; else -1 with errno, EBUSY
+ * while a process is in one of them. */
+int tree_remove(int at_fd, const char *name);
+
+/* SIGKILL to everything in it and below, and to what is being born meanwhile too, where the kernel has the means
+ * (cgroup.kill, the freezer). Nothing for -1. */
+void tree_kill(int dir_fd, bool is_v2);

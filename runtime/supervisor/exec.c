@@ -49,7 +49,7 @@ static void exec_free(struct exec *x)
 static void kill_round(struct timer *timer)
 {
         struct exec *x = CONTAINER_OF(timer, struct exec, timer);
-        tree_signal(x->tree_fd, x->is_v2, SIGKILL);
+        tree_kill(x->tree_fd, x->is_v2);
         if (!x->ended)
                 (void) sys_pidfd_signal(x->exit.fd, SIGKILL);
         /* A dying process leaves its cgroup without an event on v1; SIGKILL bounds how long that takes, but for one

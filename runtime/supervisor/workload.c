@@ -145,7 +145,7 @@ static void workload_forget(struct workload *c)
         struct child_report failure = c->failure;
         if (failure.stage == STAGE_NONE)
                 failure = (struct child_report){ .stage = STAGE_CLONE, .errnum = ECHILD };
-        tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+        tree_kill(c->tree_fd, c->entry_is_v2_directory);
         workload_free(c);
         if (starter)
                 connection_fail(starter, &failure);
@@ -195,7 +195,7 @@ static void exit_ready(struct source *source, uint32_t events)
         c->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
         /* With a pid namespace of its own all its processes are dead already; else they must not outlive it. */
         if (c->pid_mode != PID_MODE_CONTAINER)
-                tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+                tree_kill(c->tree_fd, c->entry_is_v2_directory);
         stdio_drain(c);
         if (c->out.source.fd < 0 && c->err.source.fd < 0) {
                 workload_finish(c);
@@ -380,7 +380,7 @@ void workload_commit(struct workload *c)
 
 static void kill_whole(struct workload *c)
 {
-        tree_signal(c->tree_fd, c->entry_is_v2_directory, SIGKILL);
+        tree_kill(c->tree_fd, c->entry_is_v2_directory);
         (void) sys_pidfd_signal(c->exit.fd, SIGKILL);
 }
 
