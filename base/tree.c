@@ -132,25 +132,118 @@ struct error *file_remove_tree(int dir_fd, const char *name)
 
 /* --- usage --- */
 
+enum { PLACES_MAX = 1024, ENTRIES_MIN_BYTES = 512, ENTRIES_MAX_BYTES = 16 << 10 };
+
+struct place {
+        size_t level;
+        ino_t dir;
+        off_t at;
+};
+
 /* The way down: the upper levels keep their place in an open directory. Below them only the deepest is open; its parent is
- * found again by "..", and the place in it by the child's inode. */
+ * found again by "..", and the place in it is remembered. Of more than PLACES_MAX levels the last ones are: a place that is
+ * forgotten is found by the child's inode, and a look through the directory then comes with as many levels below it. What
+ * was read ahead in a parent is read again, so little is read ahead at first, and more from read to read. */
 struct usage {
         DIR *upper[TREE_FDS_MAX - 2];
         size_t n_upper;
-        DIR *deep;      /* the deepest, or NULL */
-        size_t n_below; /* levels between upper's last and deep, deep among them */
+        int deep_fd;                     /* the deepest, or -1 */
+        size_t n_below;                  /* levels between upper's last and deep, deep among them */
+        struct place places[PLACES_MAX]; /* that of a level is at its remainder */
+        off_t deep_at;                   /* behind the entry of deep that was read last */
+        size_t entries_bytes, entries_at, ask_bytes;
+        _Alignas(struct dirent64) char entries[ENTRIES_MAX_BYTES]; /* of deep */
         struct stat top;
         double shared_bytes, shared_inodes; /* of what has several links */
         uint64_t bytes, inodes;
 };
 
-static void usage_done(struct usage *usage)
+static struct usage *usage_new(void)
+{
+        struct usage *usage = NEW(struct usage);
+        usage->deep_fd = -1;
+        return usage;
+}
+
+static void usage_free(struct usage *usage)
 {
         for (size_t i = 0; i < usage->n_upper; i++)
                 (void) closedir(usage->upper[i]);
-        if (usage->deep)
-                (void) closedir(usage->deep);
+        closep(&usage->deep_fd);
+        free(usage);
 }
+DEFINE_FREEP(struct usage, usage_free)
+
+/* --- what is below the upper levels --- */
+
+/* Takes over fd, another place to read entries at, or none. */
+static void deep_set(struct usage *usage, int fd)
+{
+        closep(&usage->deep_fd);
+        usage->deep_fd = fd;
+        usage->deep_at = 0;
+        usage->entries_at = usage->entries_bytes = 0;
+        usage->ask_bytes = ENTRIES_MIN_BYTES;
+}
+
+static const struct dirent64 *deep_next(struct usage *usage)
+{
+        if (usage->entries_at == usage->entries_bytes) {
+                ssize_t n = getdents64(usage->deep_fd, usage->entries, usage->ask_bytes);
+                if (n <= 0)
+                        return NULL;
+                usage->entries_bytes = (size_t) n;
+                usage->entries_at = 0;
+                if (usage->ask_bytes < sizeof(usage->entries))
+                        usage->ask_bytes *= 2;
+        }
+        const struct dirent64 *entry = (const void *) (usage->entries + usage->entries_at);
+        usage->entries_at += entry->d_reclen;
+        usage->deep_at = entry->d_off;
+        return entry;
+}
+
+static void deep_enter(struct usage *usage, int fd)
+{
+        struct stat st;
+        if (usage->deep_fd >= 0 && fstat(usage->deep_fd, &st) == 0)
+                usage->places[usage->n_below % PLACES_MAX] =
+                        (struct place){ usage->n_below, st.st_ino, usage->deep_at };
+        deep_set(usage, fd);
+        usage->n_below++;
+}
+
+/* Goes on behind the child of which everything was counted. */
+static void deep_find(struct usage *usage, ino_t dir, ino_t child)
+{
+        const struct place *place = &usage->places[usage->n_below % PLACES_MAX];
+        if (place->level == usage->n_below && place->dir == dir &&
+            lseek(usage->deep_fd, place->at, SEEK_SET) == place->at)
+                return;
+        for (const struct dirent64 *entry; (entry = deep_next(usage));)
+                if (entry->d_ino == child && !is_dots(entry->d_name))
+                        return;
+}
+
+/* One of a tree that is being changed may not be where it was: above the top nothing is read. */
+static void deep_leave(struct usage *usage)
+{
+        struct stat child, parent;
+        _cleanup_(closep) int from_fd = TAKE_FD(usage->deep_fd), fd = -1;
+        if (--usage->n_below == 0)
+                return;
+        if (fstat(from_fd, &child) == 0)
+                fd = openat(from_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &parent) < 0 || parent.st_dev != usage->top.st_dev ||
+            parent.st_ino == usage->top.st_ino) {
+                usage->n_below = 0;
+                return;
+        }
+        deep_set(usage, TAKE_FD(fd));
+        deep_find(usage, parent.st_ino, child.st_ino);
+}
+
+/* --- all of it --- */
 
 static void usage_add(struct usage *usage, const struct stat *st)
 {
@@ -166,85 +259,60 @@ static void usage_add(struct usage *usage, const struct stat *st)
 
 static void usage_enter(struct usage *usage, int dir_fd, const char *name)
 {
-        int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-        if (!dir) {
-                closep(&fd);
+        _cleanup_(closep) int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return;
+        if (usage->n_upper == LENGTH(usage->upper)) {
+                deep_enter(usage, TAKE_FD(fd));
                 return;
         }
-        if (usage->n_upper < LENGTH(usage->upper)) {
-                usage->upper[usage->n_upper++] = dir;
+        DIR *dir = fdopendir(fd);
+        if (!dir)
                 return;
-        }
-        if (usage->deep)
-                (void) closedir(usage->deep);
-        usage->deep = dir;
-        usage->n_below++;
+        (void) TAKE_FD(fd);
+        usage->upper[usage->n_upper++] = dir;
 }
 
-/* Goes on behind the child of which everything was counted. */
-static void find_place(DIR *dir, ino_t child)
-{
-        for (struct dirent *entry; (entry = readdir(dir));)
-                if (entry->d_ino == child && !is_dots(entry->d_name))
-                        return;
-}
-
-/* One of a tree that is being changed may not be where it was: above the top nothing is read. */
-static void usage_leave_deep(struct usage *usage)
-{
-        struct stat child, parent;
-        _cleanup_(closedirp) DIR *from = TAKE(usage->deep);
-        if (--usage->n_below == 0 || fstat(dirfd(from), &child) < 0)
-                return;
-        int fd = openat(dirfd(from), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        bool is_inside = fd >= 0 && fstat(fd, &parent) == 0 && parent.st_dev == usage->top.st_dev &&
-                         parent.st_ino != usage->top.st_ino;
-        usage->deep = is_inside ? fdopendir(fd) : NULL;
-        if (!usage->deep) {
-                closep(&fd);
-                usage->n_below = 0;
-                return;
-        }
-        find_place(usage->deep, child.st_ino);
-}
-
-static void usage_leave(struct usage *usage)
-{
-        if (usage->deep)
-                usage_leave_deep(usage);
-        else
-                (void) closedir(usage->upper[--usage->n_upper]);
-}
-
-static void usage_step(struct usage *usage)
+static void usage_count(struct usage *usage, int dir_fd, const char *name)
 {
         struct stat st;
-        DIR *dir = usage->deep ? usage->deep : usage->upper[usage->n_upper - 1];
-        struct dirent *entry = readdir(dir);
-        if (!entry) {
-                usage_leave(usage);
-                return;
-        }
-        if (is_dots(entry->d_name) || fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        if (is_dots(name) || fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
             st.st_dev != usage->top.st_dev)
                 return;
         usage_add(usage, &st);
         if (S_ISDIR(st.st_mode))
-                usage_enter(usage, dirfd(dir), entry->d_name);
+                usage_enter(usage, dir_fd, name);
+}
+
+static void usage_step(struct usage *usage)
+{
+        if (usage->deep_fd >= 0) {
+                const struct dirent64 *entry = deep_next(usage);
+                if (entry)
+                        usage_count(usage, usage->deep_fd, entry->d_name);
+                else
+                        deep_leave(usage);
+                return;
+        }
+        DIR *dir = usage->upper[usage->n_upper - 1];
+        const struct dirent *entry = readdir(dir);
+        if (entry)
+                usage_count(usage, dirfd(dir), entry->d_name);
+        else
+                (void) closedir(usage->upper[--usage->n_upper]);
 }
 
 struct error *tree_usage(int dir_fd, const char *name, uint64_t *bytes, uint64_t *inodes)
 {
-        _cleanup_(usage_done) struct usage usage = { .n_upper = 0 };
-        if (fstatat(dir_fd, name, &usage.top, AT_SYMLINK_NOFOLLOW) < 0)
+        _cleanup_(usage_freep) struct usage *usage = usage_new();
+        if (fstatat(dir_fd, name, &usage->top, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(errno, "look at %s", name);
-        usage_add(&usage, &usage.top);
-        if (S_ISDIR(usage.top.st_mode))
-                usage_enter(&usage, dir_fd, name);
-        while (usage.n_upper)
-                usage_step(&usage);
-        *bytes += usage.bytes + ((uint64_t) (usage.shared_bytes + 256) & ~UINT64_C(511));
-        *inodes += usage.inodes + (uint64_t) (usage.shared_inodes + 0.5);
+        usage_add(usage, &usage->top);
+        if (S_ISDIR(usage->top.st_mode))
+                usage_enter(usage, dir_fd, name);
+        while (usage->n_upper)
+                usage_step(usage);
+        *bytes += usage->bytes + ((uint64_t) (usage->shared_bytes + 256) & ~UINT64_C(511));
+        *inodes += usage->inodes + (uint64_t) (usage->shared_inodes + 0.5);
         return NULL;
 }

@@ -3,7 +3,6 @@
 #include "base/toml.h"
 #include "images/hosts_internal.h"
 #include "images/pull_protocol.h"
-#include "images/strings.h"
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -49,15 +48,6 @@ static struct error *read_capabilities(struct reading *r, const struct toml_valu
                         warn(r, one, "capability", text);
         }
         return NULL;
-}
-
-struct error *hosts_append_pem(const char *path, struct buf *to)
-{
-        _cleanup_(freep) char *text = NULL;
-        size_t len_bytes = 0;
-        TRY_WRAP(file_read(AT_FDCWD, path, to->limit_bytes, &text, &len_bytes), "%s", path);
-        TRY_WRAP(buf_append_text(to, text), "%s", path);
-        return buf_append_text(to, "\n");
 }
 
 static struct error *append_pem(const char *dir, const struct toml_value *value, const char *key,
@@ -326,28 +316,6 @@ struct error *hosts_parse(const char *text, size_t len_bytes, const char *dir, c
 
 /* --- the directories --- */
 
-struct host_endpoint *hosts_add(struct hosts *hosts, char *url)
-{
-        hosts->endpoints = grow_array(hosts->endpoints, hosts->n + 1, sizeof(*hosts->endpoints));
-        struct host_endpoint *endpoint = &hosts->endpoints[hosts->n++];
-        *endpoint = (struct host_endpoint){ .url = url,
-                                            .flags = PULL_ENDPOINT_RESOLVE | PULL_ENDPOINT_PULL,
-                                            .ca_pem = dup_string(""),
-                                            .cert_pem = dup_string(""),
-                                            .key_pem = dup_string(""),
-                                            .headers = dup_string(""),
-                                            .proxy = dup_string("") };
-        return endpoint;
-}
-
-void hosts_warn(struct hosts *hosts, char *sentence)
-{
-        if (!hosts->warnings)
-                hosts->warnings = strings_empty();
-        strings_add(&hosts->warnings, sentence);
-        free(sentence);
-}
-
 /* What the file said is told with its name. */
 static void name_warnings(struct hosts *hosts, const char *path)
 {
@@ -433,22 +401,4 @@ struct error *hosts_load(const char *dirs, const char *domain, struct hosts *out
         *out = hosts;
         hosts = (struct hosts){ NULL, 0, NULL };
         return NULL;
-}
-
-void hosts_done(struct hosts *hosts)
-{
-        for (size_t i = 0; i < hosts->n; i++) {
-                struct host_endpoint *endpoint = &hosts->endpoints[i];
-                explicit_bzero(endpoint->key_pem, strlen(endpoint->key_pem));
-                explicit_bzero(endpoint->headers, strlen(endpoint->headers));
-                free(endpoint->url);
-                free(endpoint->ca_pem);
-                free(endpoint->cert_pem);
-                free(endpoint->key_pem);
-                free(endpoint->headers);
-                free(endpoint->proxy);
-        }
-        free(hosts->endpoints);
-        free_strings(hosts->warnings);
-        *hosts = (struct hosts){ NULL, 0, NULL };
 }

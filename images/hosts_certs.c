@@ -17,6 +17,15 @@ static int no_directory(const struct dirent *entry)
                (ends_with(entry->d_name, ".crt") || ends_with(entry->d_name, ".cert"));
 }
 
+struct error *hosts_append_pem(const char *path, struct buf *to)
+{
+        _cleanup_(freep) char *text = NULL;
+        size_t len_bytes = 0;
+        TRY_WRAP(file_read(AT_FDCWD, path, to->limit_bytes, &text, &len_bytes), "%s", path);
+        TRY_WRAP(buf_append_text(to, text), "%s", path);
+        return buf_append_text(to, "\n");
+}
+
 /* In place of *out. */
 static struct error *read_pem(const char *path, char **out)
 {

@@ -7,14 +7,13 @@
 /* All of an endpoint travels in one message (PULL_DATA_MAX). */
 enum { CA_LIMIT_BYTES = 80 << 10, CLIENT_LIMIT_BYTES = 16 << 10, HEADERS_LIMIT_BYTES = 8 << 10 };
 
+/* --- hosts_list.c --- */
+
 /* A new endpoint at the end, that may do all, of the url; the url is taken over. Borrowed until the next is added. */
 struct host_endpoint *hosts_add(struct hosts *hosts, char *url);
 
 /* Notes a warning; the sentence is taken over. */
 void hosts_warn(struct hosts *hosts, char *sentence);
-
-/* Appends a PEM file to *to; of several the texts stand one after another. Errors: those of file_read. */
-MUST_CHECK struct error *hosts_append_pem(const char *path, struct buf *to);
 
 /* --- hosts_url.c --- */
 
@@ -30,6 +29,9 @@ struct host_endpoint *hosts_add_registry(struct hosts *hosts, const char *domain
 void hosts_settle_scheme(struct host_endpoint *endpoint, bool has_tls_settings);
 
 /* --- hosts_certs.c --- */
+
+/* Appends a PEM file to *to; of several the texts stand one after another. Errors: those of file_read. */
+MUST_CHECK struct error *hosts_append_pem(const char *path, struct buf *to);
 
 /* Takes the certificates of dir for the endpoint; *found says whether there were any. Errors: INVALID_ARGUMENT naming the
  * file. */

@@ -23,14 +23,6 @@ enum { LAYERS_FILE_LIMIT = 64 << 10 };
 /* The sum of all, for ImageFsInfo, is at most so old. Who asks for one container's figure walks it sooner. */
 #define SAMPLE_MAX_AGE_NS INT64_C(300000000000)
 
-static const char digits[] = "0123456789abcdef";
-
-int rootfs_home(const struct rootfs_table *table, const char *id)
-{
-        const char *digit = *id ? strchr(digits, *id) : NULL;
-        return table->home_fds[digit ? digit - digits : 0];
-}
-
 static void rootfs_free(struct images *images, struct rootfs *rootfs)
 {
         for (size_t i = 0; i < rootfs->n; i++)
@@ -39,13 +31,6 @@ static void rootfs_free(struct images *images, struct rootfs *rootfs)
         free(rootfs->layers);
         free(rootfs->id);
         free(rootfs);
-}
-
-struct rootfs *rootfs_find(struct rootfs_table *table, const char *id)
-{
-        struct rootfs *rootfs = NULL;
-        HASH_FIND_STR(table->table, id, rootfs);
-        return rootfs;
 }
 
 static void rootfs_add(struct rootfs_table *table, struct rootfs *rootfs)
@@ -106,7 +91,7 @@ static struct error *homes_open(struct images *images, struct rootfs_table *tabl
         TRY(file_open_beneath(images->root_fd, "rootfs", O_RDONLY | O_DIRECTORY, 0, &all_fd));
         file_mark_top_directory(all_fd);
         for (size_t i = 0; i < LENGTH(table->home_fds); i++) {
-                const char name[] = { digits[i], '\0' };
+                const char name[] = { ROOTFS_DIGITS[i], '\0' };
                 TRY(file_mkdirs(all_fd, name, 0700));
                 TRY(file_open_beneath(all_fd, name, O_RDONLY | O_DIRECTORY, 0, &table->home_fds[i]));
         }
@@ -213,21 +198,6 @@ static struct error *make_files(struct images *images, const struct rootfs *root
         return write_layers(rootfs, dir_fd);
 }
 
-void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n)
-{
-        size_t kept = 0;
-        for (size_t i = 0; i < *n; i++) {
-                bool again = false;
-                for (size_t j = i + 1; j < *n; j++)
-                        again |= layers[i] == layers[j];
-                if (again)
-                        layers_unpin(images->layers, layers[i]);
-                else
-                        layers[kept++] = layers[i];
-        }
-        *n = kept;
-}
-
 static bool has(struct rootfs_table *table, const char *id)
 {
         (void) pthread_mutex_lock(&table->lock);
@@ -263,17 +233,6 @@ struct error *rootfs_make(struct images *images, const char *container_id, const
 
 /* --- mounting --- */
 
-/* Top first, as overlayfs wants them, down to one that hides all below. */
-static struct error *collect_lowers(struct images *images, struct layer *const *layers, size_t n, int *fds,
-                                    size_t *n_fds)
-{
-        bool is_opaque = false;
-        *n_fds = 0;
-        for (size_t i = n; i > 0 && !is_opaque; i--)
-                TRY(layer_lower(images->layers, layers[i - 1], &fds[(*n_fds)++], &is_opaque));
-        return NULL;
-}
-
 /* A volatile mount leaves a mark that forbids the next: it guards against a crash of the machine, after which no container
  * of ours goes on. */
 struct error *rootfs_forget_volatile(int work_fd)
@@ -293,7 +252,7 @@ static struct error *mount_upper(struct images *images, const struct rootfs *roo
         if (rootfs->is_broken || rootfs->n == 0)
                 return error_new(ERROR_FAILED_PRECONDITION,
                                  rootfs->n ? "a layer of its image is gone" : "its image has no layers");
-        TRY(collect_lowers(images, rootfs->layers, rootfs->n, lowers, &n));
+        TRY(layers_lowers(images, rootfs->layers, rootfs->n, lowers, &n));
         lowers[n++] = images->rootfs->mount_points_fd;
         TRY(file_open_beneath(rootfs_home(images->rootfs, rootfs->id), rootfs->id, O_RDONLY | O_DIRECTORY, 0,
                               &dir_fd));
@@ -313,16 +272,6 @@ struct error *rootfs_mount(struct images *images, const char *container_id, int 
                 return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
         TRY_WRAP(mount_upper(images, rootfs, out_fd), "rootfs of %s", container_id);
         return NULL;
-}
-
-struct error *layers_view(struct images *images, struct layer *const *layers, size_t n, int *out_fd)
-{
-        _cleanup_(freep) int *lowers = NEW_ARRAY(int, n);
-        size_t n_lowers = 0;
-        if (n == 0)
-                return error_new(ERROR_FAILED_PRECONDITION, "the image has no layers");
-        TRY(collect_lowers(images, layers, n, lowers, &n_lowers));
-        return mount_overlay(lowers, n_lowers, -1, -1, false, out_fd);
 }
 
 struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd)

@@ -61,14 +61,26 @@ struct rootfs_table {
 };
 /* Makes a work directory of an overlay that was mounted volatile fit for another mount. */
 MUST_CHECK struct error *rootfs_forget_volatile(int work_fd);
+
+/* --- rootfs_layers.c --- */
+
+#define ROOTFS_DIGITS "0123456789abcdef"
+
 /* The directory in which that of a container is. Borrowed. */
 int rootfs_home(const struct rootfs_table *table, const char *id);
 struct rootfs *rootfs_find(struct rootfs_table *table, const char *id); /* with the lock held; NULL: none */
 /* Of equal layers the topmost counts: all that a lower one shows, it shows. overlayfs refuses one twice. */
 void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n);
+/* The directories of layers, top first as overlayfs wants them, down to one that hides all below. fds has room for n, and
+ * what is put there is borrowed. */
+MUST_CHECK struct error *layers_lowers(struct images *images, struct layer *const *layers, size_t n, int *fds,
+                                       size_t *n_fds);
 /* A read-only, detached mount of layers, base first. */
 MUST_CHECK struct error *layers_view(struct images *images, struct layer *const *layers, size_t n,
                                      int *out_fd);
+
+/* --- rootfs_held.c --- */
+
 /* Reads ROOT/rootfs/D/ID/held at the start; what cannot be pinned any more is left out. */
 void held_load(struct images *images, struct rootfs_table *table, struct rootfs *rootfs);
 void held_free(struct images *images, struct rootfs *rootfs);

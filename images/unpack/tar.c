@@ -1,5 +1,6 @@
 #include "images/unpack/tar.h"
 #include "images/unpack/acl.h"
+#include "images/unpack/tar_headers.h"
 #include <archive.h>
 #include <archive_entry.h>
 #include <string.h>
@@ -10,6 +11,8 @@ enum { XATTRS_MAX = 256, TAR_BLOCK_BYTES = 512 };
 
 struct tar {
         struct inflate *in;
+        struct tar_headers *headers;
+        bool is_ended; /* what comes out of in */
         struct archive *archive;
         struct layer_sink *sink;
         struct error *read_error; /* of the stream, kept while libarchive returns */
@@ -20,12 +23,30 @@ struct tar {
         char access_acl[ACL_SIZE_MAX], default_acl[ACL_SIZE_MAX];
 };
 
+/* The next bytes as libarchive shall see them; none at the end. */
+static struct error *read_some(struct tar *tar, const void **bytes, size_t *len_bytes)
+{
+        for (;;) {
+                const void *from = NULL;
+                size_t from_bytes = 0;
+                *len_bytes = tar_headers_next(tar->headers, bytes);
+                if (*len_bytes || tar->is_ended)
+                        return NULL;
+                TRY(inflate_next(tar->in, &from, &from_bytes));
+                tar->is_ended = from_bytes == 0;
+                if (tar->is_ended)
+                        tar_headers_end(tar->headers);
+                else
+                        tar_headers_feed(tar->headers, from, from_bytes);
+        }
+}
+
 static la_ssize_t on_read(struct archive *archive, void *context, const void **bytes)
 {
         struct tar *tar = context;
         static const char padding[TAR_BLOCK_BYTES];
         size_t len_bytes = 0, over_bytes = tar->stream_bytes % TAR_BLOCK_BYTES;
-        tar->read_error = inflate_next(tar->in, bytes, &len_bytes);
+        tar->read_error = read_some(tar, bytes, &len_bytes);
         /* Some builders end with the last file's last byte. What is missing of the file itself is not made up. */
         if (!tar->read_error && len_bytes == 0 && over_bytes && tar->left_bytes == 0) {
                 *bytes = padding;
@@ -279,6 +300,7 @@ static struct error *all_entries(struct tar *tar)
 static void tar_done(struct tar *tar)
 {
         (void) archive_read_free(tar->archive);
+        tar_headers_free(tar->headers);
         error_free(tar->read_error);
 }
 
@@ -286,6 +308,7 @@ struct error *tar_unpack(struct inflate *in, struct layer_sink *sink, uint64_t m
                          struct sink_usage *usage)
 {
         _cleanup_(tar_done) struct tar tar = { .in = in, .sink = sink, .max_entries = max_entries };
+        tar.headers = tar_headers_new();
         tar.archive = archive_read_new();
         if (!tar.archive)
                 return error_errno(ENOMEM, "read a tar");

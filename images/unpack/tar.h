@@ -1,6 +1,6 @@
 /* tar.h - reads a layer's tar and tells a layer_sink what is in it.
  *
- * The formats are libarchive's (ustar, pax, GNU, sparse); what an entry may say is decided here: no name that leaves the
+ * The formats are libarchive's (ustar, pax, GNU, sparse), but for links with a size (tar_headers.h); what an entry may say is decided here: no name that leaves the
  * layer, no trusted.* attribute, no node that would be an overlay whiteout, a bounded number of entries. Whiteout
  * files (.wh.NAME, .wh..wh..opq) become whiteouts and opaque directories.
  * Threads: one at a time. Source: OCI image-spec layer.md, tar(5) of libarchive. */

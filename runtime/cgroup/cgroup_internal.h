@@ -33,6 +33,7 @@ struct settings {
 };
 
 struct cgroup_driver {
+        bool is_v2;
         void (*announce)(struct cgroups *c, const char *path); /* before a level is made; may be NULL */
         struct error *(*prepare)(struct cgroups *c,
                                  const char *path); /* after mkdir of path, a parent or the leaf */
@@ -59,16 +60,19 @@ void settings_add_number(struct settings *settings, const struct hierarchy *h, c
  * kernel refuses or a file that is no setting, FAILED_PRECONDITION for one that it cannot take now; both name the file. */
 MUST_CHECK struct error *settings_apply(struct settings *settings, const char *path, bool in_use);
 
+/* --- hierarchies.c --- */
+/* Adds the hierarchies of that version that are mounted below c->mount_root, the one that holds trees first. Errors:
+ * INTERNAL. */
+MUST_CHECK struct error *hierarchies_find(struct cgroups *c, bool v2);
 /* The hierarchy that has a controller, or NULL. On v2 always the one. */
 const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller);
 
-/* Reads the notes, and removes what an earlier process noted and nobody uses. Errors: INTERNAL. */
-MUST_CHECK struct error *cgroup_notes_open(struct cgroups *c);
-
+/* --- cgroup.c --- */
 /* The path without its slash, when it is one of ours to use: absolute, no "." or "..", nothing empty. Errors:
  * INVALID_ARGUMENT. */
 MUST_CHECK struct error *cgroup_path_check(const char *path, const char **out);
 
+/* --- files.c --- */
 /* file "": the directory itself. flags as openat's. */
 MUST_CHECK struct error *cgroup_open(const struct hierarchy *h, const char *path, const char *file, int flags,
                                      int *out_fd);

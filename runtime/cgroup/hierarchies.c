@@ -16,6 +16,11 @@ static bool word_in_list(const char *list, const char *word)
         return false;
 }
 
+bool cgroups_is_v2(const struct cgroups *c)
+{
+        return c->driver->is_v2;
+}
+
 const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *controller)
 {
         if (cgroups_is_v2(c))
@@ -121,46 +126,10 @@ static void tree_first(struct cgroups *c)
         }
 }
 
-void cgroups_free(struct cgroups *c)
+struct error *hierarchies_find(struct cgroups *c, bool v2)
 {
-        if (!c)
-                return;
-        for (size_t i = 0; i < c->n; i++) {
-                free(c->hierarchies[i].mount);
-                free(c->hierarchies[i].controllers);
-                closep(&c->hierarchies[i].fd);
-        }
-        for (size_t i = 0; i < c->n_notes; i++)
-                free(c->notes[i]);
-        free(c->notes);
-        free(c->mount_root);
-        free(c->notes_path);
-        (void) pthread_mutex_destroy(&c->lock);
-        free(c);
-}
-
-bool cgroups_is_v2(const struct cgroups *c)
-{
-        return c->driver == &cgroup_v2_driver;
-}
-
-struct error *cgroups_open(const char *mount_root, const char *notes_path, struct cgroups **out)
-{
-        _cleanup_(cgroups_freep) struct cgroups *c = NEW(struct cgroups);
-        (void) pthread_mutex_init(&c->lock, NULL);
-        c->mount_root = dup_string(mount_root);
-        c->notes_path = dup_string(notes_path);
-        TRY(mounts_read(c, true));
-        c->driver = &cgroup_v2_driver;
-        if (c->n == 0) {
-                c->driver = &cgroup_v1_driver;
-                TRY(mounts_read(c, false));
+        TRY(mounts_read(c, v2));
+        if (!v2)
                 tree_first(c);
-        }
-        if (c->n == 0)
-                return error_new(ERROR_FAILED_PRECONDITION,
-                                 "no cgroup hierarchy is mounted below %s: mount cgroup2 there", mount_root);
-        TRY(cgroup_notes_open(c));
-        *out = TAKE(c);
         return NULL;
 }

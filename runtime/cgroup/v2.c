@@ -224,7 +224,8 @@ static struct error *v2_stats(struct cgroups *c, const char *path, struct cgroup
         return memory_stats(h, path, out);
 }
 
-const struct cgroup_driver cgroup_v2_driver = { .prepare = v2_prepare,
+const struct cgroup_driver cgroup_v2_driver = { .is_v2 = true,
+                                                .prepare = v2_prepare,
                                                 .limits = v2_limits,
                                                 .devices = v2_devices,
                                                 .entry = v2_entry,

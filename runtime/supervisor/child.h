@@ -29,14 +29,19 @@ _Noreturn void child_fail(const struct child *child, enum stage stage, size_t in
 void child_stdio_pipes(const struct child *child);
 void child_stdio_null(const struct child *child);
 
-/* --- child_mounts.c --- */
+/* --- child_target.c --- */
 
-/* Enters the rootfs and mounts everything in it. */
-void child_mounts(const struct child *child);
+/* How a path of the container is opened once its root is "/". For sys_openat2. */
+#define CHILD_IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
 /* Opens path below "/" (O_PATH), never through a magic link; missing parts are made, the last as a directory or an empty
  * file, also where a link of the image's leads to nothing. -1 and errno. */
 int child_target_open(const char *path, int want_file, mode_t mode);
+
+/* --- child_mounts.c --- */
+
+/* Enters the rootfs and mounts everything in it. */
+void child_mounts(const struct child *child);
 
 /* --- child_devices.c --- */
 

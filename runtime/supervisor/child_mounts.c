@@ -6,123 +6,10 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#define PATH_MAX_BYTES 4096
 #define OPTION_MAX_BYTES 256
-#define LINKS_MAX 40 /* as the kernel has it */
-#define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 #ifndef CGROUP2_SUPER_MAGIC
 #define CGROUP2_SUPER_MAGIC 0x63677270
 #endif
-
-/* Makes `name` in the directory at_fd where it is missing, and opens it; a link that stands there is opened itself. All
- * that exists was resolved before, so such a link dangles. at_fd is closed. */
-static int step_into(int at_fd, const char *name, int want_file, mode_t mode)
-{
-        int made = want_file ? mknodat(at_fd, name, S_IFREG | 0644, 0) : mkdirat(at_fd, name, mode);
-        int fd = -1;
-        if (made == 0 || errno == EEXIST)
-                fd = openat(at_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        int saved = errno;
-        (void) close(at_fd);
-        errno = saved;
-        return fd;
-}
-
-/* The longest part of path (whose length is *len_bytes then) that exists, opened. */
-static int existing_part(char *path, size_t *len_bytes)
-{
-        for (;;) {
-                int fd = sys_openat2(AT_FDCWD, *path ? path : "/", O_PATH, IN_ROOT);
-                if (fd >= 0 || errno != ENOENT || *len_bytes == 0)
-                        return fd;
-                while (*len_bytes > 0 && path[*len_bytes - 1] != '/')
-                        (*len_bytes)--;
-                while (*len_bytes > 0 && path[*len_bytes - 1] == '/')
-                        (*len_bytes)--;
-                path[*len_bytes] = '\0';
-        }
-}
-
-static int is_link(int fd)
-{
-        struct stat st;
-        return fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
-}
-
-/* Puts where the link fd leads in its place in path: what was made before its name, its text, and what was to come. */
-static int link_follow(int fd, char path[PATH_MAX_BYTES], size_t before_bytes, const char *rest)
-{
-        char text[PATH_MAX_BYTES], whole[PATH_MAX_BYTES];
-        ssize_t n_bytes = readlinkat(fd, "", text, sizeof(text));
-        if (n_bytes < 0)
-                return -1;
-        int is_absolute = n_bytes > 0 && text[0] == '/';
-        int len_bytes = snprintf(whole, sizeof(whole), "%.*s/%.*s/%s", is_absolute ? 0 : (int) before_bytes,
-                                 path, (int) n_bytes, text, rest);
-        if (len_bytes < 0 || (size_t) len_bytes >= sizeof(whole)) {
-                errno = ENAMETOOLONG;
-                return -1;
-        }
-        memcpy(path, whole, (size_t) len_bytes + 1);
-        return 0;
-}
-
-/* Opens path, making what is missing. 0 with *out_fd -1: a dangling link was met, and path is now another way to the same
- * place. */
-static int target_try(char path[PATH_MAX_BYTES], int want_file, mode_t mode, int *out_fd)
-{
-        char part[PATH_MAX_BYTES];
-        size_t len_bytes = strlen(path);
-        memcpy(part, path, len_bytes + 1);
-        int fd = existing_part(part, &len_bytes);
-        const char *rest = path + len_bytes;
-        *out_fd = -1;
-        while (fd >= 0) {
-                rest += strspn(rest, "/");
-                size_t before_bytes = (size_t) (rest - path), name_bytes = strcspn(rest, "/");
-                if (name_bytes == 0) {
-                        *out_fd = fd;
-                        return 0;
-                }
-                memcpy(part, rest, name_bytes);
-                part[name_bytes] = '\0';
-                rest += name_bytes;
-                if (strcmp(part, ".") == 0)
-                        continue;
-                if (strcmp(part, "..") == 0) { /* below what does not exist there is nothing to go up from */
-                        (void) close(fd);
-                        errno = ENOENT;
-                        return -1;
-                }
-                fd = step_into(fd, part, want_file && !rest[strspn(rest, "/")], mode);
-                if (fd >= 0 && is_link(fd)) {
-                        int followed = link_follow(fd, path, before_bytes, rest);
-                        (void) close(fd);
-                        return followed;
-                }
-        }
-        return -1;
-}
-
-int child_target_open(const char *path, int want_file, mode_t mode)
-{
-        char way[PATH_MAX_BYTES];
-        size_t len_bytes = strlen(path);
-        if (len_bytes >= sizeof(way)) {
-                errno = ENAMETOOLONG;
-                return -1;
-        }
-        memcpy(way, path, len_bytes + 1);
-        for (int links = 0; links <= LINKS_MAX; links++) {
-                int fd;
-                if (target_try(way, want_file, mode, &fd) < 0)
-                        return -1;
-                if (fd >= 0)
-                        return fd;
-        }
-        errno = ELOOP;
-        return -1;
-}
 
 static uint64_t attributes_of(const struct container_mount *m)
 {
@@ -211,7 +98,7 @@ static int part_of(const struct child *child, size_t i, int whole_fd)
         int root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (root_fd < 0 || sys_attach(whole_fd, root_fd) < 0)
                 child_fail(child, STAGE_MOUNT, i);
-        int part_fd = sys_openat2(whole_fd, m->data, O_PATH, IN_ROOT);
+        int part_fd = sys_openat2(whole_fd, m->data, O_PATH, CHILD_IN_ROOT);
         int clone_fd = part_fd < 0 ? -1 : sys_open_tree(part_fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
         if (clone_fd < 0 || fchdir(whole_fd) < 0 || sys_umount(".", SYS_UMOUNT_DETACH) < 0 || chdir("/") < 0)
                 child_fail(child, STAGE_MOUNT, i);
@@ -230,7 +117,7 @@ static int bind_source(const struct child *child, size_t i)
 
 static int make_readonly(const char *path)
 {
-        int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, IN_ROOT);
+        int fd = sys_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, CHILD_IN_ROOT);
         if (fd < 0 || sys_mount_setattr(fd, 0, MOUNT_ATTR_RDONLY, 0) < 0)
                 return -1;
         (void) close(fd);
@@ -368,7 +255,7 @@ static void paths_mask(const struct child *child, int null_fd)
         char *const *paths = child->message->spec.masked_paths;
         int empty_fd = -1, empty_used = 0, null_used = 0;
         for (size_t i = 0; paths[i]; i++) {
-                int fd = sys_openat2(AT_FDCWD, paths[i], O_PATH, IN_ROOT);
+                int fd = sys_openat2(AT_FDCWD, paths[i], O_PATH, CHILD_IN_ROOT);
                 if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
                         continue;
                 if (fd < 0)
@@ -388,7 +275,7 @@ static void paths_protect(const struct child *child)
 {
         char *const *paths = child->message->spec.readonly_paths;
         for (size_t i = 0; paths[i]; i++) {
-                int fd = sys_openat2(AT_FDCWD, paths[i], O_PATH, IN_ROOT);
+                int fd = sys_openat2(AT_FDCWD, paths[i], O_PATH, CHILD_IN_ROOT);
                 if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
                         continue;
                 int copy = fd < 0 ? -1 : sys_open_tree(fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | 0x8000);

@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static int open_dir(const char *path)
 {
@@ -128,6 +129,56 @@ static void every_entry_of_a_tree_counts_once(void **dir)
         assert_int_equal(linked_bytes, bytes);
 }
 
+static size_t n_read_bytes; /* of directories, below the levels that stay open */
+
+/* In place of libc's. */
+ssize_t getdents64(int fd, void *entries, size_t size_bytes)
+{
+        long n = syscall(SYS_getdents64, fd, entries, size_bytes);
+        if (n > 0)
+                n_read_bytes += (size_t) n;
+        return n;
+}
+
+/* How many bytes of directories are read for the usage of width directories at that depth. */
+static size_t read_for(int root_fd, unsigned depth, unsigned width)
+{
+        uint64_t bytes = 0, inodes = 0;
+        make_deep(root_fd, depth);
+        _cleanup_(closep) int fd = openat(root_fd, "tree", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        for (unsigned i = 1; i < depth; i++) {
+                int next = openat(fd, "d", O_PATH | O_DIRECTORY | O_CLOEXEC);
+                assert_true(next >= 0);
+                closep(&fd);
+                fd = next;
+        }
+        for (unsigned i = 0; i < width; i++) {
+                char name[16];
+                (void) snprintf(name, sizeof(name), "w%u", i);
+                assert_int_equal(mkdirat(fd, name, 0755), 0);
+        }
+        n_read_bytes = 0;
+        assert_ok(tree_usage(root_fd, "tree", &bytes, &inodes));
+        assert_int_equal(inodes, depth + (depth + 9) / 10 + (depth % 10 != 1) + width);
+        assert_ok(file_remove_tree(root_fd, "tree"));
+        assert_true(n_read_bytes > 0);
+        return n_read_bytes;
+}
+
+/* Ten times as many directories cost ten times as much, not a hundred times; at a depth of which places are forgotten too. */
+static void a_wide_directory_deep_down_costs_what_it_holds(void **dir)
+{
+        static const unsigned depths[] = { 40, 1400 };
+        _cleanup_(closep) int root_fd = open_dir(*dir);
+        for (size_t i = 0; i < LENGTH(depths); i++) {
+                size_t chain = read_for(root_fd, depths[i], 0);
+                size_t narrow = read_for(root_fd, depths[i], 300) - chain;
+                size_t wide = read_for(root_fd, depths[i], 3000) - chain;
+                if (wide > narrow * 15)
+                        fail_msg("%zu bytes for 3000, %zu for 300", wide, narrow);
+        }
+}
+
 static void a_mount_below_a_tree_is_not_emptied(void **dir)
 {
         _cleanup_(closep) int root_fd = open_dir(*dir);
@@ -147,4 +198,5 @@ static void a_mount_below_a_tree_is_not_emptied(void **dir)
 UNIT_MAIN(IN_TMPDIR(links_stay_inside_the_root), IN_TMPDIR(a_read_is_bounded_and_wants_a_regular_file),
           IN_TMPDIR(a_tree_is_removed_and_links_out_of_it_are_not_followed),
           IN_TMPDIR(a_tree_of_any_depth_takes_few_descriptors), IN_TMPDIR(every_entry_of_a_tree_counts_once),
+          IN_TMPDIR(a_wide_directory_deep_down_costs_what_it_holds),
           IN_TMPDIR(a_mount_below_a_tree_is_not_emptied))

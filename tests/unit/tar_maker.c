@@ -26,14 +26,15 @@ static void put_raw(struct buf *tar, const struct tar_entry *entry, size_t len_b
         octal(h.mode, sizeof(h.mode), entry->mode);
         octal(h.uid, sizeof(h.uid), entry->uid);
         octal(h.gid, sizeof(h.gid), entry->gid);
-        octal(h.size, sizeof(h.size), len_bytes);
+        octal(h.size, sizeof(h.size), entry->said_bytes ? entry->said_bytes : len_bytes);
         octal(h.mtime, sizeof(h.mtime), (unsigned long) entry->mtime);
         h.type = (char) type;
         if (entry->link)
                 memcpy(h.link, entry->link, strnlen(entry->link, sizeof(h.link)));
         memcpy(h.magic,
-               "ustar\0"
-               "00",
+               entry->magic ? entry->magic
+                            : "ustar\0"
+                              "00",
                8);
         octal(h.major, sizeof(h.major), entry->major);
         octal(h.minor, sizeof(h.minor), entry->minor);

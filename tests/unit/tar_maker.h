@@ -20,7 +20,9 @@ struct tar_entry {
         long mtime;
         const char *link;
         const void *data;
-        size_t len_bytes; /* 0 with data: its strlen */
+        size_t len_bytes;  /* 0 with data: its strlen */
+        const char *magic; /* NULL: ustar's; else 8 bytes */
+        size_t said_bytes; /* what its header says instead of len_bytes */
 };
 
 void tar_put(struct buf *tar, const struct tar_entry *entry);

@@ -558,6 +558,42 @@ static void sparse_files_keep_their_holes(void **dir)
         assert_true(st.st_blocks * 512 < 65536);
 }
 
+/* Go's archive/tar reads no data behind links and directories whatever they say; what follows them must be there. */
+static void a_link_with_a_size_costs_nothing(void **dir)
+{
+        static const size_t steps[] = { 0, 1, 511, 512, 4096 };
+        struct sink_usage usage;
+        TAR_BEGIN;
+        PUT("a", .mode = 0644, .data = "hello");
+        tar_put_pax(&tar, "size", "5000", 4);
+        PUT("pax", TAR_LINK, .link = "a", .said_bytes = 5000);
+        PUT("behind", .mode = 0644, .data = "1");
+        PUT("header", TAR_LINK, .link = "a", .said_bytes = 100000);
+        tar_put_pax(&tar, "size", "512", 3);
+        PUT("d", TAR_DIR, .mode = 0755);
+        tar_put_pax(&tar, "size", "3", 1);
+        PUT("s", TAR_SYMLINK, .link = "a");
+        tar_put_pax(&tar, "size", "7", 1);
+        PUT("by-pax", .mode = 0644);
+        assert_ok(buf_append(&tar, memset((char[512]){ 0 }, 'x', 7), 512));
+        PUT("last", .mode = 0644, .data = "22");
+        tar_end(&tar);
+        for (size_t i = 0; i < LENGTH(steps); i++) {
+                _cleanup_(freep) char *sub = format_string("%s/%zu", (char *) *dir, i);
+                assert_int_equal(mkdir(sub, 0755), 0);
+                assert_ok(unpack_stream(sub, tar.bytes, tar.len_bytes, steps[i], &usage));
+                assert_int_equal(notes.n, 0);
+                assert_int_equal(stat_of(sub, "a").st_nlink, 3);
+                assert_int_equal(stat_of(sub, "header").st_size, 5);
+                assert_int_equal(stat_of(sub, "behind").st_size, 1);
+                assert_true(S_ISDIR(stat_of(sub, "d").st_mode));
+                assert_true(S_ISLNK(stat_of(sub, "s").st_mode));
+                assert_int_equal(stat_of(sub, "by-pax").st_size, 7);
+                assert_int_equal(stat_of(sub, "last").st_size, 2);
+        }
+        buf_done(&tar);
+}
+
 static void limits_end_an_endless_archive(void **dir)
 {
         TAR_BEGIN;
@@ -579,4 +615,5 @@ UNIT_MAIN(IN_TMPDIR(entries_come_out_as_they_went_in),
           IN_TMPDIR(the_later_of_two_attributes_counts_and_a_mask_is_made_up),
           IN_TMPDIR(an_archive_may_end_with_its_last_byte),
           IN_TMPDIR(what_aufs_leaves_in_its_layers_is_left_out), IN_TMPDIR(streams_of_all_kinds_are_read),
-          IN_TMPDIR(sparse_files_keep_their_holes), IN_TMPDIR(limits_end_an_endless_archive))
+          IN_TMPDIR(sparse_files_keep_their_holes), IN_TMPDIR(a_link_with_a_size_costs_nothing),
+          IN_TMPDIR(limits_end_an_endless_archive))

@@ -1,0 +1,53 @@
+/* What rootfs.c and its neighbours share: where a rootfs is, and layers as overlayfs wants them. */
+#include "base/mount.h"
+#include "images/store.h"
+#include <string.h>
+
+int rootfs_home(const struct rootfs_table *table, const char *id)
+{
+        static const char digits[] = ROOTFS_DIGITS;
+        const char *digit = *id ? strchr(digits, *id) : NULL;
+        return table->home_fds[digit ? digit - digits : 0];
+}
+
+struct rootfs *rootfs_find(struct rootfs_table *table, const char *id)
+{
+        struct rootfs *rootfs = NULL;
+        HASH_FIND_STR(table->table, id, rootfs);
+        return rootfs;
+}
+
+void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n)
+{
+        size_t kept = 0;
+        for (size_t i = 0; i < *n; i++) {
+                bool again = false;
+                for (size_t j = i + 1; j < *n; j++)
+                        again |= layers[i] == layers[j];
+                if (again)
+                        layers_unpin(images->layers, layers[i]);
+                else
+                        layers[kept++] = layers[i];
+        }
+        *n = kept;
+}
+
+struct error *layers_lowers(struct images *images, struct layer *const *layers, size_t n, int *fds,
+                            size_t *n_fds)
+{
+        bool is_opaque = false;
+        *n_fds = 0;
+        for (size_t i = n; i > 0 && !is_opaque; i--)
+                TRY(layer_lower(images->layers, layers[i - 1], &fds[(*n_fds)++], &is_opaque));
+        return NULL;
+}
+
+struct error *layers_view(struct images *images, struct layer *const *layers, size_t n, int *out_fd)
+{
+        _cleanup_(freep) int *lowers = NEW_ARRAY(int, n);
+        size_t n_lowers = 0;
+        if (n == 0)
+                return error_new(ERROR_FAILED_PRECONDITION, "the image has no layers");
+        TRY(layers_lowers(images, layers, n, lowers, &n_lowers));
+        return mount_overlay(lowers, n_lowers, -1, -1, false, out_fd);
+}
