@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 
 #define NETNS_DIR "/run/netns"
+#define PIN_MOUNTS_MAX 64
 #define LOCK_MS 1000
 #define LOCK_LOOK_MS 10
 
@@ -86,9 +87,12 @@ static bool is_pinned(int netns_fd, const char *path)
 
 static struct error *unpin_path(const char *path)
 {
-        /* EINVAL: a plain file, left from between its making and the mount. */
-        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
-                return error_errno(errno, "unmount %s", path);
+        /* Whatever else was mounted on it goes too. EINVAL: a plain file, left from between its making and the mount. */
+        int errnum = 0;
+        for (int i = 0; i < PIN_MOUNTS_MAX && !errnum; i++)
+                errnum = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? errno : 0;
+        if (errnum && errnum != EINVAL && errnum != ENOENT)
+                return error_errno(errnum, "unmount %s", path);
         if (unlink(path) < 0 && errno != ENOENT)
                 return error_errno(errno, "remove %s", path);
         return NULL;

@@ -19,7 +19,7 @@ static struct error *expect(const struct toml_value *value, enum toml_type type,
 {
         if (toml_type_of(value) == type)
                 return NULL;
-        return error_new(ERROR_INVALID_ARGUMENT, "line %u: %s is %s, not %s", toml_line(value), key,
+        return error_new(ERROR_FAILED_PRECONDITION, "line %u: %s is %s, not %s", toml_line(value), key,
                          toml_type_name(toml_type_of(value)), toml_type_name(type));
 }
 
@@ -94,7 +94,7 @@ static struct error *read_client(struct reading *r, const struct toml_value *val
         if (toml_type_of(one) != TOML_ARRAY)
                 return read_pem(r->dir, one, "client", CLIENT_LIMIT_BYTES, &to->cert_pem);
         if (toml_length(one) != 2)
-                return error_new(ERROR_INVALID_ARGUMENT, "line %u: client: not a certificate and a key",
+                return error_new(ERROR_FAILED_PRECONDITION, "line %u: client: not a certificate and a key",
                                  toml_line(value));
         TRY(read_pem(r->dir, toml_at(one, 0), "client", CLIENT_LIMIT_BYTES, &to->cert_pem));
         return *toml_text(toml_at(one, 1), "")
@@ -114,9 +114,12 @@ static bool is_header_text(const char *text)
 static struct error *append_header(const char *name, const struct toml_value *value, struct buf *to)
 {
         TRY(expect(value, TOML_STRING, "header"));
-        if (!*name || strpbrk(name, ": \t") || !is_header_text(name) || !is_header_text(toml_text(value, "")))
-                return error_new(ERROR_INVALID_ARGUMENT, "line %u: header \"%s\" is none", toml_line(value),
-                                 name);
+        if (!is_header_text(name) || !is_header_text(toml_text(value, "")))
+                return error_new(ERROR_INVALID_ARGUMENT, "line %u: header: a line ends in it",
+                                 toml_line(value));
+        if (!*name || strpbrk(name, ": \t"))
+                return error_new(ERROR_FAILED_PRECONDITION, "line %u: header: \"%s\" is no name",
+                                 toml_line(value), name);
         TRY_WRAP(buf_append_format(to, "%s: %s\n", name, toml_text(value, "")), "line %u: header",
                  toml_line(value));
         return NULL;
@@ -161,9 +164,11 @@ static bool read_duration(const char *text, uint32_t *out_ms)
         static const struct {
                 const char *unit;
                 double ms;
-        } units[] = { { "ms", 1 },     { "us", 1e-3 }, { "ns", 1e-6 },
-                      { "h", 3600e3 }, { "m", 60e3 },  { "s", 1e3 } };
+        } units[] = { { "ms", 1 },    { "us", 1e-3 },  { "\u00b5s", 1e-3 }, { "\u03bcs", 1e-3 },
+                      { "ns", 1e-6 }, { "h", 3600e3 }, { "m", 60e3 },       { "s", 1e3 } };
         double sum_ms = 0;
+        const bool is_negative = *text == '-'; /* net.Dialer takes none from what is not above zero */
+        text += *text == '-' || *text == '+';
         if (strcmp(text, "0") == 0)
                 text = "0s";
         if (!*text)
@@ -181,9 +186,10 @@ static bool read_duration(const char *text, uint32_t *out_ms)
                 sum_ms += number * units[i].ms;
                 text = end + strlen(units[i].unit);
         }
-        *out_ms = sum_ms > DIAL_TIMEOUT_MAX_MS ? DIAL_TIMEOUT_MAX_MS
-                  : sum_ms > 0 && sum_ms < 1   ? 1
-                                               : (uint32_t) sum_ms;
+        *out_ms = is_negative                    ? 0
+                  : sum_ms > DIAL_TIMEOUT_MAX_MS ? DIAL_TIMEOUT_MAX_MS
+                  : sum_ms > 0 && sum_ms < 1     ? 1
+                                                 : (uint32_t) sum_ms;
         return true;
 }
 
@@ -192,8 +198,9 @@ static struct error *read_dial_timeout(const struct toml_value *value, struct ho
         TRY(expect(value, TOML_STRING, "dial_timeout"));
         if (!*toml_text(value, "") || read_duration(toml_text(value, ""), &to->dial_timeout_ms))
                 return NULL;
-        return error_new(ERROR_INVALID_ARGUMENT, "line %u: dial_timeout: \"%.80s\" is no duration (\"5s\")",
-                         toml_line(value), toml_text(value, ""));
+        return error_new(ERROR_FAILED_PRECONDITION,
+                         "line %u: dial_timeout: \"%.80s\" is no duration (\"5s\")", toml_line(value),
+                         toml_text(value, ""));
 }
 
 static struct error *read_proxy(const struct toml_value *value, struct host_endpoint *to)
@@ -201,7 +208,7 @@ static struct error *read_proxy(const struct toml_value *value, struct host_endp
         TRY(expect(value, TOML_STRING, "proxy"));
         const char *text = toml_text(value, "");
         if (!is_header_text(text))
-                return error_new(ERROR_INVALID_ARGUMENT, "line %u: proxy is no URL", toml_line(value));
+                return error_new(ERROR_FAILED_PRECONDITION, "line %u: proxy is no URL", toml_line(value));
         free(to->proxy);
         to->proxy = dup_string(*text ? text : "-");
         return NULL;
@@ -259,9 +266,11 @@ static struct error *read_host(struct reading *r, const char *name, const struct
 {
         char *url = NULL;
         TRY(expect(host, TOML_TABLE, "host"));
-        if (r->hosts->n + 1 == PULL_ENDPOINTS_MAX)
-                return error_new(ERROR_INVALID_ARGUMENT, "line %u: more than %d hosts", toml_line(host),
-                                 PULL_ENDPOINTS_MAX - 1);
+        if (r->hosts->n + 1 == PULL_ENDPOINTS_MAX) {
+                hosts_warn(r->hosts, format_string("line %u: host \"%.80s\" is one too many, and passed over",
+                                                   toml_line(host), name));
+                return NULL;
+        }
         TRY_WRAP(hosts_url(name, overrides_path(host), &url), "line %u: host", toml_line(host));
         return read_keys(r, host, hosts_add(r->hosts, url));
 }
@@ -307,7 +316,7 @@ struct error *hosts_parse(const char *text, size_t len_bytes, const char *dir, c
         _cleanup_(toml_freep) struct toml_value *root = NULL;
         _cleanup_(hosts_done) struct hosts hosts = { NULL, 0, NULL };
         struct reading reading = { dir, &hosts };
-        TRY(toml_parse(text, len_bytes, &root));
+        TRY_AS(ERROR_FAILED_PRECONDITION, toml_parse(text, len_bytes, &root));
         TRY(read_file(&reading, root, domain));
         *out = hosts;
         hosts = (struct hosts){ NULL, 0, NULL };
@@ -390,8 +399,9 @@ struct error *hosts_load(const char *dirs, const char *domain, struct hosts *out
                 _cleanup_(freep) char *root = dup_bytes(s, n);
                 if (n) {
                         struct error *e = try_directory(root, domain, &hosts, &found);
-                        if (e)
+                        if (e && error_code_of(e) != ERROR_INVALID_ARGUMENT)
                                 return error_as(e, ERROR_FAILED_PRECONDITION);
+                        TRY(e);
                 }
                 s += n;
                 s += *s == ':';

@@ -17,7 +17,7 @@ static struct error *url_split(const char *text, struct url *out)
 {
         *out = (struct url){ .is_tls = strncasecmp(text, "https://", 8) == 0 };
         if (!out->is_tls && strncasecmp(text, "http://", 7) != 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is neither http nor https", text);
+                return error_new(ERROR_FAILED_PRECONDITION, "\"%s\" is neither http nor https", text);
         const char *at = strstr(text, "://") + 3;
         size_t n = strcspn(at, "/?#");
         for (const char *user; (user = memchr(at, '@', n)); n -= (size_t) (user + 1 - at), at = user + 1)
@@ -28,8 +28,8 @@ static struct error *url_split(const char *text, struct url *out)
         out->path_bytes = strcspn(out->path, "?#");
         for (size_t i = 0; i < n; i++)
                 if ((unsigned char) at[i] <= 0x20 || at[i] == 0x7f || strchr("\\\"<>^`{|}%", at[i]))
-                        return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" has no host's name", text);
-        return n ? NULL : error_new(ERROR_INVALID_ARGUMENT, "\"%s\" has no host's name", text);
+                        return error_new(ERROR_FAILED_PRECONDITION, "\"%s\" has no host's name", text);
+        return n ? NULL : error_new(ERROR_FAILED_PRECONDITION, "\"%s\" has no host's name", text);
 }
 
 /* The port, or an empty text; of "[::1]:5000" too. */

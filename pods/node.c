@@ -15,6 +15,7 @@
 
 #define EXEC_OUTPUT_LIMIT_BYTES ((16 << 20) - (64 << 10)) /* kubelet takes 16 MiB a message */
 #define BOOT_ID_LIMIT_BYTES 64
+#define SUPERVISOR_ANSWERS_MS 5000
 
 /* --- open and free --- */
 

@@ -188,6 +188,8 @@ struct error *network_add(void *object, const struct wait *wait)
         pod->result = TAKE(result.json);
         ips_set(pod, TAKE(result.ips));
         TRY(record_pod_network(pod->node->db, pod->id, pod->conflist, pod->result));
+        if (!pod->ips || !pod->ips[0]) /* kubelet would make such a pod anew, for ever */
+                return error_new(ERROR_INTERNAL, "network: the plugins gave " POD_INTERFACE " no address");
         return sysctls_set(pod);
 }
 

@@ -149,6 +149,11 @@ static void tidy_groups(struct process_spec *p)
 static struct error *add_groups(struct spec_source *s, const struct user *user)
 {
         struct process_spec *p = &s->spec->process;
+        if (s->security->supplemental_groups_policy != CRI__SUPPLEMENTAL_GROUPS_POLICY__Merge &&
+            s->security->supplemental_groups_policy != CRI__SUPPLEMENTAL_GROUPS_POLICY__Strict)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "security_context.supplemental_groups_policy: %d is not known",
+                                 (int) s->security->supplemental_groups_policy);
         add_group(p, user->gid);
         if (s->security->supplemental_groups_policy == CRI__SUPPLEMENTAL_GROUPS_POLICY__Merge)
                 for (size_t i = 0; i < user->n_groups; i++)

@@ -39,6 +39,7 @@ static struct error *refusal(struct error *e)
         case EINVAL:
         case ERANGE:
         case EOVERFLOW:
+        case E2BIG:
         case EACCES: /* a cpuset's cpus that the parent does not have, on v1 */
         case ENOSPC: /* a cpuset that would be empty */
         case ENOENT: /* no such file: huge pages of a size that there is not */

@@ -95,10 +95,17 @@ static struct error *exec_error(int errnum, const char *program)
         return error_new(ERROR_FAILED_PRECONDITION, "exec: \"%s\": %s", program, reason(errnum));
 }
 
+/* A sysctl that there is not, or a value that it does not take. */
+static bool is_bad_request(const struct child_report *report)
+{
+        return report->stage == STAGE_SYSCTL && (report->errnum == EINVAL || report->errnum == ENOENT);
+}
+
 struct error *stage_error(const struct child_report *report, const struct container_spec *spec,
                           const struct process_spec *process)
 {
-        const enum error_code code = ERROR_FAILED_PRECONDITION;
+        const enum error_code code =
+                is_bad_request(report) ? ERROR_INVALID_ARGUMENT : ERROR_FAILED_PRECONDITION;
         const char *program = process && process->argv ? process->argv[0] : "?";
         const char *cwd = process && process->cwd ? process->cwd : "?";
         switch (report->stage) {

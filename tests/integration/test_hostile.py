@@ -83,6 +83,23 @@ def test_a_container_that_freezes_itself_is_stopped_and_removed(skiff):
     skiff.remove_pod(pod)
 
 
+def test_cgroups_of_any_depth_end_with_their_container(skiff):
+    """With the processes in them, which no pid namespace takes along."""
+    top = "/sys/fs/cgroup" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "/sys/fs/cgroup/freezer"
+    security = {"namespace_options": {"pid": 2, "network": 2}, "privileged": True}
+    pod = skiff.run_pod(name="deep", host_network=True, security=dict(security))
+    down = "i=0; while [ $i -lt 100 ]; do mkdir d e && cd d || exit; i=$((i + 1)); done"
+    script = f"cd {top}; {down}; sleep 1000 & echo $! >cgroup.procs && echo below $!; wait"
+    container = skiff.run(pod, ["sh", "-c", script], security=security)
+    harness.wait_for(lambda: "below" in skiff.text(container), "a process a hundred levels down")
+    below = int(skiff.text(container).split("below")[1].split()[0])
+    assert os.path.exists(f"/proc/{below}")
+    skiff.cri.StopContainer(container_id=container, timeout=0, _deadline=20)
+    harness.wait_for(lambda: not os.path.exists(f"/proc/{below}"), "its end")
+    skiff.cri.RemoveContainer(container_id=container, _deadline=20)
+    skiff.remove_pod(pod)
+
+
 def test_a_privileged_container_needs_a_privileged_pod(skiff):
     pod = skiff.run_pod(name="plain", host_network=True)
     code, text = harness.code_of(skiff.create, pod, ["true"], security={"privileged": True})

@@ -110,6 +110,15 @@ def test_a_plugin_that_prints_rubbish_fails_the_pod(skiff):
     skiff.assert_nothing_left(before)
 
 
+@pytest.mark.parametrize("answer", [{"cniVersion": "1.0.0"}, {"cniVersion": "1.0.0", "ips": []}, {"code": 3, "msg": "m"}])
+def test_a_network_that_gives_no_address_fails_the_pod(skiff, answer):
+    before = skiff.census()
+    plugin(skiff, f"[ $CNI_COMMAND = ADD ] || exit 0; echo '{json.dumps(answer)}'")
+    code, text = harness.code_of(skiff.run_pod, name="nowhere")
+    assert code == grpc.StatusCode.INTERNAL and "eth0" in text and "address" in text
+    skiff.assert_nothing_left(before)
+
+
 def test_a_plugin_that_hangs_ends_with_the_calls_deadline(skiff):
     before = skiff.census()
     plugin(skiff, "[ $CNI_COMMAND = ADD ] || exit 0; sleep 987")

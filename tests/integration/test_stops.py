@@ -48,6 +48,21 @@ def test_nothing_waits_for_a_stop_in_its_grace(skiff):
     stop.result(timeout=10)  # its end is what the stop waited for, whoever brought it about
 
 
+def test_a_call_gets_the_end_of_its_own_kind(skiff):
+    """Removals wait for each other's end. An update that comes in between, and is refused, is not that end."""
+    pod = skiff.run_pod(name="ends")
+    resources = {"memory_limit_in_bytes": 50 << 20}
+    for _ in range(20):
+        container = skiff.run(pod, ["sleep", "1000"])
+        calls = [("RemoveContainer", {}), ("UpdateContainerResources", {"linux": resources})] * 2
+        futures = [(name, skiff.cri.future(name, container_id=container, **more)) for name, more in calls]
+        for name, future in futures:
+            if name == "RemoveContainer":
+                future.result(timeout=10 * harness.SLOW)
+            else:
+                future.exception(timeout=10 * harness.SLOW)
+
+
 def test_an_exit_ends_all_stops_that_wait(skiff):
     container = started(skiff, OBEYS)
     stops = [skiff.cri.future("StopContainer", container_id=container, timeout=60) for _ in range(20)]

@@ -57,7 +57,8 @@ static void hosts_come_in_the_files_order_and_the_server_last(void **state)
 {
         (void) state;
         struct hosts hosts = parse("server = \"z\"\n[host.\"https://b\"]\ncapabilities = [\"PULL\"]\n"
-                                   "dial_timeout = \"1m0.5s\"\n[host.\"https://a\"]\nproxy = \"\"\n"
+                                   "dial_timeout = \"1m0.5s\"\n"
+                                   "[host.\"https://a\"]\nproxy = \"\"\ndial_timeout = \"-5s\"\n"
                                    "[host.\"https://a\".header]\nx = [\"1\", \"2\"]\n");
         assert_int_equal(hosts.n, 3);
         assert_string_equal(hosts.endpoints[0].url, "https://b/v2");
@@ -66,6 +67,7 @@ static void hosts_come_in_the_files_order_and_the_server_last(void **state)
         assert_string_equal(hosts.endpoints[1].url, "https://a/v2");
         assert_string_equal(hosts.endpoints[1].headers, "x: 1\nx: 2\n");
         assert_string_equal(hosts.endpoints[1].proxy, "-");
+        assert_int_equal(hosts.endpoints[1].dial_timeout_ms, 0);
         assert_string_equal(hosts.endpoints[2].url, "https://z/v2");
         assert_int_equal(hosts.endpoints[2].flags, ALL | PULL_ENDPOINT_CREDENTIALS);
         assert_null(hosts.warnings);
@@ -90,7 +92,7 @@ static void nonsense_is_refused_with_its_line(void **state)
                 "\nserver = \"ftp://a\"\n",
                 "\nserver = \"https:// a\"\n",
                 "\nserver = \"https:///v2\"\n",
-                "\ndial_timeout = \"-1s\"\n",
+                "\ndial_timeout = \"1 s\"\n",
                 "\ndial_timeout = \"1\"\n",
                 "\nskip_verify = \"yes\"\n",
                 "\nca = \"absent.pem\"\n",
