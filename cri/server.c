@@ -16,6 +16,8 @@
 /* After a cancel most handlers return within milliseconds. Some cannot be cancelled (the end of a pod, a plugin's run): what
  * they leave is what a kill leaves, and the next start finishes it. */
 #define CANCELLED_MAX_MS 5000
+#define CLOSED_MAX_MS 50
+#define CLOSED_MAX_MS 50
 
 static void grpc_log(gpr_log_func_args *args)
 {
@@ -213,14 +215,15 @@ struct error *server_start(struct server *server, struct pool *pool, void *conte
         return NULL;
 }
 
-/* Waits until gRPC has ended the server and (all) every call of ours is freed; false when timeout_ms was not enough. */
-static bool wait_ended(struct server *server, bool all, int64_t timeout_ms)
+/* Waits until every call of ours is freed and (closed) gRPC has ended the server, which takes until all connections are;
+ * false when timeout_ms was not enough. */
+static bool wait_ended(struct server *server, bool closed, int64_t timeout_ms)
 {
         int64_t until_ns = clock_monotonic_ns() + timeout_ms * 1000000;
         struct timespec until = { .tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000 };
         int timed_out = 0;
         (void) pthread_mutex_lock(&server->lock);
-        while (!(server->shut_down && (!all || atomic_load(&server->live_calls) == 0)) && !timed_out)
+        while ((atomic_load(&server->live_calls) != 0 || (closed && !server->shut_down)) && !timed_out)
                 timed_out = pthread_cond_timedwait(&server->changed, &server->lock, &until) == ETIMEDOUT;
         (void) pthread_mutex_unlock(&server->lock);
         return !timed_out;
@@ -256,7 +259,8 @@ bool server_stop(struct server *server, int64_t grace_ms)
                 server_free(server);
                 return true;
         }
-        if (!wait_ended(server, true, grace_ms))
+        /* Without a call a connection is a client's that has more to ask, or nothing to say: none is waited for. */
+        if (!wait_ended(server, false, grace_ms) || !wait_ended(server, true, CLOSED_MAX_MS))
                 grpc_server_cancel_all_calls(server->grpc);
         if (!wait_ended(server, true, CANCELLED_MAX_MS)) {
                 log_event(LOG_LEVEL_WARN, "calls do not end in time; the next start finishes them", NULL);

@@ -310,6 +310,23 @@ static struct error *read_file(struct reading *r, const struct toml_value *root,
         return read_server(r, root, domain);
 }
 
+/* A file that names the server among its hosts too means one host, which is asked once. */
+static void merge_server(struct hosts *hosts)
+{
+        const struct host_endpoint *last = &hosts->endpoints[hosts->n - 1];
+        if (*last->headers || *last->ca_pem || *last->cert_pem || *last->proxy)
+                return;
+        for (size_t i = 0; i + 1 < hosts->n; i++) {
+                struct host_endpoint *one = &hosts->endpoints[i];
+                unsigned more = last->flags & ~one->flags;
+                if (strcmp(one->url, last->url) != 0 || (more & ~(unsigned) PULL_ENDPOINT_CREDENTIALS))
+                        continue;
+                one->flags |= more;
+                hosts_drop_last(hosts);
+                return;
+        }
+}
+
 struct error *hosts_parse(const char *text, size_t len_bytes, const char *dir, const char *domain,
                           struct hosts *out)
 {
@@ -318,6 +335,7 @@ struct error *hosts_parse(const char *text, size_t len_bytes, const char *dir, c
         struct reading reading = { dir, &hosts };
         TRY_AS(ERROR_FAILED_PRECONDITION, toml_parse(text, len_bytes, &root));
         TRY(read_file(&reading, root, domain));
+        merge_server(&hosts);
         *out = hosts;
         hosts = (struct hosts){ NULL, 0, NULL };
         return NULL;

@@ -12,6 +12,9 @@ enum { CA_LIMIT_BYTES = 80 << 10, CLIENT_LIMIT_BYTES = 16 << 10, HEADERS_LIMIT_B
 /* A new endpoint at the end, that may do all, of the url; the url is taken over. Borrowed until the next is added. */
 struct host_endpoint *hosts_add(struct hosts *hosts, char *url);
 
+/* Forgets the last one; there is one. */
+void hosts_drop_last(struct hosts *hosts);
+
 /* Notes a warning; the sentence is taken over. */
 void hosts_warn(struct hosts *hosts, char *sentence);
 

@@ -25,19 +25,23 @@ void hosts_warn(struct hosts *hosts, char *sentence)
         free(sentence);
 }
 
+void hosts_drop_last(struct hosts *hosts)
+{
+        struct host_endpoint *endpoint = &hosts->endpoints[--hosts->n];
+        explicit_bzero(endpoint->key_pem, strlen(endpoint->key_pem));
+        explicit_bzero(endpoint->headers, strlen(endpoint->headers));
+        free(endpoint->url);
+        free(endpoint->ca_pem);
+        free(endpoint->cert_pem);
+        free(endpoint->key_pem);
+        free(endpoint->headers);
+        free(endpoint->proxy);
+}
+
 void hosts_done(struct hosts *hosts)
 {
-        for (size_t i = 0; i < hosts->n; i++) {
-                struct host_endpoint *endpoint = &hosts->endpoints[i];
-                explicit_bzero(endpoint->key_pem, strlen(endpoint->key_pem));
-                explicit_bzero(endpoint->headers, strlen(endpoint->headers));
-                free(endpoint->url);
-                free(endpoint->ca_pem);
-                free(endpoint->cert_pem);
-                free(endpoint->key_pem);
-                free(endpoint->headers);
-                free(endpoint->proxy);
-        }
+        while (hosts->n)
+                hosts_drop_last(hosts);
         free(hosts->endpoints);
         free_strings(hosts->warnings);
         *hosts = (struct hosts){ NULL, 0, NULL };

@@ -24,6 +24,7 @@ struct import {
         const char *name;
         struct imported *done;
         size_t n;
+        struct error *passed; /* why the first entry that is no image for this machine is none */
 };
 
 static struct imported *imported_add(struct import *import)
@@ -35,18 +36,24 @@ static struct imported *imported_add(struct import *import)
         return image;
 }
 
+/* The last one. */
+static void imported_drop(struct import *import)
+{
+        struct imported *image = &import->done[--import->n];
+        buf_done(&image->config);
+        free_strings(image->diff_ids);
+        free_strings(image->tags);
+        free_strings(image->digests);
+        free(image->id);
+        install_done(import->images, image->layers, image->n_layers);
+}
+
 static void import_done(struct import *import)
 {
-        for (size_t i = 0; i < import->n; i++) {
-                struct imported *image = &import->done[i];
-                buf_done(&image->config);
-                free_strings(image->diff_ids);
-                free_strings(image->tags);
-                free_strings(image->digests);
-                free(image->id);
-                install_done(import->images, image->layers, image->n_layers);
-        }
+        while (import->n)
+                imported_drop(import);
         free(import->done);
+        error_free(import->passed);
         puller_free(import->puller);
 }
 
@@ -169,10 +176,17 @@ static struct error *read_entry(void *context, const struct descriptor *from, st
         return read_manifest(context, from, out);
 }
 
-/* The image that an entry of index.json is or leads to. *out is NULL where it is none for this machine; *passed says why,
- * the first time. */
-static struct error *find_image(struct import *import, const struct descriptor *top, struct manifest **out,
-                                struct error **passed)
+/* What lies beside images, and images for other machines, are passed over: told at the end where nothing else is there. */
+static void pass_over(struct import *import, struct error *why)
+{
+        if (import->passed)
+                error_free(why);
+        else
+                import->passed = why;
+}
+
+/* The image that an entry of index.json is or leads to. *out is NULL where it is none for this machine. */
+static struct error *find_image(struct import *import, const struct descriptor *top, struct manifest **out)
 {
         const struct manifest_reader reader = { read_entry, import };
         _cleanup_(manifest_freep) struct manifest *manifest = NULL, *inner = NULL;
@@ -185,28 +199,38 @@ static struct error *find_image(struct import *import, const struct descriptor *
         }
         if (error_code_of(e) != ERROR_UNIMPLEMENTED && error_code_of(e) != ERROR_NOT_FOUND)
                 return e;
-        if (*passed)
-                error_free(e);
-        else
-                *passed = e;
+        pass_over(import, e);
         return NULL;
 }
 
-static struct error *oci_image(struct import *import, const struct descriptor *top,
-                               const struct manifest *manifest)
+/* Adds an image, as its config has it; *taken is false where that is none of an image for this machine. */
+static struct error *take_config(struct import *import, const char *config, const struct digest *digest,
+                                 bool *taken)
+{
+        struct imported *image = imported_add(import);
+        struct error *e = install_config(import->puller, PULL_READ_FILE, config, digest, import->wait,
+                                         &image->config, &image->diff_ids, &image->id);
+        *taken = !e;
+        if (!e)
+                return NULL;
+        imported_drop(import);
+        if (error_code_of(e) != ERROR_FAILED_PRECONDITION && error_code_of(e) != ERROR_INVALID_ARGUMENT)
+                return e;
+        pass_over(import, e);
+        return NULL;
+}
+
+static struct error *take_oci_config(struct import *import, const struct manifest *manifest, bool *taken)
 {
         char config[BLOB_NAME_SIZE];
-        struct imported *image = imported_add(import);
+        bool first = !import->passed;
         blob_name(&manifest->config.digest, config);
-        struct error *e = install_config(import->puller, PULL_READ_FILE, config, &manifest->config.digest,
-                                         import->wait, &image->config, &image->diff_ids, &image->id);
-        if (e)
-                return manifest_config_is_known(manifest)
-                               ? e
-                               : error_wrap(e, "not a container image: its config is a \"%.100s\"",
-                                            manifest->config.media_type);
-        TRY(oci_names(import, image, top));
-        return oci_layers(import, image, manifest);
+        TRY(take_config(import, config, &manifest->config.digest, taken));
+        if (!*taken && first && !manifest_config_is_known(manifest))
+                import->passed =
+                        error_wrap(TAKE(import->passed), "not a container image: its config is a \"%.100s\"",
+                                   manifest->config.media_type);
+        return NULL;
 }
 
 /* `docker save a b` lists an image that has two names twice. */
@@ -222,8 +246,9 @@ static bool is_first(const struct descriptor *const *list, size_t i)
 struct layout {
         const struct descriptor **tops;
         struct manifest **images; /* NULL: no image */
+        size_t *done;             /* where the import has it */
+        bool *taken;
         size_t n;
-        struct error *passed;
 };
 
 static void layout_done(struct layout *layout)
@@ -232,7 +257,20 @@ static void layout_done(struct layout *layout)
                 manifest_free(layout->images[i]);
         free(layout->images);
         free(layout->tops);
-        error_free(layout->passed);
+        free(layout->done);
+        free(layout->taken);
+}
+
+/* A signature may have the config of an image; its layers tell. */
+static struct error *layout_take(struct import *import, struct layout *layout, bool odd)
+{
+        for (size_t i = 0; i < layout->n; i++) {
+                if (!layout->images[i] || (manifest_odd_layer(layout->images[i]) != NULL) != odd)
+                        continue;
+                layout->done[i] = import->n;
+                TRY(take_oci_config(import, layout->images[i], &layout->taken[i]));
+        }
+        return NULL;
 }
 
 static struct error *layout_find(struct import *import, const struct manifest *index, struct layout *layout)
@@ -240,12 +278,17 @@ static struct error *layout_find(struct import *import, const struct manifest *i
         size_t n_images = 0;
         manifest_candidates(index, &layout->tops, &layout->n);
         layout->images = NEW_ARRAY(struct manifest *, layout->n);
-        for (size_t i = 0; i < layout->n; i++) {
-                TRY(find_image(import, layout->tops[i], &layout->images[i], &layout->passed));
-                n_images += layout->images[i] && is_first(layout->tops, i);
-        }
-        if (n_images == 0 && layout->passed)
-                return TAKE(layout->passed);
+        layout->done = NEW_ARRAY(size_t, layout->n);
+        layout->taken = NEW_ARRAY(bool, layout->n);
+        for (size_t i = 0; i < layout->n; i++)
+                TRY(find_image(import, layout->tops[i], &layout->images[i]));
+        TRY(layout_take(import, layout, false));
+        if (!import->n) /* then what is odd may be one: types are invented */
+                TRY(layout_take(import, layout, true));
+        for (size_t i = 0; i < layout->n; i++)
+                n_images += layout->taken[i] && is_first(layout->tops, i);
+        if (!import->n)
+                return import->passed ? TAKE(import->passed) : manifest_no_image(index);
         return check_name(import, n_images);
 }
 
@@ -253,9 +296,13 @@ static struct error *oci_layout(struct import *import, const struct manifest *in
 {
         _cleanup_(layout_done) struct layout layout = { .n = 0 };
         TRY(layout_find(import, index, &layout));
-        for (size_t i = 0; i < layout.n; i++)
-                if (layout.images[i])
-                        TRY(oci_image(import, layout.tops[i], layout.images[i]));
+        for (size_t i = 0; i < layout.n; i++) {
+                if (!layout.taken[i])
+                        continue;
+                struct imported *image = &import->done[layout.done[i]];
+                TRY(oci_names(import, image, layout.tops[i]));
+                TRY(oci_layers(import, image, layout.images[i]));
+        }
         return NULL;
 }
 
@@ -278,11 +325,12 @@ static bool config_digest(const char *name, struct digest *out)
 static struct error *docker_image(struct import *import, const struct docker_image *from)
 {
         struct digest digest;
-        bool has_digest = config_digest(from->config, &digest);
+        bool has_digest = config_digest(from->config, &digest), taken = false;
         size_t n = strings_length(from->layers);
-        struct imported *image = imported_add(import);
-        TRY(install_config(import->puller, PULL_READ_FILE, from->config, has_digest ? &digest : NULL,
-                           import->wait, &image->config, &image->diff_ids, &image->id));
+        TRY(take_config(import, from->config, has_digest ? &digest : NULL, &taken));
+        if (!taken)
+                return NULL;
+        struct imported *image = &import->done[import->n - 1];
         for (char **tag = from->repo_tags; *tag && !import->name; tag++)
                 TRY(add_name(image, *tag, NULL));
         if (import->name)
@@ -305,6 +353,8 @@ static struct error *docker_archive(struct import *import, const struct buf *man
         for (size_t i = 0; i < n && !e; i++)
                 e = docker_image(import, &images[i]);
         docker_images_free(images, n);
+        if (!e && !import->n)
+                e = TAKE(import->passed);
         return e;
 }
 

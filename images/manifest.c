@@ -227,11 +227,23 @@ void manifest_candidates(const struct manifest *index, const struct descriptor *
         *out = list;
 }
 
-struct error *manifest_no_image(void)
+enum { NAMED_MAX = 8 };
+
+struct error *manifest_no_image(const struct manifest *index)
 {
-        char here[PLATFORM_TEXT_SIZE];
+        char here[PLATFORM_TEXT_SIZE], others[NAMED_MAX * (PLATFORM_TEXT_SIZE + 2)] = "";
+        size_t n = 0, n_named = 0;
         platform_here(here);
-        return error_new(ERROR_NOT_FOUND, "no image for %s in the index", here);
+        for (size_t i = 0; i < index->n && n_named < NAMED_MAX; i++) {
+                char one[PLATFORM_TEXT_SIZE];
+                const struct platform platform = platform_of(&index->entries[i]);
+                if (!may_be_image(&index->entries[i]) || !platform.os || !*platform.os)
+                        continue;
+                platform_format(&platform, one);
+                n += (size_t) snprintf(others + n, sizeof(others) - n, "%s%s", n_named++ ? ", " : "", one);
+        }
+        return error_new(ERROR_NOT_FOUND, "no image for %s in the index%s%s", here,
+                         n_named ? ", but for " : "", others);
 }
 
 static struct error *docker_image_read(const struct json *json, struct docker_image *to)

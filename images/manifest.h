@@ -45,8 +45,8 @@ DEFINE_FREEP(struct manifest, manifest_free)
  * beside images is left out, as far as the index tells. *n is 0 where there is none. */
 void manifest_candidates(const struct manifest *index, const struct descriptor ***out, size_t *n);
 
-/* NOT_FOUND: "no image for linux/amd64 in the index". */
-MUST_CHECK struct error *manifest_no_image(void);
+/* NOT_FOUND: "no image for linux/amd64 in the index, but for linux/arm64"; the first eight are named. */
+MUST_CHECK struct error *manifest_no_image(const struct manifest *index);
 
 /* The first unknown type among an image's layers, or NULL: for errors. */
 const char *manifest_odd_layer(const struct manifest *image);

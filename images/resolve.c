@@ -63,5 +63,5 @@ struct error *manifest_resolve(const struct manifest *index, const struct manife
         if (!e && search.no_image)
                 return search.no_image;
         error_free(search.no_image);
-        return e ? e : manifest_no_image();
+        return e ? e : manifest_no_image(index);
 }

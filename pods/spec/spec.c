@@ -1,4 +1,5 @@
 #include "pods/spec/spec.h"
+#include "base/log.h"
 #include "pods/message.h"
 #include <linux/magic.h>
 #include <signal.h>
@@ -188,9 +189,11 @@ static struct error *add_stop_signal(struct spec_source *s)
                                          (int) s->config->stop_signal);
         } else if (of_image && *of_image) {
                 number = signal_of(of_image);
-                if (!number)
-                        return error_new(ERROR_INVALID_ARGUMENT,
-                                         "the image's stop signal \"%s\" is no signal", of_image);
+                if (!number) {
+                        log_event(LOG_LEVEL_WARN, "the image's stop signal is none; SIGTERM is sent",
+                                  "container", s->container->id, "signal", of_image, NULL);
+                        number = SIGTERM;
+                }
         }
         s->spec->stop_signal = number;
         return NULL;

@@ -70,6 +70,11 @@ static void hosts_come_in_the_files_order_and_the_server_last(void **state)
         assert_int_equal(hosts.endpoints[1].dial_timeout_ms, 0);
         assert_string_equal(hosts.endpoints[2].url, "https://z/v2");
         assert_int_equal(hosts.endpoints[2].flags, ALL | PULL_ENDPOINT_CREDENTIALS);
+        hosts_done(&hosts);
+        hosts = parse("server = \"https://z\"\n[host.\"https://z\"]\n[host.\"https://a\"]\n"); /* z once */
+        assert_int_equal(hosts.n, 2);
+        assert_string_equal(hosts.endpoints[0].url, "https://z/v2");
+        assert_int_equal(hosts.endpoints[0].flags, ALL | PULL_ENDPOINT_CREDENTIALS);
         assert_null(hosts.warnings);
         hosts_done(&hosts);
 }
