@@ -19,7 +19,7 @@
 
 struct tar_headers;
 
-struct tar_headers *tar_headers_new(void); /* never NULL */
+struct tar_headers *tar_headers_new(void);          /* never NULL */
 void tar_headers_free(struct tar_headers *headers); /* NULL is fine */
 DEFINE_FREEP(struct tar_headers, tar_headers_free)
 
