@@ -132,7 +132,7 @@ struct error *file_remove_tree(int dir_fd, const char *name)
 
 /* --- usage --- */
 
-enum { PLACES_MAX = 1024, ENTRIES_MIN_BYTES = 512, ENTRIES_MAX_BYTES = 16 << 10 };
+enum { PLACES_MAX = 1024, ENTRIES_MIN_BYTES = 512, ENTRIES_MAX_BYTES = 8 << 10 };
 
 struct place {
         size_t level;
@@ -158,21 +158,12 @@ struct usage {
         uint64_t bytes, inodes;
 };
 
-static struct usage *usage_new(void)
-{
-        struct usage *usage = NEW(struct usage);
-        usage->deep_fd = -1;
-        return usage;
-}
-
-static void usage_free(struct usage *usage)
+static void usage_done(struct usage *usage)
 {
         for (size_t i = 0; i < usage->n_upper; i++)
                 (void) closedir(usage->upper[i]);
         closep(&usage->deep_fd);
-        free(usage);
 }
-DEFINE_FREEP(struct usage, usage_free)
 
 /* --- what is below the upper levels --- */
 
@@ -266,11 +257,11 @@ static void usage_enter(struct usage *usage, int dir_fd, const char *name)
                 deep_enter(usage, TAKE_FD(fd));
                 return;
         }
-        DIR *dir = fdopendir(fd);
-        if (!dir)
+        usage->upper[usage->n_upper] = fdopendir(fd);
+        if (!usage->upper[usage->n_upper])
                 return;
         (void) TAKE_FD(fd);
-        usage->upper[usage->n_upper++] = dir;
+        usage->n_upper++;
 }
 
 static void usage_count(struct usage *usage, int dir_fd, const char *name)
@@ -304,15 +295,15 @@ static void usage_step(struct usage *usage)
 
 struct error *tree_usage(int dir_fd, const char *name, uint64_t *bytes, uint64_t *inodes)
 {
-        _cleanup_(usage_freep) struct usage *usage = usage_new();
-        if (fstatat(dir_fd, name, &usage->top, AT_SYMLINK_NOFOLLOW) < 0)
+        _cleanup_(usage_done) struct usage usage = { .deep_fd = -1 };
+        if (fstatat(dir_fd, name, &usage.top, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(errno, "look at %s", name);
-        usage_add(usage, &usage->top);
-        if (S_ISDIR(usage->top.st_mode))
-                usage_enter(usage, dir_fd, name);
-        while (usage->n_upper)
-                usage_step(usage);
-        *bytes += usage->bytes + ((uint64_t) (usage->shared_bytes + 256) & ~UINT64_C(511));
-        *inodes += usage->inodes + (uint64_t) (usage->shared_inodes + 0.5);
+        usage_add(&usage, &usage.top);
+        if (S_ISDIR(usage.top.st_mode))
+                usage_enter(&usage, dir_fd, name);
+        while (usage.n_upper)
+                usage_step(&usage);
+        *bytes += usage.bytes + ((uint64_t) (usage.shared_bytes + 256) & ~UINT64_C(511));
+        *inodes += usage.inodes + (uint64_t) (usage.shared_inodes + 0.5);
         return NULL;
 }
