@@ -17,7 +17,6 @@
  * they leave is what a kill leaves, and the next start finishes it. */
 #define CANCELLED_MAX_MS 5000
 #define CLOSED_MAX_MS 50
-#define CLOSED_MAX_MS 50
 
 static void grpc_log(gpr_log_func_args *args)
 {

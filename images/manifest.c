@@ -237,7 +237,8 @@ struct error *manifest_no_image(const struct manifest *index)
         for (size_t i = 0; i < index->n && n_named < NAMED_MAX; i++) {
                 char one[PLATFORM_TEXT_SIZE];
                 const struct platform platform = platform_of(&index->entries[i]);
-                if (!may_be_image(&index->entries[i]) || !platform.os || !*platform.os)
+                if (!may_be_image(&index->entries[i]) || !platform.architecture || !*platform.architecture ||
+                    strcmp(platform.architecture, "unknown") == 0)
                         continue;
                 platform_format(&platform, one);
                 n += (size_t) snprintf(others + n, sizeof(others) - n, "%s%s", n_named++ ? ", " : "", one);

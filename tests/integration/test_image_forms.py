@@ -196,6 +196,43 @@ def test_a_layout_with_a_signature_beside_the_image(node, imports):
     assert code == CODE.UNIMPLEMENTED and "not a container image" in details
 
 
+SIGNATURE = make_image(
+    [b'{"critical": {}}'], how="none", config={"architecture": "", "os": ""},
+    layer_types=["application/vnd.dev.cosign.simplesigning.v1+json"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        SIGNATURE,
+        make_image([], config={"architecture": "unknown", "os": "unknown"}),
+        make_image([], config=b"{}", config_type="application/vnd.cncf.notary.signature"),
+        make_image([], config=b"{}"),
+        make_image([[file("arm")]], config={"architecture": "arm64"}),
+    ],
+    ids=["cosign", "in-toto", "notary", "nothing", "arm64"],
+)
+def test_what_lies_beside_the_image_of_a_layout_is_passed_over(node, imports, beside, first):
+    made = make_image(HELLO)
+    entries = [described(beside), described(made)] if first else [described(made), described(beside)]
+    assert imports(layout({"schemaVersion": 2, "manifests": entries}, made, beside), "example.org/a:1") == [made.id]
+    assert node.contents()[0] == ["example.org/a:1"]
+
+
+def test_a_layer_of_a_type_that_nobody_knows_alone_in_a_layout(node, imports):
+    made = make_image(HELLO, layer_types=["application/x-own-layer"])
+    assert imports(layout({"schemaVersion": 2, "manifests": [described(made)]}, made)) == [made.id]
+
+
+def test_an_archive_for_another_platform_is_refused_by_its_name(node, imports):
+    made = make_image(HELLO, config={"architecture": "arm64"})
+    for more in ({}, {"platform": {"os": "linux", "architecture": "arm64"}}):
+        code, details = harness.code_of(imports, layout({"schemaVersion": 2, "manifests": [described(made, **more)]}, made))
+        assert code in (CODE.FAILED_PRECONDITION, CODE.INVALID_ARGUMENT) and "linux/arm64" in details and "linux/amd64" in details
+
+
 def test_a_layout_with_an_index_in_an_index(node, imports):
     made = make_image(HELLO)
     inner, kind = make_index([(make_image([[file("arm")]]), {"os": "linux", "architecture": "arm64"}), (made, AMD64)])

@@ -2,6 +2,7 @@
 second stop with less grace, a removal, an exit and a client that leaves; SIGTERM of skiffd under them."""
 
 import signal
+import socket
 import time
 
 import grpc
@@ -128,3 +129,13 @@ def test_sigterm_under_stops_that_wait_ends_in_a_second(skiff, grace):
         assert skiff.status(container).state == 1
     skiff.cri.StopContainer(container_id=container, timeout=1, _deadline=60)
     assert skiff.status(container).exit_code == 137
+
+
+def test_a_connection_that_says_nothing_does_not_keep_a_stop(skiff):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(skiff.socket))
+        skiff.cri.Version()
+        began = time.monotonic()
+        skiff.process.send_signal(signal.SIGTERM)
+        assert skiff.process.wait(20) == 0, skiff.log_text()
+        assert time.monotonic() - began < 1.5 * harness.SLOW
