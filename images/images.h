@@ -174,6 +174,9 @@ MUST_CHECK struct error *rootfs_held_view(struct images *images, const char *con
 MUST_CHECK struct error *rootfs_volume_mount(struct images *images, const char *container_id,
                                              const char *path, int *out_fd);
 
+/* Whether the image has a file at path, which no volume can be mounted on. False where there is no rootfs. */
+bool rootfs_has_file(struct images *images, const char *container_id, const char *path);
+
 /* Removes it: renamed to the trash at once, emptied in the background. Succeeds where there is none, and on a full
  * disk. */
 MUST_CHECK struct error *rootfs_remove(struct images *images, const char *container_id);

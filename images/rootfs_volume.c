@@ -72,6 +72,36 @@ static struct error *mount_volume(struct images *images, const struct rootfs *ro
         return e;
 }
 
+static bool has_file(struct images *images, const struct rootfs *rootfs, const char *path)
+{
+        bool hides = false;
+        for (size_t i = rootfs->n; i > 0 && !hides; i--) {
+                struct stat st;
+                size_t looked_at = 0;
+                bool is_opaque = false;
+                int layer_fd = -1;
+                struct error *e = layer_lower(images->layers, rootfs->layers[i - 1], &layer_fd, &is_opaque);
+                if (e) {
+                        error_ignore(e); /* the mount tells */
+                        return false;
+                }
+                _cleanup_(closep) int fd = layer_open(layer_fd, path, is_opaque, &hides, &looked_at);
+                if (fd >= 0)
+                        return false;
+                if (hides && fstatat(layer_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+                        return S_ISREG(st.st_mode);
+        }
+        return false;
+}
+
+bool rootfs_has_file(struct images *images, const char *container_id, const char *path)
+{
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        const struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        return rootfs && !rootfs->is_broken && *path == '/' && has_file(images, rootfs, path + 1);
+}
+
 /* As rootfs_mount: a rootfs is used and removed by one at a time. */
 struct error *rootfs_volume_mount(struct images *images, const char *container_id, const char *path,
                                   int *out_fd)

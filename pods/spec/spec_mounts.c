@@ -1,4 +1,5 @@
 /* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
+#include "images/images.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/volumes.h"
 #include <linux/magic.h>
@@ -275,8 +276,16 @@ static void drop_shared(const struct spec_source *s, char **paths)
         paths[n] = NULL;
 }
 
-/* What the image declares, but where the client mounts something of its own there or above, and where the kernel's
- * filesystems are. */
+static bool has_mount(const struct container_spec *spec, const char *target)
+{
+        for (size_t i = 0; i < spec->n_mounts; i++)
+                if (strcmp(spec->mounts[i].target, target) == 0)
+                        return true;
+        return false;
+}
+
+/* What the image declares, but where the client mounts something of its own there or above, where the pod has its own files,
+ * where the kernel's filesystems are, and what is a file. */
 static bool is_volume_wanted(const struct spec_source *s, const char *target)
 {
         static const char *const kernels[] = { "/proc", "/sys", "/dev" };
@@ -286,7 +295,9 @@ static bool is_volume_wanted(const struct spec_source *s, const char *target)
                 if (strncmp(target, kernels[i], n) == 0 && (target[n] == '/' || target[n] == '\0'))
                         return false;
         }
-        return target[1] && !is_asked(s, target) && !asked_above(s, target, &rest);
+        if (!target[1] || is_asked(s, target) || asked_above(s, target, &rest) || has_mount(s->spec, target))
+                return false;
+        return !rootfs_has_file(s->container->pod->node->config.images, s->container->id, target);
 }
 
 static void add_image_volumes(struct spec_source *s)

@@ -22,7 +22,7 @@ LAYER = [
 CONFIG = {
     "Entrypoint": [""],
     "Cmd": ["/bin/sleep", "1000"],
-    "Volumes": {"/data/": {}, "/not/there": {}, "/proc/x": {}, "/asked": {}},
+    "Volumes": {"/data/": {}, "/not/there": {}, "/proc/x": {}, "/asked": {}, "/etc/hostname": {}, "/bin/busybox": {}},
     "WorkingDir": "/bin/../data/./",
     "StopSignal": "SIGCLD",
     "Env": ["PATH=/bin"],
