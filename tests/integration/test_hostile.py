@@ -85,7 +85,8 @@ def test_a_container_that_freezes_itself_is_stopped_and_removed(skiff):
 
 def test_cgroups_of_any_depth_end_with_their_container(skiff):
     """With the processes in them, which no pid namespace takes along."""
-    top = "/sys/fs/cgroup" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "/sys/fs/cgroup/freezer"
+    is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    top = "/sys/fs/cgroup/$(sed -n s/^0:://p /proc/self/cgroup)" if is_v2 else "/sys/fs/cgroup/freezer"
     security = {"namespace_options": {"pid": 2, "network": 2}, "privileged": True}
     pod = skiff.run_pod(name="deep", host_network=True, security=dict(security))
     down = "i=0; while [ $i -lt 100 ]; do mkdir d e && cd d || exit; i=$((i + 1)); done"

@@ -54,7 +54,7 @@ def memory_of(values):
     [
         {"cpuset_cpus": "4000-4001"},
         {"cpuset_cpus": "fast"},
-        {"cpuset_cpus": "0" * 5000},
+        {"cpuset_cpus": "9" * 5000},
         {"oom_score_adj": 5000},
         {"cpuset_mems": "900"},
         {"cpu_quota": 7, "cpu_period": 100000},
