@@ -7,14 +7,10 @@ as kubelet asks. Prints skiffd's processor time of the first call and of each la
 Run as root, in namespaces, with TMPDIR on a tmpfs of 6 GB: unshare --net --mount --propagation private."""
 
 import os
-import pathlib
-import subprocess
-import sys
-import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
-import harness  # noqa: E402
+import builds
+from builds import harness
 
 CONTAINERS, FILES, CALLS, EVERY_S = 100, 10000, 4, 11
 
@@ -32,32 +28,20 @@ def processor_ms(skiff):
     return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
-def measure(build, archive):
-    with tempfile.TemporaryDirectory(prefix="skiff-layers.") as directory:
-        skiff = harness.Skiff(directory, pathlib.Path(build) / "bin").start()
-        skiff.import_image(archive)
-        pod = skiff.run_pod(host_network=True)
-        for _ in range(CONTAINERS):
-            fill(skiff, skiff.run(pod, ["sleep", "100000"]))
-        costs = []
-        for _ in range(CALLS):
-            before = processor_ms(skiff)
-            stats = skiff.cri.ListContainerStats(_deadline=60).stats
-            costs.append(processor_ms(skiff) - before)
-            right = all(one.writable_layer.inodes_used.value >= FILES for one in stats)
-            time.sleep(EVERY_S)  # fixed: the interval is what is measured
-        print(f"{build}: first {costs[0]:.0f} ms, later {', '.join(f'{cost:.0f}' for cost in costs[1:])} ms of processor time; "
-              f"figures {'right' if right else 'WRONG'}")  # fmt: skip
-        skiff.remove_pod(pod)
-        skiff.stop()
+def measure(build, skiff):
+    pod = skiff.run_pod(host_network=True)
+    for _ in range(CONTAINERS):
+        fill(skiff, skiff.run(pod, ["sleep", "100000"]))
+    costs = []
+    for _ in range(CALLS):
+        before = processor_ms(skiff)
+        stats = skiff.cri.ListContainerStats(_deadline=60).stats
+        costs.append(processor_ms(skiff) - before)
+        right = all(one.writable_layer.inodes_used.value >= FILES for one in stats)
+        time.sleep(EVERY_S)  # fixed: the interval is what is measured
+    print(f"{build}: first {costs[0]:.0f} ms, later {', '.join(f'{cost:.0f}' for cost in costs[1:])} ms of processor time; "
+          f"figures {'right' if right else 'WRONG'}")  # fmt: skip
+    skiff.remove_pod(pod)
 
 
-def main():
-    with tempfile.TemporaryDirectory(prefix="skiff-layers.") as directory:
-        archive = pathlib.Path(directory) / "busybox.tar"
-        subprocess.run([harness.ROOT / "deploy/busybox-image.sh", archive], check=True)
-        for build in sys.argv[1:]:
-            measure(build, archive)
-
-
-main()
+builds.each(measure, "layers")

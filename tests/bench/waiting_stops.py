@@ -6,17 +6,13 @@ connection as kubelet has it. Prints how much memory skiffd and the skiff-pods h
 of other calls before and meanwhile (a deadline of three seconds: "-" where most did not make it), and how long SIGTERM takes.
 Run as root, in namespaces: unshare --net --mount --propagation private."""
 
-import pathlib
 import statistics
 import subprocess
-import sys
-import tempfile
 import time
 
+import builds
 import grpc
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
-import harness  # noqa: E402
+from builds import harness
 
 PODS, EACH, GRACE, ROUNDS, DEADLINE = 10, 100, 120, 40, 3
 SETTLE_S = 20  # idle threads of the pool end after 10 s, and every 15 s what is free goes back to the kernel
@@ -75,45 +71,33 @@ def end(skiff):
         return "has not ended it in 20 s"
 
 
-def measure(build, archive):
-    with tempfile.TemporaryDirectory(prefix="skiff-stops.") as directory:
-        skiff = harness.Skiff(directory, pathlib.Path(build) / "bin").start()
-        skiff.import_image(archive)
-        pods = [skiff.run_pod(host_network=True) for _ in range(PODS)]
-        containers = [skiff.run(pod, IGNORES) for pod in pods for _ in range(EACH)]
-        supervisors = [skiff.pod_info(pod)["supervisorPid"] for pod in pods]
-        victim = skiff.run(pods[0], ["sleep", "100000"])
-        calls = others(skiff, pods[0], victim)
-        before = {name: p50_ms(call) for name, call in calls.items()}
-        time.sleep(SETTLE_S)  # fixed: what is measured is what stays
-        old = memory(skiff, supervisors)
-        half = len(containers) // 2
-        stops = [skiff.cri.future("StopContainer", container_id=c, timeout=GRACE) for c in containers[:half]]
-        time.sleep(SETTLE_S)  # fixed: what is measured is what stays
-        middle = memory(skiff, supervisors)
-        stops += [skiff.cri.future("StopContainer", container_id=c, timeout=GRACE) for c in containers[half:]]
-        time.sleep(SETTLE_S)  # fixed: what is measured is what stays
-        new = memory(skiff, supervisors)
-        threads = harness.read_proc(skiff.process.pid, "status").split("Threads:")[1].split()[0]
-        meanwhile = {name: p50_ms(call) for name, call in calls.items()}
-        waiting = sum(not stop.done() for stop in stops)
-        n = len(stops)
-        print(f"{build}: {waiting} of {n} stops wait; skiffd +{(new[0] - old[0]) / n:.2f} kB a stop ({old[0]}, {middle[0]} with half, {new[0]} kB), "
-              f"skiff-pods {(new[1] - old[1]) / n:+.2f} kB a stop, {threads} threads; SIGTERM {end(skiff)}")  # fmt: skip
-        for name, value in before.items():
-            print(f"    {name:16} p50 {value:>8} ms before, {meanwhile[name]:>8} ms meanwhile")
-        skiff.start()
-        for pod in pods:
-            skiff.remove_pod(pod)
-        skiff.stop()
+def measure(build, skiff):
+    pods = [skiff.run_pod(host_network=True) for _ in range(PODS)]
+    containers = [skiff.run(pod, IGNORES) for pod in pods for _ in range(EACH)]
+    supervisors = [skiff.pod_info(pod)["supervisorPid"] for pod in pods]
+    victim = skiff.run(pods[0], ["sleep", "100000"])
+    calls = others(skiff, pods[0], victim)
+    before = {name: p50_ms(call) for name, call in calls.items()}
+    time.sleep(SETTLE_S)  # fixed: what is measured is what stays
+    old = memory(skiff, supervisors)
+    half = len(containers) // 2
+    stops = [skiff.cri.future("StopContainer", container_id=c, timeout=GRACE) for c in containers[:half]]
+    time.sleep(SETTLE_S)  # fixed: what is measured is what stays
+    middle = memory(skiff, supervisors)
+    stops += [skiff.cri.future("StopContainer", container_id=c, timeout=GRACE) for c in containers[half:]]
+    time.sleep(SETTLE_S)  # fixed: what is measured is what stays
+    new = memory(skiff, supervisors)
+    threads = harness.read_proc(skiff.process.pid, "status").split("Threads:")[1].split()[0]
+    meanwhile = {name: p50_ms(call) for name, call in calls.items()}
+    waiting = sum(not stop.done() for stop in stops)
+    n = len(stops)
+    print(f"{build}: {waiting} of {n} stops wait; skiffd +{(new[0] - old[0]) / n:.2f} kB a stop ({old[0]}, {middle[0]} with half, {new[0]} kB), "
+          f"skiff-pods {(new[1] - old[1]) / n:+.2f} kB a stop, {threads} threads; SIGTERM {end(skiff)}")  # fmt: skip
+    for name, value in before.items():
+        print(f"    {name:16} p50 {value:>8} ms before, {meanwhile[name]:>8} ms meanwhile")
+    skiff.start()
+    for pod in pods:
+        skiff.remove_pod(pod)
 
 
-def main():
-    with tempfile.TemporaryDirectory(prefix="skiff-stops.") as directory:
-        archive = pathlib.Path(directory) / "busybox.tar"
-        subprocess.run([harness.ROOT / "deploy/busybox-image.sh", archive], check=True)
-        for build in sys.argv[1:]:
-            measure(build, archive)
-
-
-main()
+builds.each(measure, "stops")
