@@ -88,16 +88,19 @@ static struct flight *flight_join(struct flights *flights, const char *key, int6
 }
 
 /* *again: it was not done. */
-static struct error *flight_wait(struct flight *flight, const struct wait *wait, char **result, bool *again)
+static struct error *flight_wait(struct flights *flights, struct flight *flight, const struct wait *wait,
+                                 char **result, bool *again)
 {
+        struct error *e = NULL;
         TRY(wait_fd(wait, flight->ended_fd, POLLIN, "wait for the same pull of another"));
+        (void) pthread_mutex_lock(&flights->lock);
         *again = !flight->is_done;
-        if (*again)
-                return NULL;
-        if (flight->message)
-                return error_new(flight->code, "%s", flight->message);
-        *result = dup_string(flight->result);
-        return NULL;
+        if (!*again && flight->message)
+                e = error_new(flight->code, "%s", flight->message);
+        else if (!*again)
+                *result = dup_string(flight->result);
+        (void) pthread_mutex_unlock(&flights->lock);
+        return e;
 }
 
 struct error *flight_enter(struct flights *flights, const char *key, int64_t asked_ns,
@@ -115,7 +118,7 @@ struct error *flight_enter(struct flights *flights, const char *key, int64_t ask
                         *lead = flight;
                         return NULL;
                 }
-                struct error *e = flight_wait(flight, wait, result, &again);
+                struct error *e = flight_wait(flights, flight, wait, result, &again);
                 flight_drop(flights, flight);
                 TRY(e);
         }
