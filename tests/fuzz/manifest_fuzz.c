@@ -15,8 +15,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
         char **diff_ids = NULL;
         size_t n;
         struct error *e = manifest_parse(text, len_bytes, NULL, &manifest);
-        if (!e)
+        if (!e) {
                 manifest_candidates(manifest, &candidates, &n);
+                error_free(manifest_no_image(manifest));
+        }
         free(candidates);
         error_free(e);
         manifest_free(manifest);
@@ -31,6 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
         free_strings(diff_ids);
         /* What is kept of a config is one again, that says the same. */
         char *whole = dup_bytes(text, len_bytes);
+        e = NULL;
         if (strlen(whole) == len_bytes && !(e = image_config_trim(whole, &trimmed)))
                 e = image_config_parse(trimmed, &config);
         if (!e && trimmed)
