@@ -300,8 +300,8 @@ esac
 """
 
 
-@pytest.mark.parametrize("how", ["kill", "stop"])
-def test_a_del_under_way_finishes_when_skiffd_ends(skiff, tmp_path, how):
+def in_a_slow_del(skiff, tmp_path):
+    """A pod that is being stopped, in the middle of its plugin's DEL, which goes on when the file "go" is there."""
     plugin = tmp_path / "bin" / "slowdel"
     plugin.parent.mkdir()
     plugin.write_text(SLOW_DEL.replace("DIR", str(tmp_path)))
@@ -313,6 +313,12 @@ def test_a_del_under_way_finishes_when_skiffd_ends(skiff, tmp_path, how):
     assert (tmp_path / "rule").exists()
     stop = skiff.cri.future("StopPodSandbox", pod_sandbox_id=pod)
     harness.wait_for(lambda: not (tmp_path / "chain").exists() and not stop.done(), "the DEL's first half")
+    return pod
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_del_under_way_finishes_when_skiffd_ends(skiff, tmp_path, how):
+    pod = in_a_slow_del(skiff, tmp_path)
     began = time.monotonic()
     skiff.process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGTERM)
     assert skiff.process.wait(20) == (-signal.SIGKILL if how == "kill" else 0)
@@ -325,16 +331,7 @@ def test_a_del_under_way_finishes_when_skiffd_ends(skiff, tmp_path, how):
 
 
 def test_a_del_that_hangs_does_not_keep_skiffd_for_ever(skiff, tmp_path):
-    plugin = tmp_path / "bin" / "slowdel"
-    plugin.parent.mkdir()
-    plugin.write_text(SLOW_DEL.replace("DIR", str(tmp_path)))
-    plugin.chmod(0o755)
-    skiff.cni_bin = f"{plugin.parent}:{skiff.cni_bin}"
-    skiff.write_conflist({"cniVersion": "1.0.0", "name": "slow", "plugins": [{"type": "slowdel"}]})
-    skiff.restart()
-    pod = skiff.run_pod()
-    stop = skiff.cri.future("StopPodSandbox", pod_sandbox_id=pod)
-    harness.wait_for(lambda: not (tmp_path / "chain").exists() and not stop.done(), "the DEL's first half")
+    pod = in_a_slow_del(skiff, tmp_path)
     skiff.kill()
     began = time.monotonic()
     skiff.start()
