@@ -88,3 +88,25 @@ def test_the_figure_of_an_idle_layer_is_of_now_and_one_that_changes_is_counted_a
     assert layer_of(skiff, container)[:2] == (bytes_before, inodes)
     said(skiff, container, "sh", "-c", "for i in 1 2 3; do touch /bin/new$i; done; echo x > /data/new")
     harness.wait_for(lambda: layer_of(skiff, container)[1] >= inodes + 4, "the new files to be counted", 30)
+
+
+SPELLINGS = [
+    ("SIGIO", "29"), ("SIGPOLL", "29"), ("SIGIOT", "6"), ("CLD", "17"), ("RTMIN+3", "37"), ("sigquit", "3"),
+    ("SIGINFO", "SIGTERM"), (" SIGTERM", "15"), ("65", "SIGTERM"), ("0", "SIGTERM"),
+]  # fmt: skip
+
+
+def test_signals_as_images_spell_them(skiff, fake, pod):
+    """Each is the signal of that number; one that there is not is SIGTERM."""
+
+    def sent(text):
+        made = make_image([LAYER], config={"config": {**CONFIG, "StopSignal": text}})
+        fake.put_made("test/signals", "1", made)
+        skiff.cri.PullImage(image={"image": f"{fake.host}/test/signals:1"})
+        container = skiff.create(pod, [], image=f"{fake.host}/test/signals:1")
+        signal = skiff.status(container).stop_signal
+        skiff.cri.RemoveContainer(container_id=container)
+        return signal
+
+    for text, number in SPELLINGS:
+        assert sent(text) == sent(number), text
