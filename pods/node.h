@@ -13,6 +13,7 @@
 #include "api/cri.pb-c.h"
 #include "base/error.h"
 #include "base/pool.h"
+#include "base/session.h"
 #include "base/wait.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -115,6 +116,24 @@ MUST_CHECK struct error *node_reopen_log(struct node *node, const char *id, cons
 MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request,
                                         struct share *share, const struct wait *wait,
                                         const struct node_reply *reply);
+
+/* --- sessions (base/session.h): a check when they are asked for, and later, once, the opening --- */
+
+/* Whether it could be opened now. Errors: NOT_FOUND; FAILED_PRECONDITION for what does not run; INVALID_ARGUMENT for what
+ * never can: no command, no stream at all, a terminal with stderr, stdin or a terminal that the container does not have (attach
+ * takes the container's own), a port that is none. */
+MUST_CHECK struct error *node_check_exec(struct node *node, const Cri__ExecRequest *request);
+MUST_CHECK struct error *node_check_attach(struct node *node, const Cri__AttachRequest *request);
+MUST_CHECK struct error *node_check_forward(struct node *node, const Cri__PortForwardRequest *request);
+
+/* Opens it: runtime_exec_open and its neighbours in runtime/handler.h. rows, columns: of the client's terminal, 0 when it did
+ * not say. *out is the caller's. Errors: as the check's, and what kept it from starting. */
+MUST_CHECK struct error *node_open_exec(struct node *node, const Cri__ExecRequest *request, uint16_t rows,
+                                        uint16_t columns, const struct wait *wait, struct session_fds *out);
+MUST_CHECK struct error *node_open_attach(struct node *node, const Cri__AttachRequest *request, uint16_t rows,
+                                          uint16_t columns, const struct wait *wait, struct session_fds *out);
+MUST_CHECK struct error *node_open_forward(struct node *node, const Cri__PortForwardRequest *request,
+                                           const struct wait *wait, struct session_fds *out);
 
 /* --- stats: what is known now; a figure that this host does not give is absent --- */
 

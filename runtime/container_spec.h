@@ -78,6 +78,7 @@ struct container_spec {
         bool private_cgroup_namespace;
         const struct seccomp_program *seccomp; /* borrowed; NULL: unconfined */
         bool readonly_rootfs, stdin_open, stdin_once;
+        bool tty; /* a terminal of its own devpts for its three streams; /dev/console is it too */
         struct container_mount *mounts; /* in the order to mount */
         size_t n_mounts;
         char **masked_paths, **readonly_paths; /* NULL-terminated */

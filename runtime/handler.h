@@ -10,6 +10,7 @@
  * thread. */
 #pragma once
 #include "base/error.h"
+#include "base/session.h"
 #include "base/wait.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/container_spec.h"
@@ -186,3 +187,28 @@ MUST_CHECK struct error *runtime_exec_sync(struct runtime_pod *pod, const char *
                                            const struct seccomp_program *seccomp, int64_t timeout_ms,
                                            size_t limit_bytes, struct share *share, const struct wait *wait,
                                            struct exec_result *out);
+
+/* --- sessions: base/session.h. *out is the caller's: SESSION_FDS_NONE after a failure. What they begin ends with their
+ * channel. Errors of all: FAILED_PRECONDITION when the container does not run, or the supervisor is of a version that knows
+ * no sessions (it has to be made anew) --- */
+
+/* Starts a process in a running container; it has been exec'ed when this returns. Where out->err_fd and the others are -1 it
+ * has the null device. With streams->tty it has a terminal of the container's own devpts, of the size that is asked for (80
+ * x 24 when it is not known) before it runs. Errors: FAILED_PRECONDITION when it cannot be started, with the words users
+ * know. */
+MUST_CHECK struct error *runtime_exec_open(struct runtime_pod *pod, const char *container_id,
+                                           const struct process_spec *process,
+                                           const struct seccomp_program *seccomp,
+                                           const struct session_streams *streams, const struct wait *wait,
+                                           struct session_fds *out);
+
+/* Joins a running container: what it writes from now on comes from out_fd and err_fd (a terminal's all from out_fd). A client
+ * that does not read loses what its pipe has no room for, and is told how much, in words, in the stream itself; container and
+ * log never wait. in_fd is the container's own stdin: -1 when it has none open. */
+MUST_CHECK struct error *runtime_attach_open(struct runtime_pod *pod, const char *container_id,
+                                             const struct session_streams *streams, const struct wait *wait,
+                                             struct session_fds *out);
+
+/* A channel for SESSION_DIAL in the pod's network: out->channel_fd alone. */
+MUST_CHECK struct error *runtime_forward_open(struct runtime_pod *pod, const struct wait *wait,
+                                              struct session_fds *out);

@@ -3,9 +3,9 @@
  * One thread, one loop. A container or an exec is made by a request, answered when its process has been exec'ed (or
  * could not be), and freed when its process has ended and its output is drained. */
 #pragma once
+#include "base/loop.h"
 #include "runtime/native/protocol.h"
 #include "runtime/supervisor/log.h"
-#include "runtime/supervisor/loop.h"
 #include <stdbool.h>
 #include <sys/types.h>
 

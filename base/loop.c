@@ -1,4 +1,4 @@
-#include "runtime/supervisor/loop.h"
+#include "base/loop.h"
 #include "base/clock.h"
 #include <sys/epoll.h>
 

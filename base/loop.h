@@ -1,4 +1,4 @@
-/* loop.h - skiff-pod's event loop: epoll, one event at a time, and a few timers.
+/* loop.h - an event loop: epoll, one event at a time, and a few timers. Part of base_core: skiff-pod and skiff-stream turn it.
  *
  * One event a call of epoll_wait(2), since what is run for an event may free what the next one would name. */
 #pragma once
