@@ -132,6 +132,46 @@ struct error *runtime_exec_open(struct runtime_pod *pod, const char *container_i
         return NULL;
 }
 
+/* --- attach --- */
+
+static struct error *attach_ends_make(struct opening *o, const struct session_streams *streams)
+{
+        TRY(pair_make(o, &o->ours.channel_fd, SOCK_NONBLOCK));
+        if (streams->out)
+                TRY(pipe_make(o, &o->ours.out_fd, 0));
+        if (streams->err)
+                TRY(pipe_make(o, &o->ours.err_fd, 0));
+        /* What is not given is no failure: it may lag behind less. */
+        if (streams->out)
+                (void) fcntl(o->ours.out_fd, F_SETPIPE_SZ, PIPE_ATTACH_BYTES);
+        if (streams->err)
+                (void) fcntl(o->ours.err_fd, F_SETPIPE_SZ, PIPE_ATTACH_BYTES);
+        return NULL;
+}
+
+struct error *runtime_attach_open(struct runtime_pod *pod, const char *container_id,
+                                  const struct session_streams *streams, const struct wait *wait,
+                                  struct session_fds *out)
+{
+        _cleanup_(opening_done) struct opening o = opening_none();
+        _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
+        struct wire_writer w;
+        *out = SESSION_FDS_NONE;
+        TRY(call_check_sessions(pod));
+        TRY(call_open(pod, wait, &o.call_fd));
+        TRY(attach_ends_make(&o, streams));
+        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&w, MESSAGE_ATTACH_OPEN);
+        wire_put_text(&w, container_id);
+        streams_put(&w, streams);
+        TRY(opening_call(&o, &w, &answer, NULL, wait));
+        if (answer.n_fds)
+                o.ours.in_fd = TAKE_FD(answer.fds[0]);
+        *out = o.ours;
+        o.ours = SESSION_FDS_NONE;
+        return NULL;
+}
+
 /* --- port-forward --- */
 
 struct error *runtime_forward_open(struct runtime_pod *pod, const struct wait *wait, struct session_fds *out)
