@@ -31,6 +31,8 @@ static const char *const doing[STAGE_LAST + 1] = {
         [STAGE_SHM] = "make the pod's /dev/shm",
         [STAGE_PIPE] = "make pipes",
         [STAGE_MEMORY] = "take memory",
+        [STAGE_TERMINAL] = "make a terminal in the container's /dev/pts",
+        [STAGE_CONSOLE] = "make the terminal /dev/console",
 };
 
 /* errno as Go programs word it, since that is what users of other runtimes know: lower case. */

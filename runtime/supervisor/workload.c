@@ -303,7 +303,8 @@ static void workload_spawn(struct workload *c, const struct container_message *m
                                .report_fd = report_fd,
                                .stdin_fd = in_fd,
                                .stdout_fd = out_fd,
-                               .stderr_fd = err_fd };
+                               .stderr_fd = err_fd,
+                               .console_fd = -1 };
         c->pid = spawn_clone(c->pod, &spawn, &c->exit.fd, report);
         if (c->pid == 0)
                 child_run(&child);
