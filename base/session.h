@@ -37,7 +37,7 @@ struct session_streams {
 /* What it gets: our ends, -1 where there is none. All are nonblocking and close-on-exec. */
 struct session_fds {
         int channel_fd;
-        int in_fd; /* writing end of a pipe. A terminal's master where there is a terminal */
+        int in_fd; /* writing end of a pipe; of an exec with a terminal its master */
         int out_fd; /* reading end of a pipe; of an exec with a terminal its master (a descriptor of its own) */
         int err_fd; /* reading end of a pipe */
 };

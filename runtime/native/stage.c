@@ -132,7 +132,8 @@ struct error *stage_error(const struct child_report *report, const struct contai
         case STAGE_NO_INFRA:
                 return error_new(code, "the pod's namespaces are gone: its infra process has ended");
         case STAGE_TOO_MANY:
-                return error_new(ERROR_RESOURCE_EXHAUSTED, "too many containers or processes in the pod");
+                return error_new(ERROR_RESOURCE_EXHAUSTED,
+                                 "too many containers, processes or clients in the pod");
         case STAGE_MESSAGE:
                 return error_new(ERROR_INTERNAL, "the pod's supervisor did not understand the request");
         default:

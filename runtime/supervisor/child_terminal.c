@@ -51,6 +51,12 @@ static int slave_open(int master_fd)
         return ioctl(master_fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 }
 
+static int is_link(int fd)
+{
+        struct stat st;
+        return fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 /* The slave on /dev/console, which is made where it is absent; a link that stands there is not followed. */
 static void console_bind(const struct child *child, int slave_fd)
 {
@@ -58,6 +64,10 @@ static void console_bind(const struct child *child, int slave_fd)
         if (dev_fd < 0 || (mknodat(dev_fd, "console", S_IFREG | 0600, 0) < 0 && errno != EEXIST))
                 child_fail(child, STAGE_CONSOLE, 0);
         int target_fd = openat(dev_fd, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (target_fd >= 0 && is_link(target_fd)) {
+                errno = ELOOP;
+                child_fail(child, STAGE_CONSOLE, 0);
+        }
         int mount_fd = sys_open_tree(slave_fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
         if (target_fd < 0 || mount_fd < 0 || sys_attach(mount_fd, target_fd) < 0)
                 child_fail(child, STAGE_CONSOLE, 0);

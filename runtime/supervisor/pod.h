@@ -105,7 +105,7 @@ void infra_settled(struct pod *pod, struct child_report *report);
 /* --- workload.c --- */
 
 struct stream {
-        struct source source; /* our end of the pipe; -1 at its end */
+        struct source source; /* our end of the pipe, or the terminal's master; -1 at its end */
         struct log_stream log;
         struct workload *container;
 };
@@ -127,15 +127,21 @@ struct workload {
         int entries[CGROUP_ENTRY_MAX];
         size_t n_entries;
         bool entry_is_v2_directory;
-        int tree_fd, oom_fd, stdin_fd; /* cgroup directory that holds its processes; -1 where there is none */
+        int tree_fd, oom_fd; /* cgroup directory that holds its processes; -1 where there is none */
+        int stdin_fd;        /* the writing end; -1: it has none open, or a terminal */
+        bool stdin_once;     /* it is closed behind the first client that had it */
+        bool tty;
+        struct source console; /* terminal.h: until its terminal has come; then -1 */
+        int slave_fd;
         struct source oom_event;
         uint64_t oom_kills_before, oom_kills_told;
         unsigned oom_looks;
         struct log_file log;
-        bool log_awaited;  /* it follows the request; until then the pipes keep what is written */
-        bool exit_put_off; /* until the log has come */
-        struct stream out, err;
+        bool log_awaited;       /* it follows the request; until then the pipes keep what is written */
+        bool exit_put_off;      /* until the log has come */
+        struct stream out, err; /* a terminal is `out` */
         struct timer flush, linger, oom_look;
+        struct attached *attached;
         uint32_t n_execs;
 };
 

@@ -1,4 +1,5 @@
 #include "runtime/supervisor/request.h"
+#include "runtime/supervisor/attach.h"
 #include "runtime/supervisor/sys.h"
 #include <string.h>
 #include <sys/mman.h>
@@ -259,6 +260,7 @@ static const struct request requests[MESSAGE_REQUESTS] = {
         [MESSAGE_EXEC_KILL] = { .take = exec_kill_request, .kind = CONNECTION_EXEC },
         [MESSAGE_STOP] = { .take = on_stop },
         [MESSAGE_EXEC_OPEN] = { .take = exec_open_request, .since = PROTOCOL_SESSIONS },
+        [MESSAGE_ATTACH_OPEN] = { .take = attach_open_request, .since = PROTOCOL_SESSIONS },
         [MESSAGE_FORWARD_OPEN] = { .take = forward_open_request, .since = PROTOCOL_SESSIONS },
 };
 
