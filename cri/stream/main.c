@@ -38,7 +38,7 @@ static struct error *start_message(uid_t uid, struct tls_config **tls)
 
 static struct error *run(uid_t uid)
 {
-        struct tls_config *tls = NULL;
+        _cleanup_(tls_config_freep) struct tls_config *tls = NULL;
         struct rlimit fds;
         (void) signal(SIGPIPE, SIG_IGN);
         TRY(start_message(uid, &tls));

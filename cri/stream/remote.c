@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 
 #define MS_NS INT64_C(1000000)
-/* A client sends the first size right behind its last stream, which a round trip ends: five milliseconds were seen, and a node's
- * own clients come through kubelet. One that sends none waits in vain, so it is no more than what nobody notices. */
-enum { STREAMS_MS = 30 * 1000, SIZE_MS = 50, PUMPS_AT_ONCE = 8 };
+/* Go clients send the first size right behind their last stream (5 ms were seen). Others leave Nagle's algorithm on, and wait for our
+ * delayed acknowledgement, 40 ms. One that sends none waits in vain, so it is no more than what nobody notices. */
+enum { STREAMS_MS = 30 * 1000, SIZE_MS = 100, PUMPS_AT_ONCE = 8 };
 
 static const char *const role_names[] = {
         [ROLE_IN] = "stdin",    [ROLE_OUT] = "stdout",    [ROLE_ERR] = "stderr",
@@ -101,17 +101,26 @@ static uint32_t remote_open(struct purpose *purpose, struct stream *stream, cons
         return SPDY_PROTOCOL_ERROR;
 }
 
+/* WebSocket: all streams are there. */
+static void begin_channels(struct remote *r)
+{
+        struct mux *mux = r->purpose.mux;
+        for (unsigned role = 0; role < ROLES; role++) {
+                if (!is_expected(r, role))
+                        continue;
+                r->streams[role] = mux->ops->channel(mux, role);
+                r->streams[role]->role = role;
+        }
+        mux_send(mux, remote_lowest_out(r), "", 0);
+        all_are_there(r);
+}
+
 static void remote_begin(struct purpose *purpose)
 {
         struct remote *r = remote_of(purpose);
         remote_arm(r, STREAMS_MS);
-        if (!purpose->mux->is_framed_by_channel)
-                return;
-        for (unsigned role = 0; role < ROLES; role++)
-                if (is_expected(r, role))
-                        r->streams[role] = purpose->mux->ops->channel(purpose->mux, role);
-        mux_send(purpose->mux, remote_lowest_out(r), "", 0);
-        all_are_there(r);
+        if (purpose->mux->is_framed_by_channel)
+                begin_channels(r);
 }
 
 static void apply_size(struct remote *r)

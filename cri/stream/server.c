@@ -217,7 +217,7 @@ struct error *server_open_session(struct server *server, struct purpose *purpose
         return NULL;
 }
 
-struct error *server_run(struct tls_config *tls, size_t fds_max)
+static struct server *server_new(struct tls_config *tls, size_t fds_max)
 {
         struct server *server = NEW(struct server);
         server->tls = tls;
@@ -226,8 +226,29 @@ struct error *server_run(struct tls_config *tls, size_t fds_max)
         server->received = NEW(struct control_received);
         server->waiting.last = &server->waiting.first;
         server->serving.last = &server->serving.first;
+        server->loop.epoll_fd = -1;
         server->control = (struct source){ CONTROL_FD_SOCKET, control_ready };
         server->expiry.fire = expiry_fire;
+        return server;
+}
+
+static void server_freep(struct server **at)
+{
+        struct server *server = *at;
+        while (server->waiting.first)
+                connection_cut(server->waiting.first);
+        while (server->serving.first)
+                connection_cut(server->serving.first);
+        (void) token_expire(&server->tokens, INT64_MAX);
+        closep(&server->loop.epoll_fd);
+        free(server->scratch);
+        free(server->received);
+        free(server);
+}
+
+struct error *server_run(struct tls_config *tls, size_t fds_max)
+{
+        _cleanup_(server_freep) struct server *server = server_new(tls, fds_max);
         TRY(loop_open(&server->loop));
         TRY(loop_add(&server->loop, &server->control, EPOLLIN));
         TRY(listener_start(server));

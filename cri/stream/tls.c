@@ -121,6 +121,14 @@ struct error *tls_config_open(int certificate_fd, int key_fd, int ca_fd, struct 
         return NULL;
 }
 
+void tls_config_free(struct tls_config *config)
+{
+        if (!config)
+                return;
+        SSL_CTX_free(config->context);
+        free(config);
+}
+
 struct tls *tls_new(struct tls_config *config, int fd)
 {
         struct tls *tls = calloc(1, sizeof(*tls));

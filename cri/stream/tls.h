@@ -14,6 +14,9 @@ struct tls;        /* one connection */
  * INVALID_ARGUMENT for what cannot be used. */
 MUST_CHECK struct error *tls_config_open(int certificate_fd, int key_fd, int ca_fd, struct tls_config **out);
 
+void tls_config_free(struct tls_config *config); /* NULL is fine */
+DEFINE_FREEP(struct tls_config, tls_config_free)
+
 /* A server's end on the socket, which stays the caller's. NULL when there is no memory. */
 struct tls *tls_new(struct tls_config *config, int fd);
 void tls_free(struct tls *tls); /* NULL is fine */

@@ -118,12 +118,12 @@ class Program:
     def stop(self):
         self.control.close()
         try:
-            status = self.process.wait(10)
+            _, said = self.process.communicate(timeout=10)
         finally:
             self.process.kill()
-            self.process.stderr.close()
+            self.process.wait()
             self.listener.close()
-        return status
+        return self.process.returncode, said.decode()
 
     def smaps(self, name):
         text = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
