@@ -69,10 +69,14 @@ MUST_CHECK struct error *ps_command(struct context *context, int argc, char **ar
 MUST_CHECK struct error *images_command(struct context *context, int argc, char **argv);
 MUST_CHECK struct error *logs_command(struct context *context, int argc,
                                       char **argv); /* container_commands.c */
-MUST_CHECK struct error *exec_command(struct context *context, int argc, char **argv);
 MUST_CHECK struct error *stop_command(struct context *context, int argc, char **argv);
 MUST_CHECK struct error *rm_command(struct context *context, int argc, char **argv);
-MUST_CHECK struct error *pull_command(struct context *context, int argc, char **argv);  /* pull_command.c */
+MUST_CHECK struct error *exec_command(struct context *context, int argc, char **argv); /* exec_command.c */
+MUST_CHECK struct error *attach_command(struct context *context, int argc,
+                                        char **argv); /* attach_command.c */
+MUST_CHECK struct error *forward_command(struct context *context, int argc,
+                                         char **argv);                                 /* forward_command.c */
+MUST_CHECK struct error *pull_command(struct context *context, int argc, char **argv); /* pull_command.c */
 MUST_CHECK struct error *prune_command(struct context *context, int argc, char **argv); /* image_commands.c */
 MUST_CHECK struct error *export_command(struct context *context, int argc, char **argv);
 MUST_CHECK struct error *import_command(struct context *context, int argc, char **argv);
@@ -88,3 +92,10 @@ MUST_CHECK struct error *print_image_tree(struct context *context);
 
 /* Stops a pod, removes it, and removes the log directory that `run` made for it. Idempotent. */
 MUST_CHECK struct error *pod_remove(struct context *context, const char *pod_id);
+
+/* ContainerStatus, whose answer has a status. Errors: the call's; INTERNAL when it has none. */
+MUST_CHECK struct error *container_status(struct context *context, const char *id,
+                                          Cri__ContainerStatusResponse **out);
+
+/* A number of seconds as people give it. Errors: "usage: ...". */
+MUST_CHECK struct error *parse_seconds(const char *text, int64_t *out);

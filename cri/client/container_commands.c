@@ -1,4 +1,4 @@
-/* logs, exec, stop, rm. */
+/* logs, stop, rm. */
 #include "base/file.h"
 #include "base/json.h"
 #include "cri/client/command.h"
@@ -12,8 +12,7 @@
 #define STOP_GRACE_S 10
 #define LOG_ROOT "/var/log/pods/"
 
-static struct error *container_status(struct context *context, const char *id,
-                                      Cri__ContainerStatusResponse **out)
+struct error *container_status(struct context *context, const char *id, Cri__ContainerStatusResponse **out)
 {
         Cri__ContainerStatusRequest request = CRI__CONTAINER_STATUS_REQUEST__INIT;
         request.container_id = id;
@@ -71,9 +70,9 @@ struct error *logs_command(struct context *context, int argc, char **argv)
         return following ? follow(context, object.id, reader) : log_reader_show(reader);
 }
 
-/* --- exec --- */
+/* --- stop, rm --- */
 
-static struct error *parse_seconds(const char *text, int64_t *out)
+struct error *parse_seconds(const char *text, int64_t *out)
 {
         char *end = NULL;
         errno = 0;
@@ -83,43 +82,6 @@ static struct error *parse_seconds(const char *text, int64_t *out)
         *out = seconds;
         return NULL;
 }
-
-static void write_out(const ProtobufCBinaryData *data, FILE *to)
-{
-        if (data->len)
-                (void) fwrite(data->data, 1, data->len, to);
-        (void) fflush(to);
-}
-
-struct error *exec_command(struct context *context, int argc, char **argv)
-{
-        static const struct option flags[] = { { "timeout", required_argument, NULL, 't' }, { 0 } };
-        Cri__ExecSyncRequest request = CRI__EXEC_SYNC_REQUEST__INIT;
-        for (int flag; (flag = getopt_long(argc, argv, "+t:", flags, NULL)) != -1;) {
-                if (flag != 't')
-                        return USAGE_ERROR("unknown flag %s", argv[optind - 1]);
-                TRY(parse_seconds(optarg, &request.timeout));
-        }
-        int first = optind + 1;
-        if (first < argc && strcmp(argv[first], "--") == 0)
-                first++;
-        if (first >= argc)
-                return USAGE_ERROR("a container and a command are needed");
-        _cleanup_(object_done) struct object object = { 0 };
-        _cleanup_(client_answer_freep) Cri__ExecSyncResponse *answer = NULL;
-        TRY(object_find(context, OBJECT_CONTAINER, argv[optind], &object));
-        request.container_id = object.id;
-        request.n_cmd = (size_t) (argc - first);
-        request.cmd = (void *) (argv + first);
-        /* The command's own time is the daemon's to keep; none here, or a long command would lose its output. */
-        TRY(runtime_call(context, "ExecSync", &request, 0, &answer));
-        write_out(&answer->stdout, stdout);
-        write_out(&answer->stderr, stderr);
-        context->exit_code = answer->exit_code;
-        return NULL;
-}
-
-/* --- stop, rm --- */
 
 static struct error *stop_container(struct context *context, const char *id, int64_t grace_s)
 {

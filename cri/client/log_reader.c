@@ -14,6 +14,9 @@ struct log_reader {
         ino_t inode;
         bool with_times, in_line; /* in_line: the last thing shown was a partial line */
         struct buf pending;       /* bytes behind the last newline */
+        FILE *out, *err;
+        bool is_terminals; /* the log is, and what it shows goes to one */
+        char last;         /* what was shown of its line */
 };
 
 struct error *log_reader_open(const char *path, bool with_times, struct log_reader **out)
@@ -22,6 +25,8 @@ struct error *log_reader_open(const char *path, bool with_times, struct log_read
         reader->path = dup_string(path);
         reader->fd = reader->notify_fd = -1;
         reader->with_times = with_times;
+        reader->out = stdout;
+        reader->err = stderr;
         buf_init(&reader->pending, LINE_MAX_BYTES);
         reader->notify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (reader->notify_fd < 0)
@@ -45,6 +50,12 @@ void log_reader_free(struct log_reader *reader)
         free(reader);
 }
 
+void log_reader_of_terminal(struct log_reader *reader, FILE *to)
+{
+        reader->out = reader->err = to;
+        reader->is_terminals = true;
+}
+
 int log_reader_fd(const struct log_reader *reader)
 {
         return reader->notify_fd;
@@ -57,17 +68,22 @@ static void show_line(struct log_reader *reader, char *line, size_t len)
         char *text = tag ? strchr(tag + 1, ' ') : NULL;
         bool is_ours = text && (strncmp(stream, " stdout ", 8) == 0 || strncmp(stream, " stderr ", 8) == 0);
         if (!is_ours) {
-                (void) printf("%s\n", line);
+                (void) fprintf(reader->out, "%s\n", line);
                 return;
         }
-        FILE *to = strncmp(stream, " stderr ", 8) == 0 ? stderr : stdout;
+        FILE *to = strncmp(stream, " stderr ", 8) == 0 ? reader->err : reader->out;
         if (reader->with_times && !reader->in_line)
                 (void) fprintf(to, "%.*s ", (int) (stream - line), line);
         text++;
-        (void) fwrite(text, 1, len - (size_t) (text - line), to);
+        size_t text_bytes = len - (size_t) (text - line);
+        (void) fwrite(text, 1, text_bytes, to);
+        reader->last = text_bytes ? text[text_bytes - 1] : reader->last;
         reader->in_line = tag[1] == 'P';
-        if (!reader->in_line)
-                (void) fputc('\n', to);
+        if (reader->in_line)
+                return;
+        /* containerd's log has lost the first half of a terminal's newline. */
+        (void) fputs(reader->is_terminals && reader->last != '\r' ? "\r\n" : "\n", to);
+        reader->last = '\0';
 }
 
 static void show_lines(struct log_reader *reader)
@@ -124,8 +140,8 @@ struct error *log_reader_show(struct log_reader *reader)
                         TRY(read_to_end(reader));
                 TRY(open_current(reader, &changed));
         }
-        (void) fflush(stderr);
-        if (fflush(stdout) != 0)
+        (void) fflush(reader->err);
+        if (fflush(reader->out) != 0)
                 return error_errno(errno, "write to stdout");
         return NULL;
 }

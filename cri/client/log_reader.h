@@ -13,6 +13,9 @@ MUST_CHECK struct error *log_reader_open(const char *path, bool with_times, stru
 void log_reader_free(struct log_reader *reader);
 DEFINE_FREEP(struct log_reader, log_reader_free)
 
+/* From here on what is shown goes to `to`, borrowed, as the terminal that is logged had it. */
+void log_reader_of_terminal(struct log_reader *reader, FILE *to);
+
 /* Shows all that is there now. */
 MUST_CHECK struct error *log_reader_show(struct log_reader *reader);
 

@@ -8,15 +8,23 @@
 
 static const struct command commands[] = {
         { "run",
-          "[-d] [--name NAME] [-e KEY=VALUE] [-v HOST:PATH[:ro]] [-p HOST:PORT[/udp]] [-u USER] [-w DIR]\n"
-          "            [-m MEMORY] [--host-network] [--privileged] [--read-only] IMAGE [-- COMMAND ...]",
-          "run a pod with one container; in the foreground unless -d", run_command },
+          "[-d] [-i] [-t] [--name NAME] [-e KEY=VALUE] [-v HOST:PATH[:ro]] [-p HOST:PORT[/udp]] [-u USER]\n"
+          "            [-w DIR] [-m MEMORY] [--host-network] [--privileged] [--read-only]\n"
+          "            [--detach-keys ctrl-p,ctrl-q] IMAGE [--] [COMMAND ...]",
+          "run a pod with one container; in the foreground unless -d (-i: with this input, -t: in this "
+          "terminal)",
+          run_command },
         { "pods", "[-q] [--json]", "list pods", pods_command },
         { "ps", "[-a] [-q] [--json]", "list containers that run (-a: all; -q: ids alone)", ps_command },
         { "logs", "[-f] [-t] CONTAINER", "show a container's log (-f: follow, -t: with times)",
           logs_command },
-        { "exec", "[--timeout SECONDS] CONTAINER COMMAND ...", "run a command in a container to its end",
-          exec_command },
+        { "exec", "[-i] [-t] [--timeout SECONDS] CONTAINER [--] COMMAND ...",
+          "run a command in a container (-i: with this input, -t: in this terminal)", exec_command },
+        { "attach", "[--no-stdin] [--detach-keys ctrl-p,ctrl-q] CONTAINER",
+          "join what a container was started with; the keys leave it running", attach_command },
+        { "port-forward", "[--address ADDRESS,...] POD [LOCAL:]REMOTE ...",
+          "carry connections to local ports into a pod, until Ctrl-C (:REMOTE: any local port)",
+          forward_command },
         { "stop", "[-t SECONDS] POD|CONTAINER ...", "stop pods or containers", stop_command },
         { "rm", "[-f] POD|CONTAINER ...", "remove pods or containers (-f: also those that run)", rm_command },
         { "images", "[--tree] [-q] [--json]", "list images (--tree: with their layers)", images_command },

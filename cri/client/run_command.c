@@ -1,41 +1,19 @@
 /* run: a pod with one container, in the foreground or not. */
 #include "base/file.h"
+#include "base/wait.h"
 #include "cri/client/command.h"
-#include "cri/client/log_reader.h"
 #include "cri/client/run_spec.h"
-#include <poll.h>
+#include "cri/client/run_streams.h"
+#include "cri/client/signals.h"
+#include "cri/client/stream_status.h"
+#include "cri/client/terminal.h"
 #include <string.h>
 
 /* CRI has no call that waits for a container's end, so it is asked: soon after it wrote something, then less often. */
 #define STATUS_FIRST_MS 5
 #define STATUS_EVERY_MS 200
 #define STOP_GRACE_S 2 /* whoever pressed Ctrl-C waits */
-
-/* As shells and people know them. */
-#define EXIT_NOT_EXECUTABLE 126
-#define EXIT_NOT_FOUND 127
-
-static volatile sig_atomic_t
-        interrupts; /* how often Ctrl-C was pressed, or another signal came that ends programs */
-static volatile sig_atomic_t insists; /* more than once */
-
-static void on_signal(int number)
-{
-        (void) number;
-        insists = interrupts > 0;
-        interrupts++;
-}
-
-/* Whatever would end us: the pod must not stay behind. Nobody who reads our output any more (`| head`) shows as a write
- * that fails. */
-static void catch_signals(void)
-{
-        static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-        struct sigaction action = { .sa_handler = on_signal }; /* no SA_RESTART: a poll ends */
-        for (size_t i = 0; i < LENGTH(ending); i++)
-                (void) sigaction(ending[i], &action, NULL);
-        (void) signal(SIGPIPE, SIG_IGN);
-}
+#define LOST_MS 2000
 
 static void run_spec_freep(struct run_spec **spec)
 {
@@ -76,16 +54,6 @@ static struct error *image_find(struct context *context, struct run_spec *spec)
         return NULL;
 }
 
-/* The image was found and the container made, but its command cannot be run. The words are runtime/handler.h's. */
-static int exit_code_of_start(const struct error *e)
-{
-        const char *message = error_message(e);
-        if (error_code_of(e) != ERROR_FAILED_PRECONDITION || !strstr(message, "exec: \""))
-                return 0;
-        bool missing = strstr(message, "not found in $PATH") || strstr(message, "no such file or directory");
-        return missing ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
-}
-
 /* --name is the pod's uid too, so that skiffd, which tells pods apart by both, has one of a name. */
 static struct error *pod_run(struct context *context, struct run_spec *spec, struct running *running)
 {
@@ -114,8 +82,9 @@ static struct error *start(struct context *context, struct run_spec *spec, struc
         TRY(runtime_call(context, "CreateContainer", &create, RUN_POD_TIMEOUT_MS, &running->container));
         running->container_id = begin.container_id = running->container->container_id;
         struct error *e = runtime_call(context, "StartContainer", &begin, CALL_TIMEOUT_MS, &begun);
-        if (e)
-                context->error_exit_code = exit_code_of_start(e);
+        /* The image was found and the container made, but its command cannot be run. */
+        if (e && error_code_of(e) == ERROR_FAILED_PRECONDITION)
+                context->error_exit_code = stream_status_not_run(error_message(e));
         return e;
 }
 
@@ -146,41 +115,65 @@ static struct error *ask_ended(struct context *context, const char *id, bool *en
 /* The first time it is asked and has a moment; a second Ctrl-C ends that, and then it is killed. */
 static struct error *interrupt_container(struct context *context, const char *id)
 {
-        if (insists)
+        if (signals_insisting)
                 return stop_container(context, id, 0);
-        context->interrupted = &insists;
+        context->interrupted = &signals_insisting;
         struct error *e = stop_container(context, id, STOP_GRACE_S);
         context->interrupted = NULL;
-        if (!e || !insists)
+        if (!e || !signals_insisting)
                 return e;
         error_ignore(e); /* cancelled */
         return stop_container(context, id, 0);
 }
 
-/* Shows the log until the container has ended, then what it wrote last. Ctrl-C asks it to end, a second one insists. */
-static struct error *foreground(struct context *context, const struct run_spec *spec,
-                                const struct running *running)
+/* A terminal's connection is gone, which e tells. That may be the container's end, which is then known soon. */
+static struct error *lost(struct context *context, const char *id, struct error *e)
 {
-        _cleanup_(log_reader_freep) struct log_reader *reader = NULL;
-        _cleanup_(freep) char *path = format_string("%s/%s", spec->log_directory, spec->container.log_path);
-        TRY(log_reader_open(path, false, &reader));
+        struct wait wait = wait_of_ms(LOST_MS);
+        bool ended = false;
+        while (!ended && wait_left_ms(&wait)) {
+                struct error *unknown = ask_ended(context, id, &ended);
+                if (!unknown && !ended)
+                        unknown = wait_delay(&wait, STATUS_FIRST_MS, "the container's end");
+                error_ignore(unknown); /* e is told */
+        }
+        if (!ended)
+                return e;
+        error_ignore(e); /* it was */
+        return NULL;
+}
+
+/* Shows what it writes until the container has ended, then what it wrote last. Ctrl-C asks it to end, a second one insists; with
+ * a terminal it is a key like others. *left: by the detach keys. */
+static struct error *foreground(struct context *context, struct run_spec *spec, const struct running *running,
+                                bool *left)
+{
+        _cleanup_(run_streams_freep) struct run_streams *streams = NULL;
+        TRY(run_streams_open(context, spec, running->container_id, &streams));
         int asked = 0, quiet_ms = STATUS_FIRST_MS;
         for (bool ended = false; !ended;) {
-                TRY(log_reader_show(reader));
-                if (interrupts > asked) {
-                        asked = interrupts;
+                bool is_quiet = false;
+                if (signals_ending > asked) {
+                        asked = signals_ending;
                         TRY(interrupt_container(context, running->container_id));
-                        continue;
                 }
-                struct pollfd more = { .fd = log_reader_fd(reader), .events = POLLIN };
-                if (poll(&more, 1, quiet_ms) > 0) {
+                TRY(run_streams_step(streams, quiet_ms, &is_quiet));
+                *left = run_streams_detached(streams);
+                if (*left)
+                        return NULL;
+                struct error *e = run_streams_lost(streams);
+                if (e) {
+                        TRY(lost(context, running->container_id, e));
+                        break;
+                }
+                if (!is_quiet) {
                         quiet_ms = STATUS_FIRST_MS;
                         continue;
                 }
                 TRY(ask_ended(context, running->container_id, &ended));
                 quiet_ms = quiet_ms * 2 < STATUS_EVERY_MS ? quiet_ms * 2 : STATUS_EVERY_MS;
         }
-        return log_reader_show(reader);
+        return run_streams_finish(streams);
 }
 
 /* Whatever happened, nothing is left. The first error is the one that is told. */
@@ -195,14 +188,24 @@ static struct error *clean_up(struct context *context, const struct run_spec *sp
         return e ? e : failed;
 }
 
+static struct error *check_terminal(const struct run_spec *spec)
+{
+        if (!spec->container.tty || spec->detach)
+                return NULL;
+        TRY(terminal_need(STDIN_FILENO));
+        return signals_catch_terminal();
+}
+
 struct error *run_command(struct context *context, int argc, char **argv)
 {
         _cleanup_(run_spec_freep) struct run_spec *spec = NEW(struct run_spec);
         _cleanup_(running_done) struct running running = { 0 };
+        bool left = false;
         TRY(run_spec_parse(argc, argv, spec));
+        TRY(check_terminal(spec));
         TRY(image_find(context, spec));
-        catch_signals();
-        context->interrupted = &interrupts;
+        TRY(signals_catch()); /* whatever would end us: the pod must not stay behind */
+        context->interrupted = &signals_ending;
         struct error *e = start(context, spec, &running);
         context->interrupted =
                 NULL; /* from here on Ctrl-C is for the container, and what cleans up must get through */
@@ -211,6 +214,11 @@ struct error *run_command(struct context *context, int argc, char **argv)
                 return NULL;
         }
         if (!e)
-                e = foreground(context, spec, &running);
+                e = foreground(context, spec, &running, &left);
+        if (!e && left) {
+                (void) fprintf(stderr, "\nskiff run: %s runs on; `skiff attach %s` joins it again\n",
+                               spec->name, spec->name);
+                return NULL;
+        }
         return clean_up(context, spec, &running, e);
 }

@@ -175,6 +175,17 @@ static struct error *parse_flag(struct run_spec *spec, int flag, const char *val
         case 'd':
                 spec->detach = true;
                 return NULL;
+        case 'i':
+                spec->container.stdin = true;
+                return NULL;
+        case 't':
+                spec->container.tty = true;
+                return NULL;
+        case 'k':
+                TRY_WRAP(detach_keys_parse(value, &spec->detach_keys), "usage");
+                return NULL;
+        case 'r': /* --rm: what runs in the foreground leaves nothing anyway */
+                return NULL;
         case 'n':
                 free(spec->name);
                 spec->name = dup_string(value);
@@ -288,6 +299,7 @@ static struct error *finish(struct run_spec *spec)
         spec->container.envs = spec->env_list;
         spec->container.mounts = spec->mount_list;
         spec->container.log_path = "log";
+        spec->container.stdin_once = spec->container.stdin && !spec->detach; /* its end is the program's */
         spec->container.linux = &spec->linux;
         add_labels(spec);
         return NULL;
@@ -295,16 +307,26 @@ static struct error *finish(struct run_spec *spec)
 
 struct error *run_spec_parse(int argc, char **argv, struct run_spec *spec)
 {
-        static const struct option flags[] = {
-                { "detach", no_argument, NULL, 'd' },        { "name", required_argument, NULL, 'n' },
-                { "env", required_argument, NULL, 'e' },     { "volume", required_argument, NULL, 'v' },
-                { "publish", required_argument, NULL, 'p' }, { "user", required_argument, NULL, 'u' },
-                { "workdir", required_argument, NULL, 'w' }, { "memory", required_argument, NULL, 'm' },
-                { "host-network", no_argument, NULL, 'H' },  { "privileged", no_argument, NULL, 'P' },
-                { "read-only", no_argument, NULL, 'R' },     { 0 }
-        };
+        static const struct option flags[] = { { "detach", no_argument, NULL, 'd' },
+                                               { "name", required_argument, NULL, 'n' },
+                                               { "env", required_argument, NULL, 'e' },
+                                               { "volume", required_argument, NULL, 'v' },
+                                               { "publish", required_argument, NULL, 'p' },
+                                               { "user", required_argument, NULL, 'u' },
+                                               { "workdir", required_argument, NULL, 'w' },
+                                               { "memory", required_argument, NULL, 'm' },
+                                               { "host-network", no_argument, NULL, 'H' },
+                                               { "privileged", no_argument, NULL, 'P' },
+                                               { "read-only", no_argument, NULL, 'R' },
+                                               { "interactive", no_argument, NULL, 'i' },
+                                               { "stdin", no_argument, NULL, 'i' },
+                                               { "tty", no_argument, NULL, 't' },
+                                               { "rm", no_argument, NULL, 'r' },
+                                               { "detach-keys", required_argument, NULL, 'k' },
+                                               { 0 } };
         init(spec);
-        for (int flag; (flag = getopt_long(argc, argv, "+de:v:p:u:w:m:", flags, NULL)) != -1;)
+        TRY(detach_keys_parse(DETACH_KEYS_DEFAULT, &spec->detach_keys));
+        for (int flag; (flag = getopt_long(argc, argv, "+dite:v:p:u:w:m:", flags, NULL)) != -1;)
                 TRY(parse_flag(spec, flag, optarg));
         if (optind == argc)
                 return USAGE_ERROR("which image?");

@@ -4,6 +4,7 @@
 #pragma once
 #include "api/cri.pb-c.h"
 #include "base/error.h"
+#include "cri/client/detach_keys.h"
 #include <stdbool.h>
 
 #define RUN_ENTRIES_MAX 64
@@ -11,6 +12,7 @@
 
 struct run_spec {
         bool detach;
+        struct detach_keys detach_keys;
         const char *image; /* as given */
 
         char *name, *uid, *log_directory;
