@@ -8,14 +8,14 @@ forward (the same from and to a server in the pod's network), idle (memory of an
 a second of processor time). A client of its own reads and writes frames without looking into them; digests are compared
 apart. CPU is that of the runtime's own processes: all in its cgroups but the workload."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
-import socket
 import statistics
 import struct
+import subprocess
 import sys
-import threading
 import time
 import uuid
 
@@ -227,26 +227,35 @@ def measure_in(sides):
 # --- port-forward ---
 
 
-def serve_once(work):
-    listener = socket.create_server(("127.0.0.1", 0))
+SERVER = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+connection, chunk, total = listener.accept()[0], bytearray(1 << 20), int(sys.argv[2])
+if sys.argv[1] == "send":
+    connection.recv(1)
+    for _ in range(total >> 20):
+        connection.sendall(chunk)
+else:
+    while total:
+        total -= connection.recv_into(chunk)
+print("done", flush=True)
+"""
 
-    def run():
-        connection, _ = listener.accept()
-        with connection:
-            work(connection)
 
-    threading.Thread(target=run, daemon=True).start()
-    return listener
+@contextlib.contextmanager
+def server(what):
+    """A process of its own that serves one connection; gives its port and its stdout."""
+    with subprocess.Popen([sys.executable, "-c", SERVER, what, str(TOTAL)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(process.stdout.readline()), process.stdout
+        finally:
+            process.kill()
 
 
 def forward_out(side):
-    def send(connection):
-        connection.recv(1)
-        for _ in range(TOTAL // len(CHUNK)):
-            connection.sendall(bytes(1 << 20))
-
-    with serve_once(send) as listener, spdy_client.forward(side.cri, side.pod) as forward:
-        data, _ = forward.connect(listener.getsockname()[1])
+    with server("send") as (port, _), spdy_client.forward(side.cri, side.pod) as forward:
+        data, _ = forward.connect(port)
         forward.connection.pause()
         data.write(b"x")
         time.sleep(0.3)  # fixed: the reader is in a recv, which gives once more
@@ -255,25 +264,14 @@ def forward_out(side):
 
 
 def forward_in(side):
-    done = threading.Event()
-    buffer = bytearray(1 << 20)
-
-    def receive(connection):
-        left = TOTAL
-        while left:
-            count = connection.recv_into(buffer)
-            assert count
-            left -= count
-        done.set()
-
-    with serve_once(receive) as listener, spdy_client.forward(side.cri, side.pod) as forward:
-        data, _ = forward.connect(listener.getsockname()[1])
+    with server("receive") as (port, output), spdy_client.forward(side.cri, side.pod) as forward:
+        data, _ = forward.connect(port)
         frames = b"".join(spdy_client.data_frame(data.number, bytes(32768)) for _ in range(32))
 
         def work():
             for _ in range(TOTAL // (32 * 32768)):
                 forward.connection.transport.sendall(frames)
-            assert done.wait(120)
+            assert output.readline() == "done\n"
 
         return timed(side, work)
 
