@@ -8,7 +8,8 @@
 #define PAGE_BYTES 4096
 #define CHUNK_BYTES (64 << 10)
 #define ROOM_BYTES (64 << 10)
-#define SMALL_BYTES 1024      /* such a read has the rest of its page for its lines */
+#define SMALL_AREA_BYTES 3072
+#define SMALL_BYTES 1024      /* such a read has the rest of the small area for its lines */
 #define DRAIN_CHUNKS_MAX 256  /* a pipe holds at most 1 MiB; more is a writer that outlived the container */
 #define TURN_CHUNKS_MAX 8     /* before others have theirs */
 #define PIPE_BYTES (64 << 10) /* as a pipe is made */
@@ -19,8 +20,18 @@
 #define REST_NS 1000000000
 #define LINE_MAX_LEAST 256
 
-/* What is read, and the lines that are made of it. Only the first page stays: stdio_rest. */
-static _Alignas(PAGE_BYTES) char area[CHUNK_BYTES + ROOM_BYTES];
+/* What is read, and the lines that are made of it. What is small takes a page of it at most; the rest is given back when it
+ * is not needed. It begins in a page that others use too: an idle pod has few. */
+static char area[CHUNK_BYTES + ROOM_BYTES];
+
+static void area_release(void)
+{
+        const size_t mask = PAGE_BYTES - 1;
+        size_t from =
+                SMALL_AREA_BYTES + (PAGE_BYTES - (((uintptr_t) area + SMALL_AREA_BYTES) & mask)) % PAGE_BYTES;
+        size_t to = sizeof(area) - (((uintptr_t) area + sizeof(area)) & mask);
+        (void) madvise(area + from, to - from, MADV_DONTNEED);
+}
 
 static void flush_fire(struct timer *timer)
 {
@@ -44,7 +55,7 @@ static void rest_fire(struct timer *timer)
                 timer_arm(&c->pod->loop, timer, clock_monotonic_ns() + REST_NS);
                 return;
         }
-        (void) madvise(area + PAGE_BYTES, sizeof(area) - PAGE_BYTES, MADV_DONTNEED);
+        area_release();
         for (size_t i = 0; i < LENGTH(streams); i++)
                 if (streams[i]->wide && fcntl(streams[i]->source.fd, F_SETPIPE_SZ, PIPE_BYTES) >= 0)
                         streams[i]->wide = false;
@@ -53,7 +64,7 @@ static void rest_fire(struct timer *timer)
 static void chunk_take(struct stream *stream, size_t n_bytes)
 {
         struct workload *c = stream->container;
-        const struct log_room small = { area + SMALL_BYTES, PAGE_BYTES - SMALL_BYTES },
+        const struct log_room small = { area + SMALL_BYTES, SMALL_AREA_BYTES - SMALL_BYTES },
                               large = { area + CHUNK_BYTES, ROOM_BYTES };
         bool is_small = n_bytes <= SMALL_BYTES;
         log_take(&c->log, &stream->log, area, n_bytes, is_small ? &small : &large, clock_wall_ns());
