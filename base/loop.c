@@ -17,6 +17,14 @@ struct error *loop_add(struct loop *loop, struct source *source, uint32_t events
         return NULL;
 }
 
+struct error *loop_change(struct loop *loop, struct source *source, uint32_t events)
+{
+        struct epoll_event event = { .events = events, .data.ptr = source };
+        if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0)
+                return error_errno(errno, "epoll_ctl");
+        return NULL;
+}
+
 void loop_remove(struct loop *loop, struct source *source)
 {
         if (source->fd >= 0)

@@ -33,6 +33,9 @@ MUST_CHECK struct error *loop_open(struct loop *loop);
 MUST_CHECK struct error *loop_add(struct loop *loop, struct source *source, uint32_t events);
 void loop_remove(struct loop *loop, struct source *source);
 
+/* What is in the loop is watched for other events from now on. */
+MUST_CHECK struct error *loop_change(struct loop *loop, struct source *source, uint32_t events);
+
 /* Arms it anew; it fires once. Never fails. */
 void timer_arm(struct loop *loop, struct timer *timer, int64_t due_ns);
 void timer_stop(struct loop *loop, struct timer *timer); /* fine when it is not armed */

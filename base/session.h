@@ -10,6 +10,8 @@
  *                            <-   SESSION_EXIT       exec: the process has ended; what it wrote is in the streams
  *     SESSION_RESIZE         ->                      attach to a terminal (an exec's holder sets the size of its own)
  *     SESSION_STDIN_END      ->                      attach: this client's input has ended
+ *                            <-   SESSION_STDIN_ENDED    attach: and the container's with it (stdin_once), so that it will end or
+ *                                                    answer by itself. Who hears nothing takes an attach for over soon after
  *     SESSION_DIAL           ->                      port-forward: a connection in the pod's network
  *                            <-   SESSION_DIALED     the answer to each, in any order
  *
@@ -35,7 +37,7 @@ struct session_streams {
 /* What it gets: our ends, -1 where there is none. All are nonblocking and close-on-exec. */
 struct session_fds {
         int channel_fd;
-        int in_fd; /* writing end of a pipe. A terminal's master where there is a terminal */
+        int in_fd; /* writing end of a pipe; of an exec with a terminal its master */
         int out_fd; /* reading end of a pipe; of an exec with a terminal its master (a descriptor of its own) */
         int err_fd; /* reading end of a pipe */
 };
@@ -48,6 +50,7 @@ enum session_kind {
         SESSION_STDIN_END,
         SESSION_DIAL,
         SESSION_DIALED,
+        SESSION_STDIN_ENDED,
 };
 
 struct session_message {

@@ -7,7 +7,7 @@
 
 #define DEFAULT_CONFIG "/etc/skiff/skiff.toml"
 
-enum option_type { OPTION_TEXT, OPTION_PATH, OPTION_PATHS, OPTION_NUMBER, OPTION_LIST };
+enum option_type { OPTION_TEXT, OPTION_PATH, OPTION_FILE, OPTION_PATHS, OPTION_NUMBER, OPTION_LIST };
 
 struct option {
         const char *flag, *key;
@@ -46,6 +46,17 @@ static const struct option options[] = {
           "SECONDS", "a registry that sends nothing for so long is given up" },
         { "max-container-log-line-size", "max_container_log_line_size", OPTION_NUMBER, AT(log_line_max_bytes),
           "16384", 64, 1 << 20, "BYTES", "longer lines are written as partial ones" },
+        { "stream-address", "stream_address", OPTION_TEXT, AT(stream_address), "127.0.0.1", 0, 0, "ADDRESS",
+          "where exec, attach and port-forward are served" },
+        { "stream-port", "stream_port", OPTION_NUMBER, AT(stream_port), "0", 0, UINT16_MAX, "PORT",
+          "its port; 0: one that is free" },
+        { "stream-uid", "stream_uid", OPTION_NUMBER, AT(stream_uid), "60718", 1, UINT32_MAX - 1, "UID",
+          "the user and group that serves them" },
+        { "stream-tls-cert", "stream_tls_cert", OPTION_FILE, AT(stream_tls_cert), "", 0, 0, "FILE",
+          "PEM certificate: they are served over TLS" },
+        { "stream-tls-key", "stream_tls_key", OPTION_FILE, AT(stream_tls_key), "", 0, 0, "FILE", "its key" },
+        { "stream-tls-ca", "stream_tls_ca", OPTION_FILE, AT(stream_tls_ca), "", 0, 0, "FILE",
+          "clients have to show a certificate of this CA" },
 };
 
 const char *const *config_keys(void)
@@ -90,7 +101,7 @@ static struct error *set_text(struct skiff_config *config, const struct option *
                         copy[--len] = '\0';
         free(*text_at(config, option));
         *text_at(config, option) = copy;
-        if (option->type == OPTION_PATH)
+        if (option->type == OPTION_PATH || (option->type == OPTION_FILE && len))
                 return check_path(copy, len);
         for (const char *at = copy; option->type == OPTION_PATHS && at;) {
                 size_t part = strcspn(at, ":");
@@ -287,6 +298,11 @@ static struct error *check_choices(struct skiff_config *config)
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "root and state are both %s: one survives a reboot, one does not",
                                  config->root);
+        if ((*config->stream_tls_cert == '\0') != (*config->stream_tls_key == '\0'))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "stream_tls_cert and stream_tls_key go together: one of them is missing");
+        if (*config->stream_tls_ca && !*config->stream_tls_cert)
+                return error_new(ERROR_INVALID_ARGUMENT, "stream_tls_ca without stream_tls_cert");
         return log_parse_level(config->log_level, &config->level);
 }
 

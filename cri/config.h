@@ -27,7 +27,11 @@ struct skiff_config {
         char **pinned_images; /* NULL-terminated, never NULL */
         int64_t pull_uid;     /* fits uint32_t */
         int64_t pull_stall_seconds;
-        int64_t log_line_max_bytes; /* max_container_log_line_size */
+        int64_t log_line_max_bytes;                             /* max_container_log_line_size */
+        char *stream_address;                                   /* numeric */
+        int64_t stream_port;                                    /* fits uint16_t; 0: the kernel chooses */
+        int64_t stream_uid;                                     /* fits uint32_t */
+        char *stream_tls_cert, *stream_tls_key, *stream_tls_ca; /* files; "": none */
 };
 
 /* Reads argv and the file. Errors: INVALID_ARGUMENT for flags (EX_USAGE); FAILED_PRECONDITION for the file, with its

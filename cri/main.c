@@ -10,6 +10,7 @@
 #include "cri/config.h"
 #include "cri/daemon.h"
 #include "cri/notify.h"
+#include "cri/streamer.h"
 #include "images/images.h"
 #include "pods/node.h"
 #include "runtime/capabilities.h"
@@ -58,6 +59,7 @@ struct skiffd {
         struct cni *cni;
         struct runtime *runtime;
         struct node *node;
+        struct streamer *streamer;
         struct rpc *rpcs;
         size_t n_rpcs;
         struct daemon daemon;
@@ -146,6 +148,7 @@ static struct error *open_server(struct skiffd *d)
         add_rpcs(d, stats_rpcs, n_stats_rpcs);
         add_rpcs(d, image_rpcs, n_image_rpcs);
         add_rpcs(d, admin_rpcs, n_admin_rpcs);
+        add_rpcs(d, stream_rpcs, n_stream_rpcs);
         const struct server_config config = {
                 .listen = d->config.listen, .services = services, .rpcs = d->rpcs, .n_rpcs = d->n_rpcs
         };
@@ -205,6 +208,21 @@ static struct error *open_node(struct skiffd *d)
         return node_open(&config, &d->node);
 }
 
+static struct error *open_streamer(struct skiffd *d)
+{
+        const struct streamer_config config = { .program_dir = d->program_dir,
+                                                .address = d->config.stream_address,
+                                                .port = (uint16_t) d->config.stream_port,
+                                                .uid = (uint32_t) d->config.stream_uid,
+                                                .tls_cert = d->config.stream_tls_cert,
+                                                .tls_key = d->config.stream_tls_key,
+                                                .tls_ca = d->config.stream_tls_ca,
+                                                .pool = d->pool,
+                                                .open = stream_open,
+                                                .context = &d->daemon };
+        return streamer_open(&config, &d->streamer);
+}
+
 static bool has_mount_setattr(void)
 {
         return syscall(SYS_mount_setattr, -1, "", 0, NULL, 0) < 0 && errno != ENOSYS;
@@ -234,6 +252,8 @@ static struct error *start(struct skiffd *d)
                                      .cgroups = d->cgroups,
                                      .recursive_readonly = has_mount_setattr() };
         budget_init(&d->daemon.exec_output, EXEC_OUTPUT_BYTES);
+        TRY_WRAP(open_streamer(d), "streaming");
+        d->daemon.streamer = d->streamer;
         TRY(server_start(d->server, d->pool, &d->daemon));
         /* For people and scripts. On a full disk pods must be stopped and removed all the same. */
         log_error(LOG_LEVEL_WARN, write_pid_file(d), "write skiffd.pid", NULL, NULL);
@@ -258,6 +278,7 @@ static void stop_calls(struct skiffd *d)
 static void stop(struct skiffd *d)
 {
         stop_calls(d);
+        streamer_free(d->streamer);
         node_free(d->node);
         runtime_free(d->runtime);
         cni_free(d->cni);

@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "pods/lifecycle/container.h"
 #include "pods/lifecycle/react.h"
 #include "pods/lifecycle/recover.h"
 #include "pods/message.h"
@@ -13,9 +12,7 @@
 #include "runtime/cgroup/cgroup.h"
 #include <string.h>
 
-#define EXEC_OUTPUT_LIMIT_BYTES ((16 << 20) - (64 << 10)) /* kubelet takes 16 MiB a message */
 #define BOOT_ID_LIMIT_BYTES 64
-#define SUPERVISOR_ANSWERS_MS 5000
 
 /* --- open and free --- */
 
@@ -116,63 +113,6 @@ struct error *node_leaks(struct node *node, char ***out)
 struct error *node_checkpoint(struct node *node)
 {
         return db_checkpoint(node->db);
-}
-
-/* --- calls on a running container --- */
-
-static struct error *find_running(struct node *node, const char *id, struct container **out)
-{
-        _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
-        if (!c)
-                return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
-        (void) pthread_mutex_lock(&node->lock);
-        bool running = c->state == CONTAINER_RUNNING, reached = c->pod->runtime != NULL;
-        (void) pthread_mutex_unlock(&node->lock);
-        if (running && !reached)
-                return error_new(ERROR_UNAVAILABLE, "the supervisor of container %s cannot be reached now",
-                                 id);
-        if (!running)
-                return error_new(ERROR_FAILED_PRECONDITION, "container %s is not running", id);
-        *out = TAKE(c);
-        return NULL;
-}
-
-struct error *node_reopen_log(struct node *node, const char *id, const struct wait *wait)
-{
-        _cleanup_(container_unrefp) struct container *c = NULL;
-        _cleanup_(closep) int log_fd = -1;
-        TRY(find_running(node, id, &c));
-        TRY(container_open_log(c, &log_fd));
-        if (log_fd < 0)
-                return NULL;
-        struct wait asked = wait_within(wait, SUPERVISOR_ANSWERS_MS);
-        return runtime_container_reopen_log(c->pod->runtime, c->id, log_fd, &asked);
-}
-
-static struct error *send_exec_result(const struct exec_result *result, const struct node_reply *reply)
-{
-        Cri__ExecSyncResponse response = CRI__EXEC_SYNC_RESPONSE__INIT;
-        response.stdout = (ProtobufCBinaryData){ result->out_bytes, (uint8_t *) result->out };
-        response.stderr = (ProtobufCBinaryData){ result->err_bytes, (uint8_t *) result->err };
-        response.exit_code = result->exit_code;
-        return reply->send(reply->context, &response.base);
-}
-
-struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRequest *request, struct share *share,
-                             const struct wait *wait, const struct node_reply *reply)
-{
-        _cleanup_(container_unrefp) struct container *c = NULL;
-        _cleanup_(process_spec_done) struct process_spec process = { 0 };
-        _cleanup_(exec_result_done) struct exec_result result = { 0 };
-        int64_t timeout_ms = request->timeout <= 0                    ? 0
-                             : request->timeout > INT64_MAX / 1000000 ? INT64_MAX / 1000
-                                                                      : request->timeout * 1000;
-        TRY(find_running(node, request->container_id, &c));
-        TRY(spec_ensure(node, c));
-        spec_exec(c, (char *const *) request->cmd, request->n_cmd, &process);
-        TRY(runtime_exec_sync(c->pod->runtime, c->id, &process, c->spec->seccomp, timeout_ms,
-                              EXEC_OUTPUT_LIMIT_BYTES, share, wait, &result));
-        return send_exec_result(&result, reply);
 }
 
 /* --- resources --- */

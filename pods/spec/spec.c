@@ -79,8 +79,6 @@ static struct error *check_container(const struct spec_source *s)
 {
         if (s->container->state == CONTAINER_MAKING) /* not of one that was made before this was asked */
                 TRY(check_privileged(s));
-        if (s->config->tty)
-                return not_built("config.tty", "a terminal");
         if (s->config->n_cdi_devices)
                 return not_built("config.CDI_devices", "CDI");
         TRY(check_userns("config.linux.security_context.namespace_options.userns_options",
@@ -223,6 +221,7 @@ static struct error *build(struct spec_source *s)
         s->spec->readonly_rootfs = s->security->readonly_rootfs;
         s->spec->stdin_open = s->config->stdin;
         s->spec->stdin_once = s->config->stdin_once;
+        s->spec->tty = s->config->tty;
         TRY(add_pid_mode(s));
         TRY(add_stop_signal(s));
         remember_stop_signal(s);

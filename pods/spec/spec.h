@@ -15,8 +15,10 @@ MUST_CHECK struct error *spec_check_pod(const Cri__PodSandboxConfig *config);
 /* Makes c->spec and c->user where they are not there yet; once there a spec never changes. Any thread. */
 MUST_CHECK struct error *spec_ensure(struct node *node, struct container *c);
 
-/* The process of an exec in c, whose spec is built: the same but for its command. Owned by the caller. */
-void spec_exec(const struct container *c, char *const *argv, size_t n_args, struct process_spec *out);
+/* The process of an exec in c, whose spec is built: the same but for its command, and, with a terminal, a TERM where there is
+ * none. Owned by the caller. */
+void spec_exec(const struct container *c, char *const *argv, size_t n_args, bool tty,
+               struct process_spec *out);
 
 /* --- the parts --- */
 

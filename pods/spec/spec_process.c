@@ -14,6 +14,7 @@
 
 #define LOCALHOST_PROFILE_LIMIT_BYTES (1 << 20)
 #define ENVS_MAX 20000 /* the kernel takes 2 MiB of them */
+#define DEFAULT_TERM "TERM=xterm"
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static size_t count(char *const *strings)
@@ -87,6 +88,8 @@ static struct error *add_env(struct spec_source *s, const struct user *user)
         }
         if (!environment_has(&env, "HOME"))
                 environment_set(&env, format_string("HOME=%s", user->home));
+        if (s->config->tty && !environment_has(&env, "TERM"))
+                environment_set(&env, dup_string(DEFAULT_TERM));
         s->spec->process.env = environment_take(&env);
         return NULL;
 }
@@ -367,12 +370,26 @@ static char **copy_strings(char *const *from, size_t n_from)
         return copy;
 }
 
-void spec_exec(const struct container *c, char *const *argv, size_t n_args, struct process_spec *out)
+static bool has_term(char *const *env)
+{
+        for (; *env; env++)
+                if (strncmp(*env, "TERM=", 5) == 0)
+                        return true;
+        return false;
+}
+
+void spec_exec(const struct container *c, char *const *argv, size_t n_args, bool tty,
+               struct process_spec *out)
 {
         const struct process_spec *p = &c->spec->process;
+        char *const term[] = { (char *) (uintptr_t) DEFAULT_TERM, NULL };
+        size_t n = 0;
         *out = *p;
         out->argv = copy_strings(argv, n_args);
-        out->env = copy_strings(p->env, count(p->env));
+        out->env = NULL;
+        append_copies(&out->env, &n, p->env, count(p->env));
+        if (tty && !has_term(p->env))
+                append_copies(&out->env, &n, term, 1);
         out->cwd = dup_string(p->cwd);
         out->groups = NEW_ARRAY(uint32_t, p->n_groups);
         memcpy(out->groups, p->groups, p->n_groups * sizeof(*p->groups));

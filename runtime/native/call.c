@@ -29,6 +29,21 @@ uint32_t call_version(const struct runtime_pod *pod)
         return version ? version : protocol_range().oldest;
 }
 
+struct error *call_check_sessions(const struct runtime_pod *pod)
+{
+        uint32_t version = pod->version;
+        const char *undriven = pod->undriven;
+        if (undriven)
+                return error_new(ERROR_UNAVAILABLE, "%s", undriven);
+        if (!version)
+                return error_new(ERROR_UNAVAILABLE, "the pod's supervisor has not answered yet");
+        if (version < PROTOCOL_SESSIONS)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "the pod's supervisor is of an older build, which knows no exec, attach or "
+                                 "port-forward and no terminals: the pod has to be made anew");
+        return NULL;
+}
+
 struct error *call_send(int fd, struct wire_writer *w, const int *fds, size_t n_fds, const struct wait *wait)
 {
         struct error *e = wire_end(w);

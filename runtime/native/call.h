@@ -83,6 +83,15 @@ MUST_CHECK struct error *call_finish(int fd, const struct wait *wait);
 /* bytes into a sealed memfd. */
 MUST_CHECK struct error *call_memfd(const struct buf *bytes, int *out_fd);
 
+/* What an exec is to run, as such a memfd (exec.c). */
+MUST_CHECK struct error *call_exec_memfd(uint32_t version, const struct process_spec *process,
+                                         const struct seccomp_program *seccomp, int *out_fd,
+                                         uint64_t *len_bytes);
+
+/* FAILED_PRECONDITION when its supervisor is of a build that knows no sessions and no terminals; UNAVAILABLE when it has not
+ * told its version yet. */
+MUST_CHECK struct error *call_check_sessions(const struct runtime_pod *pod);
+
 /* The number by which this process's pid namespace knows the process of a pidfd: for people. 0 when it is gone. */
 pid_t call_pid_of(int pid_fd);
 

@@ -444,6 +444,8 @@ struct error *runtime_container_start(struct runtime_pod *pod, const struct cont
                                                        .handover = { .ours = -1, .its = -1, .log_fd = -1 } };
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
+        if (spec->tty)
+                TRY(call_check_sessions(pod));
         TRY(handover_open(&s.handover));
         TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.handover.its, &s.message));
         return start_patiently(&s, wait, pid);

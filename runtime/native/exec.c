@@ -52,6 +52,20 @@ static struct error *pipe_make(int *read_fd, int *write_fd)
         return fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ? error_errno(errno, "pipe") : NULL;
 }
 
+struct error *call_exec_memfd(uint32_t version, const struct process_spec *process,
+                              const struct seccomp_program *seccomp, int *out_fd, uint64_t *len_bytes)
+{
+        struct wire_writer w;
+        wire_begin(&w, PROTOCOL_SPEC_MAX);
+        exec_message_put(&w, version, process, seccomp);
+        *len_bytes = w.bytes.len_bytes;
+        struct error *e = wire_end(&w);
+        if (!e)
+                e = call_memfd(&w.bytes, out_fd);
+        wire_done(&w);
+        return e;
+}
+
 static struct error *exec_send(struct exec_run *run, uint32_t version, const char *id,
                                const struct process_spec *process, const struct seccomp_program *seccomp,
                                int64_t timeout_ms, const struct wait *wait)
@@ -60,14 +74,8 @@ static struct error *exec_send(struct exec_run *run, uint32_t version, const cha
         _cleanup_(closep) int memfd = -1, out_fd = -1, err_fd = -1;
         TRY(pipe_make(&run->out_fd, &out_fd));
         TRY(pipe_make(&run->err_fd, &err_fd));
-        wire_begin(&w, PROTOCOL_SPEC_MAX);
-        exec_message_put(&w, version, process, seccomp);
-        uint64_t len_bytes = w.bytes.len_bytes;
-        struct error *e = wire_end(&w);
-        if (!e)
-                e = call_memfd(&w.bytes, &memfd);
-        wire_done(&w);
-        TRY(e);
+        uint64_t len_bytes = 0;
+        TRY(call_exec_memfd(version, process, seccomp, &memfd, &len_bytes));
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
         wire_put_u32(&w, MESSAGE_EXEC);
         wire_put_text(&w, id);

@@ -244,6 +244,47 @@ void exec_message_done(struct exec_message *m)
         *m = (struct exec_message){ 0 };
 }
 
+/* --- a session --- */
+
+enum { STREAM_IN = 1, STREAM_OUT = 2, STREAM_ERR = 4, STREAM_TTY = 8 };
+
+void streams_put(struct wire_writer *w, const struct session_streams *streams)
+{
+        wire_put_u32(w, (streams->in ? STREAM_IN : 0U) | (streams->out ? STREAM_OUT : 0U) |
+                                (streams->err ? STREAM_ERR : 0U) | (streams->tty ? STREAM_TTY : 0U));
+        wire_put_u32(w, streams->rows);
+        wire_put_u32(w, streams->columns);
+}
+
+void streams_get(struct wire_reader *r, struct session_streams *out)
+{
+        uint32_t flags = wire_get_u32(r), rows = wire_get_u32(r), columns = wire_get_u32(r);
+        *out = (struct session_streams){ .in = flags & STREAM_IN,
+                                         .out = flags & STREAM_OUT,
+                                         .err = flags & STREAM_ERR,
+                                         .tty = flags & STREAM_TTY,
+                                         .rows = (uint16_t) rows,
+                                         .columns = (uint16_t) columns };
+        if (rows > UINT16_MAX || columns > UINT16_MAX || (out->tty && out->err))
+                r->bad = true;
+}
+
+void exec_open_put(struct wire_writer *w, const struct exec_open *open)
+{
+        wire_put_text(w, open->id);
+        wire_put_u64(w, open->spec_bytes);
+        wire_put_u32(w, open->version);
+        streams_put(w, &open->streams);
+}
+
+void exec_open_get(struct wire_reader *r, struct exec_open *out)
+{
+        out->id = wire_get_text(r);
+        out->spec_bytes = wire_get_u64(r);
+        out->version = wire_get_u32(r);
+        streams_get(r, &out->streams);
+}
+
 /* --- a container --- */
 
 static void mount_put(struct wire_writer *w, uint32_t version, const struct container_mount *m)
@@ -306,7 +347,8 @@ void container_message_put(struct wire_writer *w, uint32_t version, const struct
         wire_put_text(w, s->pid_target);
         wire_put_u32(w, (uint32_t) s->private_cgroup_namespace | (uint32_t) s->readonly_rootfs << 1 |
                                 (uint32_t) s->stdin_open << 2 | (uint32_t) m->entry_is_v2_directory << 3 |
-                                (uint32_t) m->log_follows << 4);
+                                (uint32_t) m->log_follows << 4 | (uint32_t) s->tty << 5 |
+                                (uint32_t) s->stdin_once << 6);
         wire_put_u32(w, (uint32_t) s->n_mounts);
         for (size_t i = 0; i < s->n_mounts; i++)
                 mount_put(w, version, &s->mounts[i]);
@@ -378,6 +420,7 @@ struct error *container_message_get(const void *bytes, size_t len_bytes, uint32_
         s->private_cgroup_namespace = flags & 1, s->readonly_rootfs = flags & 2, s->stdin_open = flags & 4;
         out->entry_is_v2_directory = flags & 8;
         out->log_follows = flags & 16;
+        s->tty = flags & 32, s->stdin_once = flags & 64;
         lists_get(&r, version, n_fds, s);
         fds_get(&r, n_fds, out);
         out->log_line_max_bytes = wire_get_u64(&r);

@@ -17,6 +17,10 @@
  *                                          <-   FAILED, or EXEC_EXIT; EXEC_TIMED_OUT when the deadline came first
  *     SIGNAL, REOPEN_LOG, STOP             ->
  *                                          <-   OK or FAILED
+ *     EXEC_OPEN, ATTACH_OPEN, FORWARD_OPEN ->                     a session: base/session.h
+ *                                          <-   OK or FAILED      from then on its channel is all that counts
+ *
+ * A connection that has had its request takes no other but those that belong to it.
  *
  * What is too long for a message (a container's spec: environments of 2 MiB happen) is a sealed memfd, which skiff-pod
  * maps; its descriptors come in batches, and the spec names them by index.
@@ -28,6 +32,7 @@
  * it), so a change that old ones need not understand is no new version. A new version is for what they must not miss.
  *     2   POD_START and ATTACH name just it; no lengths, nothing may be left over
  *     3   ranges, lengths, REFUSED
+ *     4   sessions, terminals
  * The records in the exits file are of one form for ever: what more is to be told goes to another file. */
 #pragma once
 #include "runtime/container_spec.h"
@@ -35,9 +40,10 @@
 #include "runtime/native/wire.h"
 #include "runtime/seccomp.h"
 
-#define PROTOCOL_VERSION 3
-#define PROTOCOL_OLDEST 2  /* that is spoken still: PROTOCOL_VERSION - 2, from 4 on */
-#define PROTOCOL_LENGTHS 3 /* the first whose structs have lengths */
+#define PROTOCOL_VERSION 4
+#define PROTOCOL_OLDEST 2   /* that is spoken still: PROTOCOL_VERSION - 2 */
+#define PROTOCOL_LENGTHS 3  /* the first whose structs have lengths */
+#define PROTOCOL_SESSIONS 4 /* the first with sessions and terminals */
 #define PROTOCOL_MESSAGE_MAX 65536
 #define PROTOCOL_FDS_BATCH 128
 #define PROTOCOL_FDS_MAX 1024
@@ -59,6 +65,14 @@ enum message_type {
         MESSAGE_EXEC, /* id, u64 bytes of spec, u64 timeout_ms, u32 version; descriptors: memfd, stdout, stderr */
         MESSAGE_EXEC_KILL, /* on an exec's connection: its tree dies even when its first process has ended */
         MESSAGE_STOP,      /* kills all containers and infra */
+        /* id, u64 bytes of spec, u32 version, streams; descriptors: memfd, channel, then its ends of the pipes that the
+         * streams are, in, out, err; or with a terminal a socket on which the process sends its master */
+        MESSAGE_EXEC_OPEN,
+        /* id, streams; descriptors: channel, then writing ends for out and err. With OK, where in is asked for and the
+         * container has it open: a writing end */
+        MESSAGE_ATTACH_OPEN,
+        MESSAGE_FORWARD_OPEN, /* nothing; descriptor: channel */
+        MESSAGE_REQUESTS,     /* how far they go */
 
         MESSAGE_OK = 100,
         MESSAGE_FAILED,   /* struct protocol_failure */
@@ -113,7 +127,9 @@ enum stage {
         STAGE_PIPE,
         STAGE_MEMORY,
         STAGE_ENDING, /* one of that id is there still, and about to end: to be tried again */
-        STAGE_LAST = STAGE_ENDING,
+        STAGE_TERMINAL,
+        STAGE_CONSOLE,
+        STAGE_LAST = STAGE_CONSOLE,
 };
 
 /* As the child writes it into its report socket. */
@@ -203,6 +219,19 @@ void exec_message_put(struct wire_writer *w, uint32_t version, const struct proc
 MUST_CHECK struct error *exec_message_get(const void *bytes, size_t len_bytes, uint32_t version,
                                           struct exec_message *out);
 void exec_message_done(struct exec_message *m);
+
+/* What the client of a session asks for, as EXEC_OPEN and ATTACH_OPEN carry it. What no client can ask for is bad. */
+void streams_put(struct wire_writer *w, const struct session_streams *streams);
+void streams_get(struct wire_reader *r, struct session_streams *out);
+
+struct exec_open {
+        const char *id; /* of the container; borrowed from the bytes */
+        uint64_t spec_bytes;
+        uint32_t version;
+        struct session_streams streams;
+};
+void exec_open_put(struct wire_writer *w, const struct exec_open *open);
+void exec_open_get(struct wire_reader *r, struct exec_open *out);
 
 /* The sentence for a stage and errno, as users of other runtimes know it. spec may be NULL where none is concerned;
  * process is what was to be run. Code: FAILED_PRECONDITION. */

@@ -31,6 +31,8 @@ static const char *const doing[STAGE_LAST + 1] = {
         [STAGE_SHM] = "make the pod's /dev/shm",
         [STAGE_PIPE] = "make pipes",
         [STAGE_MEMORY] = "take memory",
+        [STAGE_TERMINAL] = "make a terminal in the container's /dev/pts",
+        [STAGE_CONSOLE] = "make the terminal /dev/console",
 };
 
 /* errno as Go programs word it, since that is what users of other runtimes know: lower case. */
@@ -130,7 +132,8 @@ struct error *stage_error(const struct child_report *report, const struct contai
         case STAGE_NO_INFRA:
                 return error_new(code, "the pod's namespaces are gone: its infra process has ended");
         case STAGE_TOO_MANY:
-                return error_new(ERROR_RESOURCE_EXHAUSTED, "too many containers or processes in the pod");
+                return error_new(ERROR_RESOURCE_EXHAUSTED,
+                                 "too many containers, processes or clients in the pod");
         case STAGE_MESSAGE:
                 return error_new(ERROR_INTERNAL, "the pod's supervisor did not understand the request");
         default:

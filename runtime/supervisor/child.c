@@ -141,7 +141,10 @@ _Noreturn void child_run(const struct child *child)
         child_stdio_pipes(child);
         if (child->message)
                 child_mounts(child);
-        child_stdio_null(child);
+        if (child->console_fd >= 0)
+                child_terminal(child);
+        else
+                child_stdio_null(child);
         bool there = cwd_try(child, false);
         child_identity(child);
         if (!there)

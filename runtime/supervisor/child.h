@@ -15,6 +15,8 @@ struct child {
         const int *enter_fds;                  /* v1 `tasks` files to write "0" into */
         size_t n_enter_fds;
         int report_fd, stdin_fd, stdout_fd, stderr_fd; /* of the latter, -1: the container's null device */
+        int console_fd;         /* it has a terminal instead, whose master goes here; -1: it has none */
+        uint16_t rows, columns; /* of the terminal; 0: not known */
 };
 
 /* All of it, up to the exec; on a failure child_fail. */
@@ -28,6 +30,12 @@ _Noreturn void child_fail(const struct child *child, enum stage stage, size_t in
 /* The pipes to descriptors 0 to 2; then, in the container's mount namespace, its null device to the others. */
 void child_stdio_pipes(const struct child *child);
 void child_stdio_null(const struct child *child);
+
+/* --- child_terminal.c --- */
+
+/* In the container's mount namespace: a terminal of its devpts for descriptors 0 to 2, and to control the session; a
+ * container's is /dev/console too. */
+void child_terminal(const struct child *child);
 
 /* --- child_target.c --- */
 

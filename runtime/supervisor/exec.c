@@ -1,5 +1,6 @@
 #include "base/clock.h"
 #include "runtime/cgroup/tree.h"
+#include "runtime/supervisor/channel.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/spawn.h"
 #include "runtime/supervisor/sys.h"
@@ -36,6 +37,7 @@ static void exec_free(struct exec *x)
                 loop_remove(&pod->loop, sources[i]);
                 closep(&sources[i]->fd);
         }
+        channel_close(&pod->loop, &x->channel);
         timer_stop(&pod->loop, &x->timer);
         (void) tree_gone(
                 x); /* what stays in the background keeps it, until the container's cgroup is removed */
@@ -87,6 +89,8 @@ static void deadline_fire(struct timer *timer)
 void exec_closed(struct exec *x)
 {
         x->connection = NULL;
+        if (x->is_session) /* its channel says whether somebody is there */
+                return;
         /* After a normal end whoever it left in the background may stay, as after an exec by hand. */
         if (x->ended && !x->killing)
                 exec_free(x);
@@ -94,9 +98,49 @@ void exec_closed(struct exec *x)
                 exec_kill(x);
 }
 
+/* --- a session --- */
+
+/* Its client is told by the answer that it runs, and by the channel what becomes of it. */
+static void session_started(struct exec *x)
+{
+        if (!x->connection)
+                return;
+        connection_answer(x->connection, MESSAGE_OK);
+        x->connection->exec = NULL;
+        x->connection = NULL;
+}
+
+static void grace_over(struct timer *timer)
+{
+        exec_kill(CONTAINER_OF(timer, struct exec, timer));
+}
+
+/* Nothing comes that would mean anything: its terminal is its client's own. */
+static void channel_ready(struct source *source, uint32_t events)
+{
+        (void) events;
+        struct exec *x = CONTAINER_OF(source, struct exec, channel);
+        struct session_message ignored;
+        if (channel_read(source, &ignored) != CHANNEL_ENDED)
+                return;
+        channel_close(&x->pod->loop, source);
+        x->hung_up = true;
+        (void) sys_pidfd_signal(x->exit.fd, SIGHUP);
+        x->timer.fire = grace_over;
+        timer_arm(&x->pod->loop, &x->timer, clock_monotonic_ns() + SESSION_GRACE_MS * INT64_C(1000000));
+}
+
+/* --- its end --- */
+
 static void answer(struct exec *x)
 {
         struct wire_writer w;
+        if (x->is_session && x->failure.stage == STAGE_NONE) {
+                const struct session_message message = { .kind = SESSION_EXIT, .value = x->status };
+                if (x->channel.fd >= 0)
+                        error_ignore(session_send(x->channel.fd, &message, -1)); /* the end says the rest */
+                return;
+        }
         if (!x->connection || x->timed_out)
                 return;
         if (x->failure.stage != STAGE_NONE) {
@@ -112,16 +156,28 @@ static void answer(struct exec *x)
 
 static void report_read(struct exec *x)
 {
-        if (x->report.fd < 0 || report_look(x->report.fd, false, &x->failure) == REPORT_NONE)
+        enum report_state state =
+                x->report.fd < 0 ? REPORT_NONE : report_look(x->report.fd, false, &x->failure);
+        if (state == REPORT_NONE)
                 return;
         loop_remove(&x->pod->loop, &x->report);
         closep(&x->report.fd);
+        if (state == REPORT_ENDED && x->is_session)
+                session_started(x);
 }
 
 static void report_ready(struct source *source, uint32_t events)
 {
         (void) events;
         report_read(CONTAINER_OF(source, struct exec, report));
+}
+
+/* Whether something is to come still that frees it: a round of killing, the end of the grace, the connection's close. */
+static bool is_awaited(const struct exec *x)
+{
+        if (x->killing || x->hung_up)
+                return x->timer.armed;
+        return !x->is_session && x->connection;
 }
 
 static void exit_ready(struct source *source, uint32_t events)
@@ -136,15 +192,18 @@ static void exit_ready(struct source *source, uint32_t events)
         closep(&source->fd);
         x->ended = true;
         x->status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
-        if (!x->killing)
-                (void) tree_gone(x); /* else the deadline, or the container's end, sees to the rest */
+        if (!x->killing && tree_gone(x) &&
+            x->hung_up) /* else the deadline, the grace or the container's end sees to it */
+                timer_stop(&x->pod->loop, &x->timer);
         answer(x);
-        if (x->killing ? !x->timer.armed : !x->connection)
+        if (!is_awaited(x))
                 exec_free(x);
 }
 
-static int exec_spawn(struct exec *x, struct workload *container, const struct exec_message *m, int out_fd,
-                      int err_fd, struct child_report *report)
+/* --- its start --- */
+
+static int exec_spawn(struct exec *x, struct workload *container, const struct exec_message *m,
+                      const struct exec_ends *ends, struct child_report *report)
 {
         _cleanup_(closep) int report_fd = -1, tasks_fd = -1;
         int enter_fds[CGROUP_ENTRY_MAX];
@@ -168,9 +227,12 @@ static int exec_spawn(struct exec *x, struct workload *container, const struct e
                                .enter_fds = enter_fds,
                                .n_enter_fds = n,
                                .report_fd = report_fd,
-                               .stdin_fd = -1,
-                               .stdout_fd = out_fd,
-                               .stderr_fd = err_fd };
+                               .stdin_fd = ends->in_fd,
+                               .stdout_fd = ends->out_fd,
+                               .stderr_fd = ends->err_fd,
+                               .console_fd = ends->console_fd,
+                               .rows = ends->rows,
+                               .columns = ends->columns };
         struct spawn spawn = { .pid_namespace = container->exit.fd, .cgroup_fd = x->is_v2 ? x->tree_fd : -1 };
         x->pid = spawn_clone(x->pod, &spawn, &x->exit.fd, report);
         if (x->pid == 0)
@@ -178,10 +240,22 @@ static int exec_spawn(struct exec *x, struct workload *container, const struct e
         return x->pid < 0 ? -1 : 0;
 }
 
-void exec_start(struct pod *pod, struct connection *c, struct workload *container,
-                const struct exec_message *m, int out_fd, int err_fd, int64_t timeout_ms,
-                struct child_report *report)
+static void exec_watch(struct exec *x, struct exec_ends *ends, int64_t timeout_ms)
 {
+        struct loop *loop = &x->pod->loop;
+        error_ignore(loop_add(loop, &x->exit, EPOLLIN)); /* fails for want of memory only: all of these */
+        error_ignore(loop_add(loop, &x->report, EPOLLIN));
+        if (x->is_session)
+                error_ignore(channel_open(loop, &x->channel, TAKE_FD(ends->channel_fd)));
+        x->timer.fire = deadline_fire;
+        if (timeout_ms > 0)
+                timer_arm(loop, &x->timer, clock_monotonic_ns() + timeout_ms * 1000000);
+}
+
+void exec_start(struct connection *c, struct workload *container, const struct exec_message *m,
+                struct exec_ends *ends, int64_t timeout_ms, struct child_report *report)
+{
+        struct pod *pod = c->pod;
         struct exec *x = calloc(1, sizeof(*x));
         if (!x) {
                 *report = (struct child_report){ .stage = STAGE_MEMORY, .errnum = ENOMEM };
@@ -190,21 +264,19 @@ void exec_start(struct pod *pod, struct connection *c, struct workload *containe
         *x = (struct exec){ .pod = pod,
                             .exit = { .fd = -1, .ready = exit_ready },
                             .report = { .fd = -1, .ready = report_ready },
+                            .channel = { .fd = -1, .ready = channel_ready },
+                            .is_session = ends->channel_fd >= 0,
                             .tree_fd = -1,
                             .is_v2 = container->entry_is_v2_directory,
                             .next = pod->execs };
         x->parent_fd = container->tree_fd < 0 ? -1 : fcntl(container->tree_fd, F_DUPFD_CLOEXEC, 3);
         (void) snprintf(x->tree_name, sizeof(x->tree_name), "exec.%u", ++container->n_execs);
         pod->execs = x;
-        if (exec_spawn(x, container, m, out_fd, err_fd, report) < 0) {
+        if (exec_spawn(x, container, m, ends, report) < 0) {
                 exec_free(x);
                 return;
         }
         x->connection = c;
         c->exec = x;
-        error_ignore(loop_add(&pod->loop, &x->exit, EPOLLIN));
-        error_ignore(loop_add(&pod->loop, &x->report, EPOLLIN));
-        x->timer.fire = deadline_fire;
-        if (timeout_ms > 0)
-                timer_arm(&pod->loop, &x->timer, clock_monotonic_ns() + timeout_ms * 1000000);
+        exec_watch(x, ends, timeout_ms);
 }

@@ -48,7 +48,13 @@ void pod_start(struct pod *pod, const struct pod_start *start, int shm_fd, struc
 
 /* --- connection.c --- */
 
-enum connection_kind { CONNECTION_NEW, CONNECTION_EVENTS, CONNECTION_START, CONNECTION_EXEC };
+enum connection_kind {
+        CONNECTION_NEW,
+        CONNECTION_EVENTS,
+        CONNECTION_START,
+        CONNECTION_EXEC,
+        CONNECTION_SESSION
+};
 
 struct connection {
         struct source source;
@@ -75,6 +81,8 @@ void connection_close(struct connection *c);
 void connection_send(struct connection *c, struct wire_writer *w, const int *fds, size_t n_fds);
 void connection_answer(struct connection *c, enum message_type type);
 void connection_fail(struct connection *c, const struct child_report *report);
+void connection_fail_stage(struct connection *c, enum stage stage, int errnum);
+void connection_fds_close(int *fds, size_t n); /* those that are not -1; leaves -1 */
 
 /* To every event connection. */
 void events_send(struct pod *pod, struct wire_writer *w);
@@ -97,7 +105,7 @@ void infra_settled(struct pod *pod, struct child_report *report);
 /* --- workload.c --- */
 
 struct stream {
-        struct source source; /* our end of the pipe; -1 at its end */
+        struct source source; /* our end of the pipe, or the terminal's master; -1 at its end */
         struct log_stream log;
         struct workload *container;
 };
@@ -119,15 +127,21 @@ struct workload {
         int entries[CGROUP_ENTRY_MAX];
         size_t n_entries;
         bool entry_is_v2_directory;
-        int tree_fd, oom_fd, stdin_fd; /* cgroup directory that holds its processes; -1 where there is none */
+        int tree_fd, oom_fd; /* cgroup directory that holds its processes; -1 where there is none */
+        int stdin_fd;        /* the writing end; -1: it has none open, or a terminal */
+        bool stdin_once;     /* it is closed behind the first client that had it */
+        bool tty;
+        struct source console; /* terminal.h: until its terminal has come; then -1 */
+        int slave_fd;
         struct source oom_event;
         uint64_t oom_kills_before, oom_kills_told;
         unsigned oom_looks;
         struct log_file log;
-        bool log_awaited;  /* it follows the request; until then the pipes keep what is written */
-        bool exit_put_off; /* until the log has come */
-        struct stream out, err;
+        bool log_awaited;       /* it follows the request; until then the pipes keep what is written */
+        bool exit_put_off;      /* until the log has come */
+        struct stream out, err; /* a terminal is `out` */
         struct timer flush, linger, oom_look;
+        struct attached *attached;
         uint32_t n_execs;
 };
 
@@ -144,15 +158,19 @@ void workload_kill_all(struct pod *pod);
 
 /* --- exec.c --- */
 
+/* A process that was started in a running container: for whoever waits on its connection, or as a session, with a channel
+ * that outlives the connection. */
 struct exec {
         struct exec *next;
         struct pod *pod;
-        struct connection *connection; /* NULL once it has closed */
+        struct connection *connection; /* NULL once it has closed; a session's once it has been answered */
         pid_t pid;
         struct source exit, report;
+        struct source channel; /* a session's, until its end */
         struct child_report failure;
-        struct timer timer; /* the deadline, then the retries of killing */
-        bool started, ended, killing, timed_out;
+        struct timer timer; /* the deadline or the grace, then the retries of killing */
+        bool ended, killing, timed_out;
+        bool is_session, hung_up; /* its client has gone before it has ended */
         int status;
         int parent_fd, tree_fd; /* cgroup: the container's, and its own below; -1 */
         bool is_v2;
@@ -160,11 +178,19 @@ struct exec {
         unsigned kill_rounds;
 };
 
-/* Starts a process in a running container; out_fd and err_fd are taken over. c is told of its end. What fails before the
- * clone is in *report. exec_kill kills it with all that it started, once or again. */
-void exec_start(struct pod *pod, struct connection *c, struct workload *container,
-                const struct exec_message *m, int out_fd, int err_fd, int64_t timeout_ms,
-                struct child_report *report);
+struct exec_ends {
+        int in_fd, out_fd, err_fd; /* of the process; -1: the null device */
+        int console_fd;            /* where its terminal's master goes, instead of these; -1: it has none */
+        uint16_t rows, columns;    /* of the terminal; 0: not known */
+        int channel_fd; /* -1: no session. It is taken, and -1 left, when the process has been started */
+};
+#define EXEC_ENDS_NONE                                                                                       \
+        ((struct exec_ends){ .in_fd = -1, .out_fd = -1, .err_fd = -1, .console_fd = -1, .channel_fd = -1 })
+
+/* Starts a process in a running container. c is told of its end; of a session's start alone, the end goes to the channel.
+ * What fails before the clone is in *report. exec_kill kills it with all that it started, once or again. */
+void exec_start(struct connection *c, struct workload *container, const struct exec_message *m,
+                struct exec_ends *ends, int64_t timeout_ms, struct child_report *report);
 void exec_closed(struct exec *exec); /* its connection has closed */
 void exec_kill(struct exec *exec);
 

@@ -1,5 +1,6 @@
 #include "runtime/supervisor/stdio.h"
 #include "base/clock.h"
+#include "runtime/supervisor/attach.h"
 #include "runtime/supervisor/sys.h"
 #include <sys/epoll.h>
 
@@ -27,6 +28,7 @@ static int stream_read(struct stream *stream)
                 return 0;
         if (n_bytes > 0) {
                 log_take(&c->log, &stream->log, chunk, (size_t) n_bytes, clock_wall_ns());
+                attach_output(c, stream == &c->err, chunk, (size_t) n_bytes);
                 if (stream->log.held_bytes && !c->flush.armed)
                         timer_arm(&c->pod->loop, &c->flush, clock_monotonic_ns() + PARTIAL_FLUSH_NS);
                 return 1;
@@ -73,8 +75,6 @@ int stdio_pipes(struct workload *c, bool stdin_open, int *in_fd, int *out_fd, in
         /* Without a writer yet, what reads stdin waits; with the null device it sees the end. */
         if (stdin_open && pipe_make(&c->stdin_fd, in_fd, 1) < 0)
                 return -1;
-        if (!c->log_awaited)
-                return 0;
         if (pipe_make(&c->out.source.fd, out_fd, 0) < 0 || pipe_make(&c->err.source.fd, err_fd, 0) < 0)
                 return -1;
         return 0;

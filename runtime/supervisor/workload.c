@@ -1,9 +1,11 @@
 #include "base/clock.h"
 #include "runtime/cgroup/tree.h"
+#include "runtime/supervisor/attach.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/spawn.h"
 #include "runtime/supervisor/stdio.h"
 #include "runtime/supervisor/sys.h"
+#include "runtime/supervisor/terminal.h"
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -47,7 +49,9 @@ static void workload_free(struct workload *c)
                 if (sources[i]->fd != c->oom_fd) /* on v2 they are one */
                         closep(&sources[i]->fd);
         }
+        terminal_release(c);
         stdio_close(c);
+        attach_end(c);
         timer_stop(&pod->loop, &c->linger);
         timer_stop(&pod->loop, &c->oom_look);
         for (size_t i = 0; i < c->n_entries; i++)
@@ -118,6 +122,7 @@ static void workload_finish(struct workload *c)
         memset(&record, 0, sizeof(record)); /* padding goes to the file too */
         memcpy(record.container_id, c->id, sizeof(record.container_id));
         stdio_finish(c);
+        attach_end(c);
         record.started_wall_ns = c->started_wall_ns;
         record.exit_code = c->status;
         record.signal = c->signal;
@@ -196,6 +201,8 @@ static void exit_ready(struct source *source, uint32_t events)
         /* With a pid namespace of its own all its processes are dead already; else they must not outlive it. */
         if (c->pid_mode != PID_MODE_CONTAINER)
                 tree_kill(c->tree_fd, c->entry_is_v2_directory);
+        terminal_take(c);
+        terminal_release(c);
         stdio_drain(c);
         if (c->out.source.fd < 0 && c->err.source.fd < 0) {
                 workload_finish(c);
@@ -226,6 +233,10 @@ static struct workload *workload_new(struct pod *pod, const struct container_mes
                                 .tree_fd = take(fds, m->tree),
                                 .oom_fd = take(fds, m->oom),
                                 .stdin_fd = -1,
+                                .stdin_once = m->spec.stdin_once,
+                                .tty = m->spec.tty,
+                                .console.fd = -1,
+                                .slave_fd = -1,
                                 .log.fd = -1,
                                 .log_awaited = m->log_follows };
         memcpy(c->id, m->spec.id, strlen(m->spec.id) + 1);
@@ -267,6 +278,9 @@ static void workload_watch(struct workload *c)
         error_ignore(
                 loop_add(&pod->loop, &c->exit, EPOLLIN)); /* fails for want of memory only: killed below */
         error_ignore(loop_add(&pod->loop, &c->report, EPOLLIN));
+        terminal_watch(c);
+        if (!c->log_awaited)
+                stdio_watch(c);
         if (c->oom_event.fd >= 0)
                 error_ignore(loop_add(&pod->loop, &c->oom_event, /* without it an OOM is told at the end */
                                       c->oom_event.fd == c->oom_fd ? EPOLLPRI : EPOLLIN));
@@ -275,7 +289,7 @@ static void workload_watch(struct workload *c)
 static void workload_spawn(struct workload *c, const struct container_message *m, int *fds,
                            struct child_report *report)
 {
-        _cleanup_(closep) int report_fd = -1, out_fd = -1, err_fd = -1, in_fd = -1;
+        _cleanup_(closep) int report_fd = -1, out_fd = -1, err_fd = -1, in_fd = -1, console_fd = -1;
         bool ok;
         struct spawn spawn = { .flags = CLONE_NEWNS,
                                .pid_namespace = pid_namespace_of(c->pod, &m->spec, &ok),
@@ -287,7 +301,8 @@ static void workload_spawn(struct workload *c, const struct container_message *m
                 return;
         }
         if (report_socket(&c->report.fd, &report_fd) < 0 ||
-            stdio_pipes(c, m->spec.stdin_open, &in_fd, &out_fd, &err_fd) < 0) {
+            (c->tty ? terminal_socket(c, &console_fd)
+                    : stdio_pipes(c, m->spec.stdin_open, &in_fd, &out_fd, &err_fd)) < 0) {
                 fail(report, STAGE_PIPE, errno);
                 return;
         }
@@ -303,7 +318,8 @@ static void workload_spawn(struct workload *c, const struct container_message *m
                                .report_fd = report_fd,
                                .stdin_fd = in_fd,
                                .stdout_fd = out_fd,
-                               .stderr_fd = err_fd };
+                               .stderr_fd = err_fd,
+                               .console_fd = console_fd };
         c->pid = spawn_clone(c->pod, &spawn, &c->exit.fd, report);
         if (c->pid == 0)
                 child_run(&child);

@@ -6,7 +6,7 @@
 #
 #   SKIFF_BUILD   the build to measure (build/release)
 #   BENCH_DIR     where roots and logs go (a new directory in /tmp): on a disk, or it is a RAM disk's figure; state: a tmpfs
-#   BENCH_SHELL   a command that is run in place of cri-bench, with $SKIFF, $PEER (sockets) and $SKIFF_PID set
+#   BENCH_SHELL   a command that is run in place of cri-bench, with $SKIFF, $PEER (sockets), $SKIFF_PID and $CGROUP (a/ and b/ are in it) set
 set -eu
 cd "$(dirname "$0")/../.."
 export SKIFF_BUILD=${SKIFF_BUILD:-$PWD/build/release}
@@ -148,7 +148,7 @@ TOML
 fi
 
 if [ -n "${BENCH_SHELL:-}" ]; then
-        SKIFF_PID=$(cat "$BENCH_DIR/run/skiff/skiffd.pid") SKIFF=$SKIFF PEER=${PEER:-} BENCH_DIR=$BENCH_DIR \
+        SKIFF_PID=$(cat "$BENCH_DIR/run/skiff/skiffd.pid") SKIFF=$SKIFF PEER=${PEER:-} BENCH_DIR=$BENCH_DIR CGROUP=$cgroup \
                 bash -c "$BENCH_SHELL"
 else
         "$SKIFF_BUILD/bin/cri-bench" "${arguments[@]}" "$@"

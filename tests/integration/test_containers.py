@@ -321,7 +321,6 @@ def test_what_cannot_be_done_twice(skiff, pod):
 @pytest.mark.parametrize(
     "change, code, word",
     [
-        ({"tty": True}, grpc.StatusCode.UNIMPLEMENTED, "terminal"),
         ({"image": {"image": "nosuch:1"}}, grpc.StatusCode.FAILED_PRECONDITION, "nosuch:1"),
         ({"image": {"image": ""}}, grpc.StatusCode.INVALID_ARGUMENT, "config.image.image"),
         ({"metadata": {"name": ""}}, grpc.StatusCode.INVALID_ARGUMENT, "config.metadata.name"),

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     b"SKIFF_PROTOCOL" not in (harness.BIN / "skiffd").read_bytes(), reason="a build without fault points"
 )
 
-OLD, OURS, NEWER, NEWEST, STRANGE = "2-2", "2-3", "3-4", "3-5", "7-9"
+OLD, BEFORE, OURS, NEWER, NEWEST, STRANGE = "2-2", "2-3", "2-4", "3-5", "4-6", "7-9"
 OBEYS = ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done"]
 
 
@@ -34,7 +34,8 @@ def driven(skiff, pod, container):
 
 
 @pytest.mark.parametrize(("made_by", "driven_by"), [
-    (OLD, OURS), (OURS, OLD), (NEWER, OURS), (NEWEST, OURS), (OURS, NEWER), (OURS, NEWEST), (OLD, OLD),
+    (OLD, OURS), (OURS, OLD), (BEFORE, OURS), (OURS, BEFORE), (NEWER, OURS), (NEWEST, OURS), (OURS, NEWER),
+    (OURS, NEWEST), (OLD, OLD),
 ])  # fmt: skip
 def test_versions_within_two_drive_each_other(skiff, monkeypatch, made_by, driven_by):
     restart_as(skiff, made_by, monkeypatch)

@@ -477,3 +477,64 @@ struct error *runtime_exec_sync(struct runtime_pod *pod, const char *container_i
         *out = (struct exec_result){ 0 };
         return NULL;
 }
+
+/* --- sessions --- */
+
+static struct fake_session session;
+
+static struct error *session_note(enum fake_session_kind kind, const char *id,
+                                  const struct process_spec *process, const struct session_streams *streams,
+                                  struct session_fds *out)
+{
+        *out = SESSION_FDS_NONE;
+        TRY(refusal(FAKE_SESSION));
+        (void) pthread_mutex_lock(&lock);
+        session = (struct fake_session){ .kind = kind };
+        (void) snprintf(session.container_id, sizeof(session.container_id), "%s", id);
+        if (streams)
+                session.streams = *streams;
+        if (process) {
+                (void) snprintf(session.command, sizeof(session.command), "%s", process->argv[0]);
+                for (char *const *e = process->env; *e; e++)
+                        if (strncmp(*e, "TERM=", 5) == 0)
+                                (void) snprintf(session.term, sizeof(session.term), "%s", *e + 5);
+        }
+        (void) pthread_mutex_unlock(&lock);
+        out->channel_fd = eventfd(0, EFD_CLOEXEC);
+        return NULL;
+}
+
+struct fake_session fake_session(void)
+{
+        (void) pthread_mutex_lock(&lock);
+        struct fake_session last = session;
+        session = (struct fake_session){ .kind = FAKE_SESSION_NONE };
+        (void) pthread_mutex_unlock(&lock);
+        return last;
+}
+
+struct error *runtime_exec_open(struct runtime_pod *pod, const char *container_id,
+                                const struct process_spec *process, const struct seccomp_program *seccomp,
+                                const struct session_streams *streams, const struct wait *wait,
+                                struct session_fds *out)
+{
+        (void) pod;
+        (void) seccomp;
+        (void) wait;
+        return session_note(FAKE_SESSION_EXEC, container_id, process, streams, out);
+}
+
+struct error *runtime_attach_open(struct runtime_pod *pod, const char *container_id,
+                                  const struct session_streams *streams, const struct wait *wait,
+                                  struct session_fds *out)
+{
+        (void) pod;
+        (void) wait;
+        return session_note(FAKE_SESSION_ATTACH, container_id, NULL, streams, out);
+}
+
+struct error *runtime_forward_open(struct runtime_pod *pod, const struct wait *wait, struct session_fds *out)
+{
+        (void) wait;
+        return session_note(FAKE_SESSION_FORWARD, pod->pod->id, NULL, NULL, out);
+}

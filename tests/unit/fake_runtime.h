@@ -16,6 +16,7 @@ enum fake_call {
         FAKE_POD_STOP,
         FAKE_START,
         FAKE_SIGNAL,
+        FAKE_SESSION,
         FAKE_CALLS
 };
 
@@ -40,3 +41,13 @@ void fake_lose(const char *pod_id);
 const struct container_spec *fake_spec(const char *container_id);
 int fake_last_signal(const char *container_id); /* 0: none */
 size_t fake_supervisors(void);
+
+/* The session that was opened last, once; its channel is an eventfd. */
+enum fake_session_kind { FAKE_SESSION_NONE, FAKE_SESSION_EXEC, FAKE_SESSION_ATTACH, FAKE_SESSION_FORWARD };
+struct fake_session {
+        enum fake_session_kind kind;
+        char container_id[65]; /* a forward: the pod's */
+        struct session_streams streams;
+        char command[64], term[64]; /* an exec's argv[0] and TERM; "": none */
+};
+struct fake_session fake_session(void);

@@ -21,6 +21,9 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                                  .masked_paths = masked,
                                                  .devices = &device,
                                                  .n_devices = 1,
+                                                 .stdin_open = true,
+                                                 .stdin_once = true,
+                                                 .tty = true,
                                                  .process = { .argv = argv,
                                                               .env = env,
                                                               .cwd = (char *) "/",
@@ -61,6 +64,8 @@ static void a_container_comes_over_whole(void **state)
         assert_true(m.spec.mounts[0].readonly);
         assert_string_equal(m.spec.mounts[1].data, "size=1");
         assert_int_equal(m.spec.devices[0].minor, 2);
+        assert_true(m.spec.tty && m.spec.stdin_open && m.spec.stdin_once && m.log_follows);
+        assert_false(m.spec.readonly_rootfs || m.entry_is_v2_directory);
         assert_int_equal(m.entries[1], 2);
         assert_ptr_equal(m.spec.seccomp, &m.seccomp);
         container_message_done(&m);
@@ -141,6 +146,51 @@ static void every_version_that_is_spoken_comes_over_whole(void **state)
                 uint32_t other = version < PROTOCOL_LENGTHS ? PROTOCOL_LENGTHS : PROTOCOL_OLDEST;
                 assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
                              container_message_get(w.bytes.bytes, w.bytes.len_bytes, other, 3, &m));
+                wire_done(&w);
+        }
+}
+
+static void a_session_comes_over_whole(void **state)
+{
+        (void) state;
+        struct wire_writer w;
+        struct wire_reader r;
+        const struct exec_open sent = { .id = "abc",
+                                        .spec_bytes = 77,
+                                        .version = 4,
+                                        .streams = { .in = true, .tty = true, .rows = 65535, .columns = 1 } };
+        struct exec_open came;
+        wire_begin(&w, 1000);
+        exec_open_put(&w, &sent);
+        assert_ok(wire_end(&w));
+        wire_open(&r, w.bytes.bytes, w.bytes.len_bytes);
+        exec_open_get(&r, &came);
+        assert_false(r.bad);
+        assert_string_equal(came.id, "abc");
+        assert_int_equal(came.spec_bytes, 77);
+        assert_true(came.streams.in && came.streams.tty && !came.streams.out && !came.streams.err);
+        assert_int_equal(came.streams.rows, 65535);
+        assert_int_equal(came.streams.columns, 1);
+        for (size_t len_bytes = 0; len_bytes < w.bytes.len_bytes; len_bytes++) {
+                wire_open(&r, w.bytes.bytes, len_bytes);
+                exec_open_get(&r, &came);
+                assert_true(r.bad);
+        }
+        wire_done(&w);
+        /* A terminal has no stderr of its own; a size is of 16 bits; a stream of tomorrow is passed over. */
+        static const struct {
+                uint32_t flags, rows;
+                bool bad;
+        } cases[] = { { 12, 1, true }, { 2, 65536, true }, { 7, 65535, false }, { 0x82, 0, false } };
+        for (size_t i = 0; i < LENGTH(cases); i++) {
+                struct session_streams streams;
+                wire_begin(&w, 1000);
+                wire_put_u32(&w, cases[i].flags);
+                wire_put_u32(&w, cases[i].rows);
+                wire_put_u32(&w, 0);
+                wire_open(&r, w.bytes.bytes, w.bytes.len_bytes);
+                streams_get(&r, &streams);
+                assert_int_equal(r.bad, cases[i].bad);
                 wire_done(&w);
         }
 }
@@ -246,5 +296,5 @@ static void stages_have_their_words(void **state)
 UNIT_MAIN(TEST(a_container_comes_over_whole), TEST(what_is_cut_or_out_of_range_is_refused),
           TEST(ranges_meet_in_their_newest_common_version),
           TEST(every_version_that_is_spoken_comes_over_whole), TEST(what_is_not_known_is_passed_over),
-          TEST(a_struct_ends_where_its_length_says), TEST(a_writer_keeps_to_its_limit),
-          TEST(stages_have_their_words))
+          TEST(a_session_comes_over_whole), TEST(a_struct_ends_where_its_length_says),
+          TEST(a_writer_keeps_to_its_limit), TEST(stages_have_their_words))

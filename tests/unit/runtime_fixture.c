@@ -218,25 +218,37 @@ static struct error *log_open(void *context, int *out_fd)
         return *out_fd < 0 ? error_errno(errno, "open the log") : NULL;
 }
 
-struct error *container_try(struct fixture *f, const struct container_spec *spec)
+static struct error *start(struct fixture *f, const struct container_spec *spec, bool is_logged, pid_t *pid)
 {
         struct trying trying = { f, spec };
-        pid_t pid = 0;
         TRY(cgroup_make(f->cgroups, spec->cgroup_path, CGROUP_CONTAINER, &spec->limits));
         TRY(cgroup_devices(f->cgroups, spec->cgroup_path, spec->device_rules, spec->n_device_rules,
                            spec->all_devices));
-        struct runtime_start start = { .started_wall_ns = clock_wall_ns(),
-                                       .rootfs = rootfs_clone,
-                                       .log = log_open,
-                                       .context = &trying,
-                                       .log_line_max_bytes = 16384 };
-        TRY(runtime_container_start(f->pod, spec, &start, &f->wait, &pid));
-        return NULL;
+        struct runtime_start how = { .started_wall_ns = clock_wall_ns(),
+                                     .rootfs = rootfs_clone,
+                                     .log = is_logged ? log_open : NULL,
+                                     .context = &trying,
+                                     .log_line_max_bytes = 16384 };
+        return runtime_container_start(f->pod, spec, &how, &f->wait, pid);
 }
 
-void container_up(struct fixture *f, const struct container_spec *spec)
+struct error *container_try(struct fixture *f, const struct container_spec *spec)
 {
-        assert_ok(container_try(f, spec));
+        pid_t pid = 0;
+        return start(f, spec, true, &pid);
+}
+
+pid_t container_up(struct fixture *f, const struct container_spec *spec)
+{
+        pid_t pid = 0;
+        assert_ok(start(f, spec, true, &pid));
+        return pid;
+}
+
+void container_up_without_log(struct fixture *f, const struct container_spec *spec)
+{
+        pid_t pid = 0;
+        assert_ok(start(f, spec, false, &pid));
 }
 
 struct runtime_event event_wait(struct fixture *f, enum runtime_event_kind kind)

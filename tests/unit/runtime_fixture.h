@@ -29,7 +29,8 @@ void spec_argv(struct container_spec *spec, ...) __attribute__((sentinel));
 
 /* Makes its cgroup, opens its log, starts it. */
 struct error *container_try(struct fixture *f, const struct container_spec *spec);
-void container_up(struct fixture *f, const struct container_spec *spec);
+pid_t container_up(struct fixture *f, const struct container_spec *spec);
+void container_up_without_log(struct fixture *f, const struct container_spec *spec);
 
 struct runtime_exit container_wait(struct fixture *f, const char *id);
 struct runtime_event event_wait(struct fixture *f, enum runtime_event_kind kind);
