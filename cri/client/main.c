@@ -25,6 +25,8 @@ static const struct command commands[] = {
         { "port-forward", "[--address ADDRESS,...] POD [LOCAL:]REMOTE ...",
           "carry connections to local ports into a pod, until Ctrl-C (:REMOTE: any local port)",
           forward_command },
+        { "cp", "CONTAINER:PATH LOCAL | LOCAL CONTAINER:PATH",
+          "copy files from or to a container (LOCAL -: a tar stream on stdout or stdin)", copy_command },
         { "stop", "[-t SECONDS] POD|CONTAINER ...", "stop pods or containers", stop_command },
         { "rm", "[-f] POD|CONTAINER ...", "remove pods or containers (-f: also those that run)", rm_command },
         { "images", "[--tree] [-q] [--json]", "list images (--tree: with their layers)", images_command },

@@ -29,7 +29,7 @@ MUST_CHECK struct error *run_streams_finish(struct run_streams *streams);
 
 bool run_streams_detached(const struct run_streams *streams); /* by the keys */
 /* The connection to a terminal is gone, which is why; NULL: it is not. The caller's, once. */
-struct error *run_streams_lost(struct run_streams *streams);
+MUST_CHECK struct error *run_streams_lost(struct run_streams *streams);
 
 /* How many bytes of the log are not in the attach's bytes: the least so that the rest of the log is how these begin. */
 size_t run_streams_before(const char *log, size_t log_bytes, const char *attached, size_t attached_bytes);
