@@ -88,7 +88,7 @@ static void lines_of_all_lengths_come_out_whole(void **dir)
         for (size_t i = 0; i < TOTAL_BYTES; i++) {
                 x = x * 1664525 + 1013904223;
                 size_t lately = i % 100000 < 50000 ? 1 : 5000; /* short lines, and long ones */
-                sent[i] = (x >> 8) % (30 * lately) == 0 ? '\n' : 'a' + (char) (x >> 24) % 26;
+                sent[i] = (x >> 8) % (30 * lately) == 0 ? '\n' : (char) ('a' + (x >> 24) % 26);
         }
         _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         for (size_t round = 0; round < LENGTH(sizes) * 2; round++) {
