@@ -13,9 +13,9 @@
 #define DRAIN_CHUNKS_MAX 256  /* a pipe holds at most 1 MiB; more is a writer that outlived the container */
 #define TURN_CHUNKS_MAX 8     /* before others have theirs */
 #define PIPE_BYTES (64 << 10) /* as a pipe is made */
-#define PIPE_WIDE_BYTES (1 << 20)
-#define QUICK_NS 1000000 /* from one read to the next */
-#define QUICK_READS 16   /* as many of them are a flood */
+#define PIPE_WIDE_BYTES (256 << 10) /* it counts as the container's memory */
+#define QUICK_NS 1000000            /* from one read to the next */
+#define QUICK_READS 16              /* as many of them are a flood */
 #define PAUSE_NS 1000000
 #define REST_NS 1000000000
 #define LINE_MAX_LEAST 256
@@ -51,14 +51,23 @@ static void rest_fire(struct timer *timer)
 {
         struct workload *c = CONTAINER_OF(timer, struct workload, rest);
         struct stream *streams[] = { &c->out, &c->err };
-        if (is_paused(c)) {
-                timer_arm(&c->pod->loop, timer, clock_monotonic_ns() + REST_NS);
-                return;
+        bool again = is_paused(c);
+        if (!again)
+                area_release();
+        for (size_t i = 0; i < LENGTH(streams) && !is_paused(c); i++) {
+                struct stream *s = streams[i];
+                if (s->wide && s->source.fd >= 0)
+                        s->wide = fcntl(s->source.fd, F_SETPIPE_SZ, PIPE_BYTES) < 0; /* it is full just now */
+                again = again || (s->wide && s->source.fd >= 0);
         }
-        area_release();
-        for (size_t i = 0; i < LENGTH(streams); i++)
-                if (streams[i]->wide && fcntl(streams[i]->source.fd, F_SETPIPE_SZ, PIPE_BYTES) >= 0)
-                        streams[i]->wide = false;
+        if (again)
+                timer_arm(&c->pod->loop, timer, clock_monotonic_ns() + REST_NS);
+}
+
+static void rest_later(struct workload *c)
+{
+        if (!c->rest.armed)
+                timer_arm(&c->pod->loop, &c->rest, clock_monotonic_ns() + REST_NS);
 }
 
 static void chunk_take(struct stream *stream, size_t n_bytes)
@@ -71,8 +80,8 @@ static void chunk_take(struct stream *stream, size_t n_bytes)
         attach_output(c, stream == &c->err, area, n_bytes);
         if (stream->log.held_bytes && !c->flush.armed)
                 timer_arm(&c->pod->loop, &c->flush, clock_monotonic_ns() + PARTIAL_FLUSH_NS);
-        if (!is_small && !c->rest.armed)
-                timer_arm(&c->pod->loop, &c->rest, clock_monotonic_ns() + REST_NS);
+        if (!is_small)
+                rest_later(c);
 }
 
 /* How much was read. 0: nothing for now. -1: the end, and the stream is closed. */
@@ -106,6 +115,7 @@ static void stream_pause(struct stream *stream)
         stream->paused = true;
         if (!stream->wide)
                 stream->wide = fcntl(stream->source.fd, F_SETPIPE_SZ, PIPE_WIDE_BYTES) >= 0;
+        rest_later(c);
         if (!c->pause.armed)
                 timer_arm(&c->pod->loop, &c->pause, clock_monotonic_ns() + PAUSE_NS);
 }
