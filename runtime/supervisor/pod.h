@@ -108,6 +108,7 @@ struct stream {
         struct source source; /* our end of the pipe, or the terminal's master; -1 at its end */
         struct log_stream log;
         struct workload *container;
+        int64_t held_ns; /* since when its log holds a line's beginning; monotonic */
         /* stdio.c: a flood */
         bool paused, wide;
         unsigned n_quick;

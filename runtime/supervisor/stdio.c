@@ -33,12 +33,22 @@ static void area_release(void)
         (void) madvise(area + from, to - from, MADV_DONTNEED);
 }
 
+/* Lines that have waited long enough for their newline; the others have the rest of their time. */
 static void flush_fire(struct timer *timer)
 {
         struct workload *c = CONTAINER_OF(timer, struct workload, flush);
-        int64_t now_ns = clock_wall_ns();
-        log_flush(&c->log, &c->out.log, now_ns);
-        log_flush(&c->log, &c->err.log, now_ns);
+        struct stream *streams[] = { &c->out, &c->err };
+        int64_t now_ns = clock_monotonic_ns(), next_ns = INT64_MAX;
+        for (size_t i = 0; i < LENGTH(streams); i++) {
+                struct stream *s = streams[i];
+                int64_t due_ns = s->held_ns + PARTIAL_FLUSH_NS;
+                if (s->log.held_bytes && due_ns <= now_ns)
+                        log_flush(&c->log, &s->log, clock_wall_ns());
+                else if (s->log.held_bytes && due_ns < next_ns)
+                        next_ns = due_ns;
+        }
+        if (next_ns != INT64_MAX)
+                timer_arm(&c->pod->loop, timer, next_ns);
 }
 
 static bool is_paused(const struct workload *c)
@@ -76,10 +86,15 @@ static void chunk_take(struct stream *stream, size_t n_bytes)
         const struct log_room small = { area + SMALL_BYTES, SMALL_AREA_BYTES - SMALL_BYTES },
                               large = { area + CHUNK_BYTES, ROOM_BYTES };
         bool is_small = n_bytes <= SMALL_BYTES;
+        size_t held_bytes = stream->log.held_bytes;
         log_take(&c->log, &stream->log, area, n_bytes, is_small ? &small : &large, clock_wall_ns());
         attach_output(c, stream == &c->err, area, n_bytes);
-        if (stream->log.held_bytes && !c->flush.armed)
-                timer_arm(&c->pod->loop, &c->flush, clock_monotonic_ns() + PARTIAL_FLUSH_NS);
+        if (stream->log.held_bytes) {
+                bool is_same_line = held_bytes && stream->log.held_bytes == held_bytes + n_bytes;
+                stream->held_ns = is_same_line ? stream->held_ns : clock_monotonic_ns();
+                if (!c->flush.armed)
+                        timer_arm(&c->pod->loop, &c->flush, stream->held_ns + PARTIAL_FLUSH_NS);
+        }
         if (!is_small)
                 rest_later(c);
 }

@@ -34,6 +34,20 @@ static void every_line_of_a_flood_is_logged_in_order(void **state)
         assert_string_equal(at, "stdout P end\n");
 }
 
+/* There is always the beginning of a line, but of a new one each time. */
+static void only_a_line_that_waits_itself_goes_out_in_parts(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_(freep) char *log = NULL;
+        pod_up(f, own_network);
+        _cleanup_(container_spec_freep) struct container_spec *spec = spec_of(
+                f, "c1", "for i in $(seq 50); do printf 'end\\nbegin '; sleep 0.05; done; sleep 2; echo end");
+        assert_int_equal(container_run(f, spec, &log).exit_code, 0);
+        const char *partial = strstr(log, "stdout P");
+        assert_non_null(partial);
+        assert_string_equal(partial, "stdout P begin \nstdout F end\n");
+}
+
 static void two_floods_at_once_are_both_logged(void **state)
 {
         struct fixture *f = *state;
@@ -133,5 +147,7 @@ static void others_have_their_turn(void **state)
         (void) container_wait(f, "c1");
 }
 
-UNIT_MAIN(WITH_POD(every_line_of_a_flood_is_logged_in_order), WITH_POD(two_floods_at_once_are_both_logged),
-          WITH_POD(what_a_flood_takes_is_given_back), WITH_POD(others_have_their_turn))
+UNIT_MAIN(WITH_POD(every_line_of_a_flood_is_logged_in_order),
+          WITH_POD(only_a_line_that_waits_itself_goes_out_in_parts),
+          WITH_POD(two_floods_at_once_are_both_logged), WITH_POD(what_a_flood_takes_is_given_back),
+          WITH_POD(others_have_their_turn))
