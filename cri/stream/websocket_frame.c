@@ -86,7 +86,7 @@ static void unmask(struct websocket_reader *reader, uint8_t *bytes, size_t len_b
 {
         const uint8_t *mask = reader->header + reader->header_needed - MASK_BYTES;
         uint8_t turned[8];
-        uint64_t word, words;
+        uint64_t word = 0, words = 0;
         size_t i = 0;
         for (size_t j = 0; j < sizeof(turned); j++)
                 turned[j] = mask[(reader->mask_at + j) % MASK_BYTES];
