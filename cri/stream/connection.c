@@ -84,7 +84,7 @@ static void linger(struct connection *c)
 static uint32_t wanted_events(const struct connection *c)
 {
         uint32_t events = transport_events(&c->transport);
-        if (c->phase == CONNECTION_SESSION && c->purpose->ops->is_stuck(c->purpose))
+        if (c->phase == CONNECTION_SESSION && c->purpose && c->purpose->ops->is_stuck(c->purpose))
                 return events | EPOLLRDHUP; /* that the client leaves is seen all the same */
         return events | EPOLLIN;
 }

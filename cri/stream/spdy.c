@@ -69,7 +69,7 @@ static struct stream *stream_add(struct spdy *spdy, uint32_t id)
 {
         if (spdy->n_streams == spdy->room_streams) {
                 spdy->room_streams += 8;
-                spdy->streams = grow_array(spdy->streams, spdy->room_streams, sizeof(spdy->streams[0]));
+                spdy->streams = grow_array(spdy->streams, spdy->room_streams, sizeof(struct stream *));
         }
         struct stream *stream = NEW(struct stream);
         *stream = (struct stream){ .id = id, .window_bytes = spdy->initial_window_bytes };
@@ -82,8 +82,8 @@ static void spdy_forget(struct mux *mux, struct stream *stream)
         struct spdy *spdy = spdy_of(mux);
         size_t at = place_of(spdy, stream->id);
         spdy->n_streams--;
-        memmove(spdy->streams + at, spdy->streams + at + 1,
-                (spdy->n_streams - at) * sizeof(spdy->streams[0]));
+        for (; at < spdy->n_streams; at++)
+                spdy->streams[at] = spdy->streams[at + 1];
         free(stream);
 }
 
