@@ -10,6 +10,7 @@ struct opening {
         struct session_fds ours;
         int call_fd;
         int console_fd; /* on which a terminal's master comes; -1 */
+        struct wire_writer request;
         /* What goes with the request, ours to close: memfd, channel, three pipes at most. */
         int sent[5];
         size_t n_sent;
@@ -25,6 +26,7 @@ static void opening_done(struct opening *o)
         session_fds_close(&o->ours);
         closep(&o->call_fd);
         closep(&o->console_fd);
+        wire_done(&o->request);
         for (size_t i = 0; i < o->n_sent; i++)
                 closep(&o->sent[i]);
 }
@@ -52,11 +54,11 @@ static struct error *pipe_make(struct opening *o, int *ours, int our_end)
 }
 
 /* Sends the request, and waits until what it begins has begun. process: what is to run, for the words of a failure. */
-static struct error *opening_call(struct opening *o, struct wire_writer *w, struct call_answer *answer,
+static struct error *opening_call(struct opening *o, struct call_answer *answer,
                                   const struct process_spec *process, const struct wait *wait)
 {
         struct child_report report;
-        TRY(call_send(o->call_fd, w, o->sent, o->n_sent, wait));
+        TRY(call_send(o->call_fd, &o->request, o->sent, o->n_sent, wait));
         while (o->n_sent)
                 closep(&o->sent[--o->n_sent]);
         TRY(call_receive(o->call_fd, answer, wait));
@@ -111,7 +113,6 @@ struct error *runtime_exec_open(struct runtime_pod *pod, const char *container_i
         _cleanup_(opening_done) struct opening o = opening_none();
         _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
         struct exec_open open = { .id = container_id, .streams = *streams };
-        struct wire_writer w;
         *out = SESSION_FDS_NONE;
         if (!process->argv || !process->argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "an exec needs a command");
@@ -121,10 +122,10 @@ struct error *runtime_exec_open(struct runtime_pod *pod, const char *container_i
         o.sent[o.n_sent++] = -1;
         TRY(call_exec_memfd(open.version, process, seccomp, &o.sent[0], &open.spec_bytes));
         TRY(exec_ends_make(&o, streams));
-        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
-        wire_put_u32(&w, MESSAGE_EXEC_OPEN);
-        exec_open_put(&w, &open);
-        TRY(opening_call(&o, &w, &answer, process, wait));
+        wire_begin(&o.request, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&o.request, MESSAGE_EXEC_OPEN);
+        exec_open_put(&o.request, &open);
+        TRY(opening_call(&o, &answer, process, wait));
         if (streams->tty)
                 TRY(master_receive(&o, streams, wait));
         *out = o.ours;
@@ -155,16 +156,15 @@ struct error *runtime_attach_open(struct runtime_pod *pod, const char *container
 {
         _cleanup_(opening_done) struct opening o = opening_none();
         _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
-        struct wire_writer w;
         *out = SESSION_FDS_NONE;
         TRY(call_check_sessions(pod));
         TRY(call_open(pod, wait, &o.call_fd));
         TRY(attach_ends_make(&o, streams));
-        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
-        wire_put_u32(&w, MESSAGE_ATTACH_OPEN);
-        wire_put_text(&w, container_id);
-        streams_put(&w, streams);
-        TRY(opening_call(&o, &w, &answer, NULL, wait));
+        wire_begin(&o.request, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&o.request, MESSAGE_ATTACH_OPEN);
+        wire_put_text(&o.request, container_id);
+        streams_put(&o.request, streams);
+        TRY(opening_call(&o, &answer, NULL, wait));
         if (answer.n_fds)
                 o.ours.in_fd = TAKE_FD(answer.fds[0]);
         *out = o.ours;
@@ -178,14 +178,13 @@ struct error *runtime_forward_open(struct runtime_pod *pod, const struct wait *w
 {
         _cleanup_(opening_done) struct opening o = opening_none();
         _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
-        struct wire_writer w;
         *out = SESSION_FDS_NONE;
         TRY(call_check_sessions(pod));
         TRY(call_open(pod, wait, &o.call_fd));
         TRY(pair_make(&o, &o.ours.channel_fd, SOCK_NONBLOCK));
-        wire_begin(&w, PROTOCOL_MESSAGE_MAX);
-        wire_put_u32(&w, MESSAGE_FORWARD_OPEN);
-        TRY(opening_call(&o, &w, &answer, NULL, wait));
+        wire_begin(&o.request, PROTOCOL_MESSAGE_MAX);
+        wire_put_u32(&o.request, MESSAGE_FORWARD_OPEN);
+        TRY(opening_call(&o, &answer, NULL, wait));
         *out = o.ours;
         o.ours = SESSION_FDS_NONE;
         return NULL;

@@ -139,7 +139,7 @@ static void who_does_not_take_its_answers_is_cut_off(void **state)
         assert_ok(runtime_forward_open(f->pod, &f->wait, &t));
         ask(t.channel_fd, 1, 0, 4);
         (void) answer_to(t.channel_fd, 1, &errnum);
-        size_t before = fds_of(supervisor);
+        size_t before = fds_at_rest(supervisor);
         assert_ok(runtime_forward_open(f->pod, &f->wait, &s));
         struct error *e = NULL;
         for (uint32_t i = 0; i < 100000 && !e; i++) {

@@ -328,6 +328,18 @@ size_t fds_of(pid_t pid)
         return n;
 }
 
+size_t fds_at_rest(pid_t pid)
+{
+        size_t n = fds_of(pid);
+        struct wait wait = wait_of_ms(3000);
+        for (size_t before = 0; before != n && wait_left_ms(&wait) > 0;) {
+                before = n;
+                error_ignore(wait_delay(&wait, 20, "settle"));
+                n = fds_of(pid);
+        }
+        return n;
+}
+
 void assert_fds_settle(pid_t pid, size_t want)
 {
         struct wait wait = wait_of_ms(5000);

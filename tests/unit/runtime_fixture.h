@@ -49,4 +49,5 @@ struct error *exec_try(struct fixture *f, const char *id, const char *script, in
 /* How many descriptors a process has (and a few more: for comparison), and a wait until it has as many: a supervisor closes a
  * connection when it sees its end, which may be a moment after we have closed ours. */
 size_t fds_of(pid_t pid);
+size_t fds_at_rest(pid_t pid); /* once it has let go of what it needed to start, say */
 void assert_fds_settle(pid_t pid, size_t want);

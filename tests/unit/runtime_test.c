@@ -558,19 +558,6 @@ static void seccomp_holds_in_the_container_and_its_execs(void **state)
         exec_result_done(&r);
 }
 
-/* Once it has let go of what it needed to start. */
-static size_t fds_at_rest(pid_t pid)
-{
-        size_t n = fds_of(pid);
-        struct wait wait = wait_of_ms(3000);
-        for (size_t before = 0; before != n && wait_left_ms(&wait) > 0;) {
-                before = n;
-                error_ignore(wait_delay(&wait, 20, "settle"));
-                n = fds_of(pid);
-        }
-        return n;
-}
-
 static void the_supervisor_leaks_nothing(void **state)
 {
         struct fixture *f = *state;

@@ -322,9 +322,7 @@ static void every_failure_on_the_way_leaves_nothing(void **state)
         assert_ok(open_and_leave(f, 3)); /* what it needs once it has then */
         (void) await_no_exec(f);
         free(session_run(f, "c1", "true", &out_only, 0));
-        struct wait nap = wait_of_ms(1000);
-        error_ignore(wait_delay(&nap, 200, "settle"));
-        size_t before = fds_of(supervisor), ours = fds_of(getpid());
+        size_t before = fds_at_rest(supervisor), ours = fds_of(getpid());
         for (int kind = 0; kind < 4; kind++) {
                 for (unsigned nth = 1, hit = 1; hit && nth < 200; nth++) {
                         error_inject(nth);
@@ -347,7 +345,7 @@ static void a_cancelled_opening_leaves_nothing(void **state)
         struct fixture *f = *state;
         up(f);
         free(session_run(f, "c1", "true", &out_only, 0));
-        size_t before = fds_of(runtime_pod_supervisor_pid(f->pod)), ours = fds_of(getpid());
+        size_t before = fds_at_rest(runtime_pod_supervisor_pid(f->pod)), ours = fds_of(getpid());
         for (int us = 0; us < 3000; us += 100) {
                 f->wait = (struct wait){ .deadline_ns = clock_monotonic_ns() + us * 1000, .cancel_fd = -1 };
                 error_free(open_and_leave(f, us / 100 % 2));
