@@ -1,6 +1,7 @@
 """The skiff command's streams, as people type them. Covers: exec -i, run -i, cp, port-forward by pipes; exec -it, run -it, attach and
 its detach keys, resize, Ctrl-C, suspension and the terminal's modes in tmux; what ends when skiff is ended."""
 
+import concurrent.futures
 import contextlib
 import hashlib
 import os
@@ -8,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import uuid
 
@@ -244,16 +244,8 @@ def server(skiff):
 def test_port_forward(server):
     with forwarding(server, "web", ":80", ":80", ":7999", count=3) as (process, ports):
         assert len(set(ports)) == 3
-        results = [None] * 30
-
-        def one(number):
-            results[number] = fetch(ports[number % 2])
-
-        threads = [threading.Thread(target=one, args=(number,)) for number in range(30)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:  # busybox's httpd has a backlog of 9
+            results = list(pool.map(lambda number: fetch(ports[number % 2]), range(30)))
         assert all(result and b"root:" in result for result in results), (results, stopped(process))
         with contextlib.suppress(OSError):
             assert fetch(ports[2]) == b""
