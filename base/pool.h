@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* SERVER is for who hands out the others: it is never behind a cap. */
-enum pool_kind { POOL_QUICK, POOL_POD, POOL_EXEC, POOL_PULL, POOL_SERVER, POOL_KINDS };
+/* LISTEN is for what waits for a client to take it; SERVER for who hands out the others: it is never behind a cap. */
+enum pool_kind { POOL_QUICK, POOL_POD, POOL_EXEC, POOL_PULL, POOL_LISTEN, POOL_SERVER, POOL_KINDS };
 
 struct pool;
 /* A pool whose kinds run on at most caps[kind] threads at once. They start when there is work. */

@@ -493,10 +493,9 @@ static bool begin_send(struct rpc_call *call)
         return begun;
 }
 
-struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message)
+/* buffer is taken; NULL: the head alone. */
+static struct error *buffer_send(struct rpc_call *call, grpc_byte_buffer *buffer)
 {
-        grpc_byte_buffer *buffer = NULL;
-        TRY(pack(message, &buffer));
         if (!begin_send(call)) {
                 grpc_byte_buffer_destroy(buffer);
                 return error_new(ERROR_CANCELLED, "the client is gone");
@@ -506,11 +505,36 @@ struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message)
         if (!call->metadata_sent)
                 ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
         call->metadata_sent = true;
-        ops[n].op = GRPC_OP_SEND_MESSAGE;
-        ops[n++].data.send_message.send_message = buffer;
+        if (buffer) {
+                ops[n].op = GRPC_OP_SEND_MESSAGE;
+                ops[n++].data.send_message.send_message = buffer;
+        }
         bool started = start_batch(call, ops, n, &call->sent);
         grpc_byte_buffer_destroy(buffer);
         if (!started)
                 return error_new(ERROR_INTERNAL, "send: refused by gRPC");
         return NULL;
+}
+
+struct error *rpc_send_head(struct rpc_call *call)
+{
+        return call->metadata_sent ? NULL : buffer_send(call, NULL);
+}
+
+struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message)
+{
+        grpc_byte_buffer *buffer = NULL;
+        TRY(pack(message, &buffer));
+        return buffer_send(call, buffer);
+}
+
+struct error *rpc_send_packed(struct rpc_call *call, const void *bytes, size_t len_bytes)
+{
+        if (len_bytes > SERVER_MESSAGE_MAX_BYTES)
+                return error_new(ERROR_RESOURCE_EXHAUSTED, "a message of %zu bytes, more than %d", len_bytes,
+                                 SERVER_MESSAGE_MAX_BYTES);
+        grpc_slice slice = grpc_slice_from_copied_buffer(bytes, len_bytes);
+        grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+        grpc_slice_unref(slice);
+        return buffer_send(call, buffer);
 }

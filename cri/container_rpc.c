@@ -1,5 +1,6 @@
 /* Containers: unpack, check the shape, ask the node, pack. */
 #include "api/cri.pb-c.h"
+#include "cri/batches.h"
 #include "cri/daemon.h"
 #include "cri/validate.h"
 #include "pods/node.h"
@@ -107,6 +108,16 @@ static struct error *list_containers(void *context, struct rpc_call *call)
         return node_list_containers(daemon->node, request->filter, &reply);
 }
 
+static struct error *stream_containers(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__StreamContainersRequest *request = (const void *) rpc_request(call);
+        _cleanup_(batches_done) struct batches batches = BATCHES_NONE;
+        const struct node_reply reply = { batches_take, &batches };
+        TRY(node_list_containers(daemon->node, request->filter, &reply));
+        return batches_send(&batches, call);
+}
+
 static struct error *update_container(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
@@ -157,6 +168,7 @@ const struct rpc container_rpcs[] = {
         { RUNTIME_SERVICE, "RemoveContainer", POOL_POD, false, remove_container },
         { RUNTIME_SERVICE, "ContainerStatus", POOL_QUICK, false, container_status },
         { RUNTIME_SERVICE, "ListContainers", POOL_QUICK, false, list_containers },
+        { RUNTIME_SERVICE, "StreamContainers", POOL_LISTEN, true, stream_containers },
         { RUNTIME_SERVICE, "UpdateContainerResources", POOL_POD, false, update_container },
         { RUNTIME_SERVICE, "ReopenContainerLog", POOL_POD, false, reopen_log },
         { RUNTIME_SERVICE, "ExecSync", POOL_EXEC, false, exec_sync },

@@ -37,9 +37,9 @@ MUST_CHECK struct error *pull_and_log(struct daemon *daemon, const char *image, 
 
 /* Handlers by family; each file fills a part of the table. */
 extern const struct rpc status_rpcs[], sandbox_rpcs[], container_rpcs[], stats_rpcs[], image_rpcs[],
-        admin_rpcs[], stream_rpcs[];
+        admin_rpcs[], stream_rpcs[], event_rpcs[];
 extern const size_t n_status_rpcs, n_sandbox_rpcs, n_container_rpcs, n_stats_rpcs, n_image_rpcs, n_admin_rpcs,
-        n_stream_rpcs;
+        n_stream_rpcs, n_event_rpcs;
 
 #define RUNTIME_SERVICE "runtime.v1.RuntimeService"
 #define IMAGE_SERVICE "runtime.v1.ImageService"

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cri/batches.h"
 #include "cri/daemon.h"
 #include "cri/validate.h"
 #include "images/images.h"
@@ -58,7 +59,12 @@ static void fill_image(struct parts *p, const struct image *image)
         p->message.spec = &p->spec;
 }
 
-static struct error *list_reply(struct rpc_call *call, struct image *const *images, size_t n)
+static struct error *reply_to(void *call, const ProtobufCMessage *message)
+{
+        return rpc_reply(call, message);
+}
+
+static struct error *list_reply(const struct node_reply *reply, struct image *const *images, size_t n)
 {
         Cri__ListImagesResponse response = CRI__LIST_IMAGES_RESPONSE__INIT;
         _cleanup_(freep) struct parts *parts = NEW_ARRAY(struct parts, n);
@@ -69,22 +75,37 @@ static struct error *list_reply(struct rpc_call *call, struct image *const *imag
         }
         response.images = pointers;
         response.n_images = n;
-        return rpc_reply(call, &response.base);
+        return reply->send(reply->context, &response.base);
 }
 
 /* The filter's image, if any, is a reference of any form, or a repository: none that matches is an empty list. */
-static struct error *list_images(void *context, struct rpc_call *call)
+static struct error *list_to(const struct daemon *daemon, const Cri__ImageFilter *filter,
+                             const struct node_reply *reply)
 {
-        struct daemon *daemon = context;
-        const Cri__ListImagesRequest *request = (const void *) rpc_request(call);
-        const char *wanted = request->filter && request->filter->image ? request->filter->image->image : "";
+        const char *wanted = filter && filter->image ? filter->image->image : "";
         struct image **images = NULL;
         size_t n = 0;
         TRY(*wanted ? images_select(daemon->images, wanted, &images, &n)
                     : images_list(daemon->images, &images, &n));
-        struct error *e = list_reply(call, images, n);
+        struct error *e = list_reply(reply, images, n);
         image_list_free(images, n);
         return e;
+}
+
+static struct error *list_images(void *context, struct rpc_call *call)
+{
+        const Cri__ListImagesRequest *request = (const void *) rpc_request(call);
+        const struct node_reply reply = { reply_to, call };
+        return list_to(context, request->filter, &reply);
+}
+
+static struct error *stream_images(void *context, struct rpc_call *call)
+{
+        const Cri__StreamImagesRequest *request = (const void *) rpc_request(call);
+        _cleanup_(batches_done) struct batches batches = BATCHES_NONE;
+        const struct node_reply reply = { batches_take, &batches };
+        TRY(list_to(context, request->filter, &reply));
+        return batches_send(&batches, call);
 }
 
 static struct error *status_info(const struct image *image, Cri__ImageStatusResponse *response,
@@ -212,6 +233,7 @@ static struct error *image_fs_info(void *context, struct rpc_call *call)
 
 const struct rpc image_rpcs[] = {
         { IMAGE_SERVICE, "ListImages", POOL_QUICK, false, list_images },
+        { IMAGE_SERVICE, "StreamImages", POOL_LISTEN, true, stream_images },
         { IMAGE_SERVICE, "ImageStatus", POOL_QUICK, false, image_status },
         { IMAGE_SERVICE, "RemoveImage", POOL_POD, false, remove_image },
         { IMAGE_SERVICE, "PullImage", POOL_PULL, false, pull_image },

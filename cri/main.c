@@ -42,7 +42,7 @@
 
 /* Threads an operation of each kind may have at once. */
 static const size_t pool_caps[POOL_KINDS] = {
-        [POOL_QUICK] = 8, [POOL_POD] = 128, [POOL_EXEC] = 256, [POOL_PULL] = 16
+        [POOL_QUICK] = 8, [POOL_POD] = 128, [POOL_EXEC] = 256, [POOL_PULL] = 16, [POOL_LISTEN] = 1024
 };
 
 /* Everything that is open, in the order of opening. */
@@ -149,6 +149,7 @@ static struct error *open_server(struct skiffd *d)
         add_rpcs(d, image_rpcs, n_image_rpcs);
         add_rpcs(d, admin_rpcs, n_admin_rpcs);
         add_rpcs(d, stream_rpcs, n_stream_rpcs);
+        add_rpcs(d, event_rpcs, n_event_rpcs);
         const struct server_config config = {
                 .listen = d->config.listen, .services = services, .rpcs = d->rpcs, .n_rpcs = d->n_rpcs
         };

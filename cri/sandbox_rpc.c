@@ -1,5 +1,6 @@
 /* Sandboxes: unpack, check the shape, ask the node, pack. */
 #include "api/cri.pb-c.h"
+#include "cri/batches.h"
 #include "cri/daemon.h"
 #include "cri/validate.h"
 #include "pods/node.h"
@@ -75,11 +76,22 @@ static struct error *list_pods(void *context, struct rpc_call *call)
         return node_list_pods(daemon->node, request->filter, &reply);
 }
 
+static struct error *stream_pods(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__StreamPodSandboxesRequest *request = (const void *) rpc_request(call);
+        _cleanup_(batches_done) struct batches batches = BATCHES_NONE;
+        const struct node_reply reply = { batches_take, &batches };
+        TRY(node_list_pods(daemon->node, request->filter, &reply));
+        return batches_send(&batches, call);
+}
+
 const struct rpc sandbox_rpcs[] = {
         { RUNTIME_SERVICE, "RunPodSandbox", POOL_POD, false, run_pod },
         { RUNTIME_SERVICE, "StopPodSandbox", POOL_POD, false, stop_pod },
         { RUNTIME_SERVICE, "RemovePodSandbox", POOL_POD, false, remove_pod },
         { RUNTIME_SERVICE, "PodSandboxStatus", POOL_QUICK, false, pod_status },
         { RUNTIME_SERVICE, "ListPodSandbox", POOL_QUICK, false, list_pods },
+        { RUNTIME_SERVICE, "StreamPodSandboxes", POOL_LISTEN, true, stream_pods },
 };
 const size_t n_sandbox_rpcs = LENGTH(sandbox_rpcs);

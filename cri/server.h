@@ -50,9 +50,15 @@ const struct wait *rpc_wait(struct rpc_call *call);
  * second answer; RESOURCE_EXHAUSTED for one of more than 16 MiB. */
 MUST_CHECK struct error *rpc_reply(struct rpc_call *call, const ProtobufCMessage *message);
 
+/* Sends a stream's head, before there is a message: the client knows by it that the call has begun. Errors: as rpc_send. */
+MUST_CHECK struct error *rpc_send_head(struct rpc_call *call);
+
 /* Sends one message of a stream. Blocks until the client has taken the previous one, so a slow client costs no memory.
  * Errors: CANCELLED when the client is gone; RESOURCE_EXHAUSTED as rpc_reply. */
 MUST_CHECK struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message);
+
+/* The same with a message that is packed already. */
+MUST_CHECK struct error *rpc_send_packed(struct rpc_call *call, const void *bytes, size_t len_bytes);
 
 /* memory_bytes, zeroed, that are the call's until it is freed, which is when its answer has gone out as well; end(memory) is
  * called then, on any thread (NULL: nothing is to be done). Once a call. */

@@ -1,5 +1,6 @@
 /* Stats: what pods and containers use, as CRI's own messages and as metrics by name. */
 #include "api/cri.pb-c.h"
+#include "cri/batches.h"
 #include "cri/daemon.h"
 #include "cri/validate.h"
 #include "pods/node.h"
@@ -57,6 +58,35 @@ static struct error *list_pod_metrics(void *context, struct rpc_call *call)
         return node_list_pod_metrics(daemon->node, &reply);
 }
 
+static struct error *stream_container_stats(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__StreamContainerStatsRequest *request = (const void *) rpc_request(call);
+        _cleanup_(batches_done) struct batches batches = BATCHES_NONE;
+        const struct node_reply reply = { batches_take, &batches };
+        TRY(node_list_container_stats(daemon->node, request->filter, &reply));
+        return batches_send(&batches, call);
+}
+
+static struct error *stream_pod_stats(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__StreamPodSandboxStatsRequest *request = (const void *) rpc_request(call);
+        _cleanup_(batches_done) struct batches batches = BATCHES_NONE;
+        const struct node_reply reply = { batches_take, &batches };
+        TRY(node_list_pod_stats(daemon->node, request->filter, &reply));
+        return batches_send(&batches, call);
+}
+
+static struct error *stream_pod_metrics(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        _cleanup_(batches_done) struct batches batches = BATCHES_NONE;
+        const struct node_reply reply = { batches_take, &batches };
+        TRY(node_list_pod_metrics(daemon->node, &reply));
+        return batches_send(&batches, call);
+}
+
 /* They may walk a writable layer: not among the quick ones. */
 const struct rpc stats_rpcs[] = {
         { RUNTIME_SERVICE, "ContainerStats", POOL_POD, false, container_stats },
@@ -65,5 +95,8 @@ const struct rpc stats_rpcs[] = {
         { RUNTIME_SERVICE, "ListPodSandboxStats", POOL_POD, false, list_pod_stats },
         { RUNTIME_SERVICE, "ListMetricDescriptors", POOL_POD, false, metric_descriptors },
         { RUNTIME_SERVICE, "ListPodSandboxMetrics", POOL_POD, false, list_pod_metrics },
+        { RUNTIME_SERVICE, "StreamContainerStats", POOL_LISTEN, true, stream_container_stats },
+        { RUNTIME_SERVICE, "StreamPodSandboxStats", POOL_LISTEN, true, stream_pod_stats },
+        { RUNTIME_SERVICE, "StreamPodSandboxMetrics", POOL_LISTEN, true, stream_pod_metrics },
 };
 const size_t n_stats_rpcs = LENGTH(stats_rpcs);

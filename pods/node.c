@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "pods/feed.h"
 #include "pods/lifecycle/react.h"
 #include "pods/lifecycle/recover.h"
 #include "pods/message.h"
@@ -50,6 +51,7 @@ struct error *node_open(const struct node_config *config, struct node **out)
         (void) pthread_condattr_destroy(&monotonic);
         TRY(read_boot_id(&node->boot_id));
         TRY(open_state(node));
+        node->feed = feed_new();
         TRY(events_open(node, &react, &node->events));
         TRY(recover(node));
         *out = TAKE(node);
@@ -82,6 +84,7 @@ void node_free(struct node *node)
         events_free(node->events);
         drop_tables(node);
         image_users_free(node->image_users);
+        feed_free(node->feed);
         db_free(node->db);
         closep(&node->state_fd);
         (void) pthread_mutex_destroy(&node->lock);

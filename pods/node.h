@@ -117,6 +117,18 @@ MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRe
                                         struct share *share, const struct wait *wait,
                                         const struct node_reply *reply);
 
+/* --- events: what becomes of pods and containers from now on --- */
+
+struct node_listener;
+/* Begins to listen: what happens from here on waits for it, up to a bound. The listener must be freed before the node. */
+MUST_CHECK struct error *node_listen(struct node *node, struct node_listener **out);
+/* Waits for the next: a packed ContainerEventResponse, borrowed until the next call. One thread a listener. Errors: those of
+ * wait; RESOURCE_EXHAUSTED when it was so far behind that events are lost to it; UNAVAILABLE once the node closes. */
+MUST_CHECK struct error *node_listener_next(struct node_listener *listener, const struct wait *wait,
+                                            const void **bytes, size_t *len_bytes);
+void node_listener_free(struct node_listener *listener); /* NULL is fine */
+DEFINE_FREEP(struct node_listener, node_listener_free)
+
 /* --- sessions (base/session.h): a check when they are asked for, and later, once, the opening --- */
 
 /* Whether it could be opened now. Errors: NOT_FOUND; FAILED_PRECONDITION for what does not run; INVALID_ARGUMENT for what

@@ -147,4 +147,5 @@ struct node {
         bool closing; /* nothing new is begun */
 
         struct events *events;
+        struct feed *feed; /* locked */
 };

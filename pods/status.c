@@ -1,4 +1,5 @@
 /* What is told of pods and containers: CRI's status and list messages, built under the lock from what the objects hold. */
+#include "pods/status.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "pods/select.h"
@@ -406,5 +407,58 @@ struct error *node_container_status(struct node *node, const char *id, bool verb
                                   ? send_container_status(c, verbose, reply)
                                   : error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
         (void) pthread_mutex_unlock(&node->lock);
+        return e;
+}
+
+/* --- events --- */
+
+/* All of the pod's containers that are to be seen. */
+static size_t fill_statuses(struct sandbox *pod, struct container_status_parts *parts,
+                            Cri__ContainerStatus **pointers)
+{
+        size_t n = 0;
+        for (struct container *c = pod->containers; c; c = c->next) {
+                if (!container_is_visible(c))
+                        continue;
+                parts[n] = (struct container_status_parts){ 0 };
+                fill_container_status(&parts[n], c);
+                pointers[n] = &parts[n].status;
+                n++;
+        }
+        return n;
+}
+
+static size_t count_containers(const struct sandbox *pod)
+{
+        size_t n = 0;
+        for (const struct container *c = pod->containers; c; c = c->next)
+                n++;
+        return n;
+}
+
+struct error *status_event_pack(struct sandbox *pod, const char *id, Cri__ContainerEventType type,
+                                struct buf *out)
+{
+        Cri__ContainerEventResponse event = CRI__CONTAINER_EVENT_RESPONSE__INIT;
+        struct pod_status_parts pod_parts = { 0 };
+        size_t n = count_containers(pod), len_bytes = 0;
+        _cleanup_(freep) struct container_status_parts *parts = NEW_ARRAY(struct container_status_parts, n);
+        _cleanup_(freep) Cri__ContainerStatus **pointers = NEW_ARRAY(Cri__ContainerStatus *, n);
+        char *bytes = NULL;
+        fill_pod_status(&pod_parts, pod);
+        event.container_id = id;
+        event.container_event_type = type;
+        event.created_at = clock_wall_ns();
+        event.pod_sandbox_status = &pod_parts.status;
+        event.n_containers_statuses = fill_statuses(pod, parts, pointers);
+        event.containers_statuses = pointers;
+        len_bytes = protobuf_c_message_get_packed_size(&event.base);
+        struct error *e = buf_reserve(out, len_bytes, &bytes);
+        if (!e) {
+                (void) protobuf_c_message_pack(&event.base, (uint8_t *) bytes);
+                buf_added(out, len_bytes);
+        }
+        free(pod_parts.ips);
+        free(pod_parts.ip_pointers);
         return e;
 }

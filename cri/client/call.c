@@ -40,12 +40,24 @@ struct error *admin_call(struct context *context, const char *method, const void
         return e;
 }
 
-struct error *admin_stream(struct context *context, const char *method, const void *request,
-                           const struct client_taker *taker)
+static struct error *stream(struct context *context, const ProtobufCServiceDescriptor *service,
+                            const char *method, const void *request, const struct client_taker *taker)
 {
         if (!context->client)
                 TRY(client_open(context->endpoint, &context->client));
-        struct error *e = client_stream(context->client, &admin__admin__descriptor, method, request,
-                                        context->interrupted, taker);
+        struct error *e =
+                client_stream(context->client, service, method, request, context->interrupted, taker);
         return e ? told(e, method) : NULL;
+}
+
+struct error *runtime_stream(struct context *context, const char *method, const void *request,
+                             const struct client_taker *taker)
+{
+        return stream(context, &cri__runtime_service__descriptor, method, request, taker);
+}
+
+struct error *admin_stream(struct context *context, const char *method, const void *request,
+                           const struct client_taker *taker)
+{
+        return stream(context, &admin__admin__descriptor, method, request, taker);
 }

@@ -43,6 +43,8 @@ MUST_CHECK struct error *admin_call(struct context *context, const char *method,
                                     int64_t timeout_ms, void *answer);
 
 /* Of a method that streams, without a timeout: each message goes to the taker. */
+MUST_CHECK struct error *runtime_stream(struct context *context, const char *method, const void *request,
+                                        const struct client_taker *taker);
 MUST_CHECK struct error *admin_stream(struct context *context, const char *method, const void *request,
                                       const struct client_taker *taker);
 
@@ -86,6 +88,8 @@ MUST_CHECK struct error *inspect_command(struct context *context, int argc,
                                          char **argv); /* status_commands.c */
 MUST_CHECK struct error *version_command(struct context *context, int argc, char **argv);
 MUST_CHECK struct error *info_command(struct context *context, int argc, char **argv);
+MUST_CHECK struct error *events_command(struct context *context, int argc,
+                                        char **argv);                                   /* events_command.c */
 MUST_CHECK struct error *check_command(struct context *context, int argc, char **argv); /* check_command.c */
 
 /* `images --tree`: each image with its layers, sizes and who shares them, or all of it as JSON (image_tree.c). */

@@ -18,6 +18,8 @@ static const struct command commands[] = {
         { "ps", "[-a] [-q] [--json]", "list containers that run (-a: all; -q: ids alone)", ps_command },
         { "logs", "[-f] [-t] CONTAINER", "show a container's log (-f: follow, -t: with times)",
           logs_command },
+        { "events", "[--json]", "show what becomes of pods and containers as it happens (Ctrl-C ends it)",
+          events_command },
         { "exec", "[-i] [-t] [--timeout SECONDS] CONTAINER [--] COMMAND ...",
           "run a command in a container (-i: with this input, -t: in this terminal)", exec_command },
         { "attach", "[--no-stdin] [--detach-keys ctrl-p,ctrl-q] CONTAINER",

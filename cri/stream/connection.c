@@ -16,6 +16,7 @@ enum {
         LINGER_MS = 2 * 1000,
         LINGER_BYTES = 16 << 20,
         KEEPALIVE_S = 30,
+        RECEIVES_AT_ONCE = 16,
 };
 
 static void end_service(struct connection *c)
@@ -83,7 +84,7 @@ static void linger(struct connection *c)
 static uint32_t wanted_events(const struct connection *c)
 {
         uint32_t events = transport_events(&c->transport);
-        if (c->phase == CONNECTION_SESSION && c->purpose->ops->is_stuck(c->purpose))
+        if (c->phase == CONNECTION_SESSION && c->purpose && c->purpose->ops->is_stuck(c->purpose))
                 return events | EPOLLRDHUP; /* that the client leaves is seen all the same */
         return events | EPOLLIN;
 }
@@ -146,22 +147,47 @@ static void feed(struct connection *c, uint8_t *bytes, size_t len_bytes)
         }
 }
 
+/* What goes to a pipe as it is goes there without being read, if the kernel can do it. */
+static size_t pass_straight(struct connection *c, size_t *feed_bytes)
+{
+        int pipe_fd = -1;
+        *feed_bytes = SIZE_MAX;
+        if (c->phase != CONNECTION_SESSION || !c->mux->ops->straight || !transport_splices(&c->transport))
+                return 0;
+        size_t most_bytes = c->mux->ops->straight(c->mux, &pipe_fd, feed_bytes);
+        size_t n = most_bytes ? transport_receive_into(&c->transport, pipe_fd, most_bytes) : 0;
+        if (n)
+                c->mux->ops->went_straight(c->mux, n);
+        return n;
+}
+
+/* Reads some. False when there is no more now. */
+static bool receive(struct connection *c)
+{
+        struct scratch *scratch = c->server->scratch;
+        size_t feed_bytes;
+        bool ended = false;
+        if (pass_straight(c, &feed_bytes))
+                return true;
+        size_t most_bytes = feed_bytes < sizeof(scratch->in) ? feed_bytes : sizeof(scratch->in);
+        size_t n = transport_receive(&c->transport, scratch->in, most_bytes, &ended);
+        if (n)
+                feed(c, scratch->in, n);
+        if (ended)
+                connection_drop(c);
+        return n == feed_bytes && !ended;
+}
+
 static void socket_ready(struct source *source, uint32_t events)
 {
         struct connection *c = CONTAINER_OF(source, struct connection, watch.source);
-        struct scratch *scratch = c->server->scratch;
-        bool ended = (events & (EPOLLERR | EPOLLHUP)) != 0;
         connection_touch(c);
         if (events & EPOLLOUT)
                 c->transport.is_blocked = false;
-        if (events & EPOLLIN || c->transport.tls) {
-                bool at_end = false;
-                size_t n = transport_receive(&c->transport, scratch->in, sizeof(scratch->in), &at_end);
-                ended = ended || at_end;
-                if (n)
-                        feed(c, scratch->in, n);
-        }
-        if (ended || (events & EPOLLRDHUP && !(events & EPOLLIN)))
+        if (events & EPOLLIN || c->transport.tls)
+                for (unsigned i = 0; i < RECEIVES_AT_ONCE && receive(c); i++)
+                        ;
+        if (events & (EPOLLERR | EPOLLHUP) || (events & EPOLLRDHUP && !(events & EPOLLIN)))
                 connection_drop(c);
         connection_settle(c);
 }

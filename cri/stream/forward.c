@@ -97,6 +97,13 @@ static void forward_data(struct purpose *purpose, struct stream *stream, const u
                 pair_put(pair, bytes, len_bytes);
 }
 
+/* A pod's end is a socket: between two of them nothing goes without a copy. */
+static int forward_straight(struct purpose *purpose, struct stream *stream)
+{
+        (void) purpose, (void) stream;
+        return -1;
+}
+
 static void forward_fin(struct purpose *purpose, struct stream *stream)
 {
         struct pair *pair = stream->owner;
@@ -286,6 +293,7 @@ static const struct purpose_ops forward_ops = {
         .begin = forward_begin,
         .open = forward_open,
         .data = forward_data,
+        .straight = forward_straight,
         .fin = forward_fin,
         .reset = forward_reset,
         .is_stuck = forward_is_stuck,

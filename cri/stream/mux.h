@@ -37,6 +37,10 @@ struct mux;
 struct mux_ops {
         /* Reads what has come, and may change it. Errors: INVALID_ARGUMENT: the session is over. */
         struct error *(*feed)(struct mux *mux, uint8_t *bytes, size_t len_bytes);
+        /* How many of the client's next bytes go to this pipe as they are; 0 when they are to be fed. *feed_bytes: how many are worth
+         * receiving at once in order to feed them. NULL: none ever. */
+        size_t (*straight)(struct mux *mux, int *pipe_fd, size_t *feed_bytes);
+        void (*went_straight)(struct mux *mux, size_t len_bytes); /* that many did */
         /* The header of a data frame on its way out; returns its length. */
         size_t (*header)(struct mux *mux, struct stream *stream, size_t payload_bytes,
                          uint8_t out[MUX_HEADER_MAX]);

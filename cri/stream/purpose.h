@@ -19,6 +19,8 @@ struct purpose_ops {
         /* The client opens a stream. Returns 0 to take it, else the enum spdy_status to refuse it with. */
         uint32_t (*open)(struct purpose *purpose, struct stream *stream, const struct headers *headers);
         void (*data)(struct purpose *purpose, struct stream *stream, const uint8_t *bytes, size_t len_bytes);
+        /* The pipe that this stream's data goes to as it is, now; -1: it is to be fed. */
+        int (*straight)(struct purpose *purpose, struct stream *stream);
         void (*fin)(struct purpose *purpose, struct stream *stream);   /* the client's side has ended */
         void (*reset)(struct purpose *purpose, struct stream *stream); /* the client wants no more of it */
         /* True while nothing more is to be read from the client. */

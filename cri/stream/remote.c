@@ -156,6 +156,14 @@ static void remote_data(struct purpose *purpose, struct stream *stream, const ui
                 sink_put(&r->in, bytes, len_bytes);
 }
 
+static int remote_straight(struct purpose *purpose, struct stream *stream)
+{
+        const struct remote *r = remote_of(purpose);
+        bool goes = stream->role == ROLE_IN && r->state == REMOTE_RUNNING && !r->purpose.token->streams.tty &&
+                    r->in.waiting.len_bytes == 0 && !r->in.is_broken;
+        return goes ? r->in.fd : -1;
+}
+
 static void remote_stream_fin(struct purpose *purpose, struct stream *stream)
 {
         struct remote *r = remote_of(purpose);
@@ -318,6 +326,7 @@ static const struct purpose_ops remote_ops = {
         .begin = remote_begin,
         .open = remote_open,
         .data = remote_data,
+        .straight = remote_straight,
         .fin = remote_stream_fin,
         .reset = remote_reset,
         .is_stuck = remote_is_stuck,

@@ -6,7 +6,7 @@
 #include "cri/stream/websocket_frame.h"
 #include <string.h>
 
-enum { WINDOW_AT_FIRST = 64 << 10 };
+enum { WINDOW_AT_FIRST = 64 << 10, BULK_BYTES = 16 << 10 };
 
 struct spdy {
         struct mux mux;
@@ -19,6 +19,7 @@ struct spdy {
         bool client_leaves;
         bool keeps_windows, keeps_session_window; /* the peer */
         int64_t initial_window_bytes, session_window_bytes;
+        bool is_bulk; /* the client sends large frames that go straight to a pipe */
         bool in_tunnel;
         struct websocket_reader outer;
 };
@@ -68,7 +69,7 @@ static struct stream *stream_add(struct spdy *spdy, uint32_t id)
 {
         if (spdy->n_streams == spdy->room_streams) {
                 spdy->room_streams += 8;
-                spdy->streams = grow_array(spdy->streams, spdy->room_streams, sizeof(spdy->streams[0]));
+                spdy->streams = grow_array(spdy->streams, spdy->room_streams, sizeof(struct stream *));
         }
         struct stream *stream = NEW(struct stream);
         *stream = (struct stream){ .id = id, .window_bytes = spdy->initial_window_bytes };
@@ -81,8 +82,8 @@ static void spdy_forget(struct mux *mux, struct stream *stream)
         struct spdy *spdy = spdy_of(mux);
         size_t at = place_of(spdy, stream->id);
         spdy->n_streams--;
-        memmove(spdy->streams + at, spdy->streams + at + 1,
-                (spdy->n_streams - at) * sizeof(spdy->streams[0]));
+        for (; at < spdy->n_streams; at++)
+                spdy->streams[at] = spdy->streams[at + 1];
         free(stream);
 }
 
@@ -281,6 +282,37 @@ static struct error *spdy_feed(struct mux *mux, uint8_t *bytes, size_t len_bytes
         return spdy->in_tunnel ? feed_messages(spdy, bytes, len_bytes) : feed_frames(spdy, bytes, len_bytes);
 }
 
+/* The pipe of the frame that is being read. A client that sends large frames is read header by header, so that their data is still in
+ * the socket when its length is known. */
+static size_t spdy_straight(struct mux *mux, int *pipe_fd, size_t *feed_bytes)
+{
+        struct spdy *spdy = spdy_of(mux);
+        uint32_t id = 0;
+        size_t left_bytes = spdy->in_tunnel ? 0 : spdy_data_left(&spdy->reader, &id);
+        struct stream *stream = left_bytes ? find(spdy, id) : NULL;
+        *feed_bytes = SIZE_MAX;
+        if (stream && !stream->fin_got && !stream->is_reset)
+                *pipe_fd = spdy->mux.purpose->ops->straight(spdy->mux.purpose, stream);
+        if (left_bytes)
+                spdy->is_bulk = *pipe_fd >= 0 && (left_bytes >= BULK_BYTES || spdy->is_bulk);
+        else if (spdy->is_bulk && spdy->reader.header_bytes < SPDY_HEADER_BYTES)
+                *feed_bytes = SPDY_HEADER_BYTES - spdy->reader.header_bytes;
+        return spdy->is_bulk ? left_bytes : 0;
+}
+
+static void spdy_went_straight(struct mux *mux, size_t len_bytes)
+{
+        struct spdy *spdy = spdy_of(mux);
+        uint32_t id = 0;
+        (void) spdy_data_left(&spdy->reader, &id);
+        tell_window(spdy, id, len_bytes);
+        if (!spdy_pass(&spdy->reader, len_bytes))
+                return;
+        struct stream *stream = find(spdy, id);
+        stream->fin_got = true;
+        spdy->mux.purpose->ops->fin(spdy->mux.purpose, stream);
+}
+
 static size_t spdy_header(struct mux *mux, struct stream *stream, size_t payload_bytes,
                           uint8_t out[MUX_HEADER_MAX])
 {
@@ -346,6 +378,8 @@ static void spdy_free(struct mux *mux)
 
 static const struct mux_ops spdy_ops = {
         .feed = spdy_feed,
+        .straight = spdy_straight,
+        .went_straight = spdy_went_straight,
         .header = spdy_header,
         .room = spdy_room,
         .fin = spdy_fin,

@@ -181,6 +181,23 @@ struct error *spdy_read(struct spdy_reader *reader, const uint8_t *bytes, size_t
         return NULL;
 }
 
+size_t spdy_data_left(const struct spdy_reader *reader, uint32_t *stream_id)
+{
+        if (reader->header_bytes < SPDY_HEADER_BYTES || is_control(reader))
+                return 0;
+        *stream_id = get_u32(reader->header);
+        return reader->left_bytes;
+}
+
+bool spdy_pass(struct spdy_reader *reader, size_t len_bytes)
+{
+        reader->left_bytes -= (uint32_t) len_bytes;
+        if (reader->left_bytes)
+                return false;
+        reader->header_bytes = 0;
+        return reader->header[4] & SPDY_FLAG_FIN;
+}
+
 static uint8_t *put_control(uint8_t *out, enum spdy_type type, size_t len_bytes)
 {
         out = put_u32(out, (uint32_t) CONTROL_BIT << 24 | VERSION << 16 | (uint32_t) type);

@@ -68,6 +68,12 @@ void spdy_reader_done(struct spdy_reader *reader); /* frees what is kept of a fr
 MUST_CHECK struct error *spdy_read(struct spdy_reader *reader, const uint8_t *bytes, size_t len_bytes,
                                    size_t *used, struct spdy_event *out);
 
+/* Inside a DATA frame: how many of its bytes are still to come, and for which stream; else 0. */
+size_t spdy_data_left(const struct spdy_reader *reader, uint32_t *stream_id);
+
+/* As many of them went another way: the reader has not seen them. True when they ended the frame, and it the stream. */
+bool spdy_pass(struct spdy_reader *reader, size_t len_bytes);
+
 /* Writes a header of a DATA frame, and whole frames; each returns how many bytes. */
 size_t spdy_write_data_header(uint8_t out[SPDY_HEADER_BYTES], uint32_t stream_id, uint8_t flags,
                               size_t len_bytes);

@@ -27,8 +27,8 @@ static struct error *pem_open(int fd, BIO **out)
         if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > PEM_MAX)
                 return error_new(ERROR_INVALID_ARGUMENT, "no PEM text");
         _cleanup_(bio_freep) BIO *bio = BIO_new(BIO_s_mem());
-        _cleanup_(freep) char *text = malloc((size_t) st.st_size);
-        if (!bio || !text)
+        _cleanup_(freep) char *text = NEW_ARRAY(char, (size_t) st.st_size);
+        if (!bio)
                 return error_errno(ENOMEM, "read PEM");
         if (pread(fd, text, (size_t) st.st_size, 0) != st.st_size ||
             BIO_write(bio, text, (int) st.st_size) != st.st_size)

@@ -18,7 +18,7 @@ static void drop_first(struct token_table *table, size_t n)
         for (size_t i = 0; i < n; i++)
                 token_free(table->tokens[i]);
         table->n -= n;
-        memmove(table->tokens, table->tokens + n, table->n * sizeof(table->tokens[0]));
+        memmove(table->tokens, table->tokens + n, table->n * sizeof(struct token *));
 }
 
 void token_put(struct token_table *table, const struct control_message *message, const char *subject,
@@ -51,11 +51,10 @@ static bool is_same(const struct token *token, const char guess[CONTROL_TOKEN_CH
 
 struct token *token_take(struct token_table *table, const char *text, int64_t now_ns)
 {
-        size_t found = table->n;
         (void) token_expire(table, now_ns);
         if (strlen(text) != CONTROL_TOKEN_CHARS)
                 return NULL;
-        found = table->n;
+        size_t found = table->n;
         for (size_t i = 0; i < table->n; i++)
                 if (is_same(table->tokens[i], text))
                         found = i;
@@ -64,7 +63,7 @@ struct token *token_take(struct token_table *table, const char *text, int64_t no
         struct token *token = table->tokens[found];
         table->n--;
         memmove(table->tokens + found, table->tokens + found + 1,
-                (table->n - found) * sizeof(table->tokens[0]));
+                (table->n - found) * sizeof(struct token *));
         return token;
 }
 

@@ -37,6 +37,12 @@ size_t transport_receive(struct transport *t, void *bytes, size_t size_bytes, bo
         return n > 0 ? (size_t) n : 0;
 }
 
+size_t transport_receive_into(struct transport *t, int pipe_fd, size_t len_bytes)
+{
+        ssize_t n = splice(t->fd, NULL, pipe_fd, NULL, len_bytes, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        return n > 0 ? (size_t) n : 0;
+}
+
 bool transport_is_free(const struct transport *t)
 {
         return t->queue.len_bytes == 0 && t->payload_bytes == 0;

@@ -35,6 +35,10 @@ void transport_done(struct transport *t); /* closes it and drops what waits */
 /* Reads what is there, at most size_bytes. *ended: the peer has ended, or the connection is broken. */
 size_t transport_receive(struct transport *t, void *bytes, size_t size_bytes, bool *ended);
 
+/* Moves bytes that have come into the pipe without reading them, at most len_bytes. 0 when none goes: there is none, the pipe is
+ * full or has no reader; transport_receive tells more. */
+size_t transport_receive_into(struct transport *t, int pipe_fd, size_t len_bytes);
+
 /* True when nothing waits. */
 bool transport_is_free(const struct transport *t);
 

@@ -82,20 +82,18 @@ static struct error *header_read(struct websocket_reader *reader, uint8_t byte, 
         return *whole ? header_end(reader) : NULL;
 }
 
+/* Eight bytes anywhere. */
+typedef uint64_t word __attribute__((may_alias, aligned(1)));
+
 static void unmask(struct websocket_reader *reader, uint8_t *bytes, size_t len_bytes)
 {
         const uint8_t *mask = reader->header + reader->header_needed - MASK_BYTES;
-        uint8_t turned[8];
-        uint64_t word, words;
+        uint8_t turned[sizeof(word)];
         size_t i = 0;
         for (size_t j = 0; j < sizeof(turned); j++)
                 turned[j] = mask[(reader->mask_at + j) % MASK_BYTES];
-        memcpy(&words, turned, sizeof(words));
-        for (; len_bytes - i >= sizeof(word); i += sizeof(word)) {
-                memcpy(&word, bytes + i, sizeof(word));
-                word ^= words;
-                memcpy(bytes + i, &word, sizeof(word));
-        }
+        for (; len_bytes - i >= sizeof(word); i += sizeof(word))
+                *(word *) (bytes + i) ^= *(const word *) turned;
         for (size_t j = 0; i + j < len_bytes; j++)
                 bytes[i + j] ^= turned[j];
         reader->mask_at = (uint8_t) ((reader->mask_at + len_bytes) % MASK_BYTES);

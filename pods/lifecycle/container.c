@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "images/images.h"
+#include "pods/feed.h"
 #include "pods/message.h"
 #include "pods/records.h"
 #include "pods/spec/spec.h"
@@ -281,6 +282,13 @@ static struct error *add_to_pod(struct container *c, const struct wait *wait)
         return e;
 }
 
+static void tell_created(struct container *c)
+{
+        lock(c);
+        feed_container(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_CREATED_EVENT);
+        unlock(c);
+}
+
 struct error *node_create_container(struct node *node, const Cri__CreateContainerRequest *request,
                                     const struct wait *wait, char **out_id)
 {
@@ -303,6 +311,8 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
         struct error *e = add_to_pod(c, wait);
         if (!e)
                 e = create_new(c, wait);
+        if (!e)
+                tell_created(c);
         operation_end(&c->operation, &node->lock, e);
         if (!e)
                 *out_id = dup_string(id);
@@ -346,8 +356,10 @@ static void note_running(struct container *c, pid_t pid)
         error_ignore(fault_point("start_container.running.before"));
         lock(c);
         c->pid = pid;
-        if (c->state == CONTAINER_STARTING) /* else its exit was faster than the answer */
+        if (c->state == CONTAINER_STARTING) { /* else its exit was faster than the answer, and was told */
                 c->state = CONTAINER_RUNNING;
+                feed_container(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STARTED_EVENT);
+        }
         unlock(c);
         log_error(LOG_LEVEL_WARN, record_container_progress(c->pod->node->db, c), "record a start",
                   "container", c->id);
@@ -407,6 +419,7 @@ static void start_failed(struct container *c, struct error *e)
                         c->reason = dup_string("StartError");
                         c->message = utf8_repair(error_message(e),
                                                  MESSAGE_MAX_BYTES); /* a name on the host may be any bytes */
+                        feed_container(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
                 }
         }
         unlock(c);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "images/images.h"
 #include "pods/background.h"
+#include "pods/feed.h"
 #include "pods/lifecycle/container.h"
 #include "pods/lifecycle/parking.h"
 #include "pods/lifecycle/settle.h"
@@ -282,6 +283,9 @@ static struct error *remove_record(void *object, const struct wait *wait)
         (void) wait;
         TRY(record_gone_later(record_container_gone(c->pod->node->db, c->id), c->id));
         table_remove_container(c->pod->node, c);
+        (void) pthread_mutex_lock(&c->pod->node->lock);
+        feed_container(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_DELETED_EVENT);
+        (void) pthread_mutex_unlock(&c->pod->node->lock);
         return NULL;
 }
 

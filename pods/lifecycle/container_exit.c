@@ -1,6 +1,7 @@
 /* What is taken down when a container has ended, whoever brought the news. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "pods/feed.h"
 #include "pods/lifecycle/container.h"
 #include "pods/lifecycle/parking.h"
 #include "pods/lifecycle/pod_directory.h"
@@ -30,6 +31,10 @@ void container_exited(struct container *c, const struct runtime_exit *exit)
         bool news = (c->state == CONTAINER_RUNNING || c->state == CONTAINER_STARTING) &&
                     exit->started_wall_ns == c->started_ns;
         if (news) {
+                if (c->state == CONTAINER_STARTING) { /* faster than the answer to its start */
+                        c->state = CONTAINER_RUNNING;
+                        feed_container(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STARTED_EVENT);
+                }
                 c->state = CONTAINER_EXITED;
                 c->pid = 0;
                 c->exit_code = exit->exit_code;
@@ -39,6 +44,7 @@ void container_exited(struct container *c, const struct runtime_exit *exit)
                                      : exit->exit_code == 0 ? "Completed"
                                                             : "Error");
                 poke(c->exited_fd);
+                feed_container(c, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
         }
         bool shared_pids =
                 !c->spec || c->spec->pid_mode != PID_MODE_CONTAINER; /* or not known after a restart */

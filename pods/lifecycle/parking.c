@@ -1,5 +1,6 @@
 #include "pods/lifecycle/parking.h"
 #include "pods/events.h"
+#include "pods/feed.h"
 #include "pods/table.h"
 
 static bool runs(const struct container *c)
@@ -117,6 +118,8 @@ void node_close(struct node *node)
 {
         (void) pthread_mutex_lock(&node->lock);
         node->closing = true;
+        if (node->feed)
+                feed_close(node);
         (void) pthread_mutex_unlock(&node->lock);
         for (struct container *c; (c = next_parked(node)); container_unref(c))
                 parking_settle(c, error_new(ERROR_UNAVAILABLE,

@@ -5,6 +5,7 @@
 #include "cni/cni.h"
 #include "pods/background.h"
 #include "pods/events.h"
+#include "pods/feed.h"
 #include "pods/lifecycle/container.h"
 #include "pods/lifecycle/network.h"
 #include "pods/lifecycle/pod_directory.h"
@@ -345,6 +346,14 @@ static struct error *claim_name(struct sandbox *pod, const struct wait *wait, ch
         return NULL;
 }
 
+static void tell_made(struct sandbox *pod)
+{
+        (void) pthread_mutex_lock(&pod->node->lock);
+        feed_pod(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_CREATED_EVENT);
+        feed_pod(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STARTED_EVENT);
+        (void) pthread_mutex_unlock(&pod->node->lock);
+}
+
 struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *config, const char *handler,
                            const struct wait *wait, char **out_id)
 {
@@ -366,6 +375,8 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
         struct error *e = claim_name(pod, wait, &same_id);
         if (!e && !same_id)
                 e = run_new(pod, wait);
+        if (!e && !same_id)
+                tell_made(pod);
         operation_end(&pod->operation, &node->lock, e);
         if (e)
                 return e;
@@ -378,7 +389,10 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
 static void note_state(struct sandbox *pod, enum pod_state state)
 {
         (void) pthread_mutex_lock(&pod->node->lock);
+        bool is_news = pod->state != state;
         pod->state = state;
+        if (is_news && state == POD_STOPPED)
+                feed_pod(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_STOPPED_EVENT);
         (void) pthread_mutex_unlock(&pod->node->lock);
 }
 
@@ -479,6 +493,9 @@ static struct error *remove_record(void *object, const struct wait *wait)
         (void) wait;
         TRY(record_gone_later(record_pod_gone(pod->node->db, pod->id), pod->id));
         table_remove_pod(pod->node, pod);
+        (void) pthread_mutex_lock(&pod->node->lock);
+        feed_pod(pod, CRI__CONTAINER_EVENT_TYPE__CONTAINER_DELETED_EVENT);
+        (void) pthread_mutex_unlock(&pod->node->lock);
         return NULL;
 }
 

@@ -7,48 +7,59 @@
 
 /* "TIME stream F ": what stands before the content. */
 #define PREFIX_MAX (CLOCK_TEXT_SIZE + sizeof(" stdout F "))
-#define BATCH_LINES 32
+#define DIRECT_BYTES (8 << 10) /* a line from here on is written from where it lies */
 
-/* Lines that go out in one writev: prefix, content, newline each. */
+/* Lines that go out in one write, put together as they will stand in the file: for short ones the copy costs a tenth of what
+ * the kernel takes for a vector of their parts. */
 struct batch {
-        struct iovec parts[BATCH_LINES * 4];
-        size_t n_parts, n_lines, len_bytes;
-        char prefixes[2][PREFIX_MAX]; /* full, partial */
-        size_t prefix_bytes[2];
+        struct log_file *file;
+        int64_t wall_ns;
+        char *bytes; /* borrowed */
+        size_t len_bytes, room_bytes;
+        char prefix[PREFIX_MAX];
+        size_t prefix_bytes;
 };
 
-static void batch_begin(struct batch *b, const struct log_stream *stream, int64_t wall_ns)
+static void batch_begin(struct batch *b, struct log_file *file, const struct log_stream *stream,
+                        const struct log_room *room, int64_t wall_ns)
 {
         char when[CLOCK_TEXT_SIZE];
         clock_format(wall_ns, when);
-        b->n_parts = b->n_lines = b->len_bytes = 0;
-        for (int partial = 0; partial < 2; partial++)
-                b->prefix_bytes[partial] = (size_t) snprintf(b->prefixes[partial], PREFIX_MAX, "%s %s %c ",
-                                                             when, stream->name, partial ? 'P' : 'F');
+        b->file = file;
+        b->wall_ns = wall_ns;
+        b->bytes = room ? room->bytes : NULL;
+        b->room_bytes = room ? room->size_bytes : 0;
+        b->len_bytes = 0;
+        b->prefix_bytes = (size_t) snprintf(b->prefix, PREFIX_MAX, "%s %s F ", when, stream->name);
 }
 
-static void batch_put(struct batch *b, const char *bytes, size_t len_bytes)
+static size_t lines_in(const char *bytes, size_t len_bytes)
 {
-        if (len_bytes == 0)
-                return;
-        b->parts[b->n_parts++] =
-                (struct iovec){ .iov_base = (char *) (uintptr_t) bytes, .iov_len = len_bytes };
-        b->len_bytes += len_bytes;
+        size_t n = 0;
+        for (const char *end = bytes + len_bytes; (bytes = memchr(bytes, '\n', (size_t) (end - bytes)));)
+                n++, bytes++;
+        return n;
 }
 
-static int log_writev(struct log_file *file, const struct iovec *parts, size_t n_parts, size_t len_bytes)
+/* Cuts what was written of len_bytes back to keep_bytes. We are the only writer, so the end is ours. */
+static void cut_back(const struct log_file *file, ssize_t len_bytes, size_t keep_bytes)
 {
-        struct stat before;
-        if (file->fd < 0)
-                return 0;
-        ssize_t n_bytes = writev(file->fd, parts, (int) n_parts);
+        struct stat st;
+        /* A filesystem that cannot even shrink a file: the half line stays. */
+        if (len_bytes > 0 && fstat(file->fd, &st) == 0 && st.st_size >= len_bytes)
+                (void) !ftruncate(file->fd, st.st_size - len_bytes + (off_t) keep_bytes);
+}
+
+/* Writes whole lines, or those of them for which there is room. */
+static void lines_write(struct log_file *file, const char *bytes, size_t len_bytes)
+{
+        ssize_t n_bytes = write(file->fd, bytes, len_bytes);
         if (n_bytes == (ssize_t) len_bytes)
-                return 0;
-        /* All of the batch goes: no reader ever sees half a line. We are the only writer, so the end is ours. */
-        if (n_bytes > 0 && fstat(file->fd, &before) == 0 && before.st_size >= n_bytes &&
-            ftruncate(file->fd, before.st_size - n_bytes) < 0)
-                return -1; /* a filesystem that cannot even shrink a file: the half line stays */
-        return -1;
+                return;
+        const char *last = n_bytes > 0 ? memrchr(bytes, '\n', (size_t) n_bytes) : NULL;
+        size_t keep_bytes = last ? (size_t) (last - bytes) + 1 : 0;
+        cut_back(file, n_bytes, keep_bytes);
+        file->dropped += lines_in(bytes + keep_bytes, len_bytes - keep_bytes);
 }
 
 /* Says how many lines are missing, where there is room again. */
@@ -58,45 +69,81 @@ static int log_mark(struct log_file *file, int64_t wall_ns)
         if (file->dropped == 0)
                 return 0;
         clock_format(wall_ns, when);
-        int n = snprintf(text, sizeof(text), "%s stderr F skiff: %llu lines of the log were lost here\n",
+        int n_bytes =
+                snprintf(text, sizeof(text), "%s stderr F skiff: %llu lines of the log were lost here\n",
                          when, (unsigned long long) file->dropped);
-        struct iovec part = { .iov_base = text, .iov_len = (size_t) n };
-        if (log_writev(file, &part, 1, part.iov_len) < 0)
+        ssize_t written_bytes = write(file->fd, text, (size_t) n_bytes);
+        if (written_bytes != n_bytes) {
+                cut_back(file, written_bytes, 0);
                 return -1;
+        }
         file->dropped = 0;
         return 0;
 }
 
-static void batch_write(struct log_file *file, struct batch *b, int64_t wall_ns)
+static void batch_write(struct batch *b)
 {
-        if (b->n_parts &&
-            (log_mark(file, wall_ns) < 0 || log_writev(file, b->parts, b->n_parts, b->len_bytes) < 0))
-                file->dropped += b->n_lines;
-        b->n_parts = b->n_lines = b->len_bytes = 0;
+        if (b->len_bytes && b->file->fd >= 0) {
+                if (log_mark(b->file, b->wall_ns) < 0)
+                        b->file->dropped += lines_in(b->bytes, b->len_bytes);
+                else
+                        lines_write(b->file, b->bytes, b->len_bytes);
+        }
+        b->len_bytes = 0;
 }
 
-static void batch_line(struct log_file *file, struct batch *b, struct log_stream *stream, const char *bytes,
-                       size_t len_bytes, int partial, int64_t wall_ns)
+/* A long one, in the order of things: behind what is in the batch. */
+static void line_write(struct batch *b, const struct log_stream *stream, const char *bytes, size_t len_bytes)
 {
-        batch_put(b, b->prefixes[partial], b->prefix_bytes[partial]);
-        batch_put(b, stream->held, stream->held_bytes);
-        batch_put(b, bytes, len_bytes);
-        batch_put(b, "\n", 1);
-        b->n_lines++;
-        /* What is held lives until it was written. */
-        if (stream->held_bytes || b->n_lines == BATCH_LINES)
-                batch_write(file, b, wall_ns);
+        struct iovec parts[] = { { b->prefix, b->prefix_bytes },
+                                 { stream->held, stream->held_bytes },
+                                 { (char *) (uintptr_t) bytes, len_bytes },
+                                 { (char *) (uintptr_t) "\n", 1 } };
+        size_t want_bytes = b->prefix_bytes + stream->held_bytes + len_bytes + 1;
+        batch_write(b);
+        if (b->file->fd < 0)
+                return;
+        ssize_t n_bytes = log_mark(b->file, b->wall_ns) < 0 ? 0 : writev(b->file->fd, parts, LENGTH(parts));
+        if (n_bytes == (ssize_t) want_bytes)
+                return;
+        cut_back(b->file, n_bytes, 0);
+        b->file->dropped++;
+}
+
+static char *put(char *to, const char *bytes, size_t len_bytes)
+{
+        if (bytes)
+                memcpy(to, bytes, len_bytes);
+        return to + len_bytes;
+}
+
+/* What is held, and bytes, as one line: whole ("F"), or a part of one ("P"). */
+static void batch_line(struct batch *b, struct log_stream *stream, const char *bytes, size_t len_bytes,
+                       char flag)
+{
+        size_t want_bytes = b->prefix_bytes + stream->held_bytes + len_bytes + 1;
+        b->prefix[b->prefix_bytes - 2] = flag;
+        if (want_bytes >= DIRECT_BYTES || want_bytes > b->room_bytes) {
+                line_write(b, stream, bytes, len_bytes);
+        } else {
+                if (want_bytes > b->room_bytes - b->len_bytes)
+                        batch_write(b);
+                char *at = put(b->bytes + b->len_bytes, b->prefix, b->prefix_bytes);
+                at = put(at, stream->held, stream->held_bytes);
+                at = put(at, bytes, len_bytes);
+                *at = '\n';
+                b->len_bytes += want_bytes;
+        }
         stream->held_bytes = 0;
 }
 
-static void hold(struct log_file *file, struct batch *b, struct log_stream *stream, const char *bytes,
-                 size_t len_bytes, int64_t wall_ns)
+static void hold(struct batch *b, struct log_stream *stream, const char *bytes, size_t len_bytes)
 {
         if (len_bytes && !stream->held)
                 stream->held = malloc(stream->line_max_bytes);
         if (!stream->held) { /* no memory: the line goes out in pieces */
                 if (len_bytes)
-                        batch_line(file, b, stream, bytes, len_bytes, 1, wall_ns);
+                        batch_line(b, stream, bytes, len_bytes, 'P');
                 return;
         }
         if (len_bytes)
@@ -107,10 +154,10 @@ static void hold(struct log_file *file, struct batch *b, struct log_stream *stre
 }
 
 void log_take(struct log_file *file, struct log_stream *stream, const char *bytes, size_t len_bytes,
-              int64_t wall_ns)
+              const struct log_room *room, int64_t wall_ns)
 {
         struct batch b;
-        batch_begin(&b, stream, wall_ns);
+        batch_begin(&b, file, stream, room, wall_ns);
         while (len_bytes) {
                 size_t room_bytes = stream->line_max_bytes - stream->held_bytes;
                 size_t seen_bytes = len_bytes < room_bytes + 1 ? len_bytes : room_bytes + 1;
@@ -118,23 +165,21 @@ void log_take(struct log_file *file, struct log_stream *stream, const char *byte
                 size_t take_bytes = newline ? (size_t) (newline - bytes) : room_bytes;
                 if (!newline && len_bytes <= room_bytes)
                         break;
-                batch_line(file, &b, stream, bytes, take_bytes, !newline, wall_ns);
+                batch_line(&b, stream, bytes, take_bytes, newline ? 'F' : 'P');
                 take_bytes += newline ? 1 : 0;
                 bytes += take_bytes;
                 len_bytes -= take_bytes;
         }
-        batch_write(file, &b, wall_ns);
-        hold(file, &b, stream, bytes, len_bytes, wall_ns);
-        batch_write(file, &b, wall_ns);
+        hold(&b, stream, bytes, len_bytes);
+        batch_write(&b);
 }
 
 void log_flush(struct log_file *file, struct log_stream *stream, int64_t wall_ns)
 {
         struct batch b;
         if (stream->held_bytes) {
-                batch_begin(&b, stream, wall_ns);
-                batch_line(file, &b, stream, NULL, 0, 1, wall_ns);
-                batch_write(file, &b, wall_ns);
+                batch_begin(&b, file, stream, NULL, wall_ns);
+                batch_line(&b, stream, NULL, 0, 'P');
         }
         freep(&stream->held);
 }

@@ -23,9 +23,15 @@ struct log_stream {
         size_t held_bytes, line_max_bytes;
 };
 
+/* Where lines are put together before they are written: the larger, the more of them at once. */
+struct log_room {
+        char *bytes;
+        size_t size_bytes;
+};
+
 /* Takes what was read at wall_ns: whole lines are written, the rest is held. */
 void log_take(struct log_file *file, struct log_stream *stream, const char *bytes, size_t len_bytes,
-              int64_t wall_ns);
+              const struct log_room *room, int64_t wall_ns);
 
 /* Writes what is held, as partial: it has no newline yet, or at the end of the stream never gets one. */
 void log_flush(struct log_file *file, struct log_stream *stream, int64_t wall_ns);

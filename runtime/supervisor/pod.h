@@ -108,6 +108,11 @@ struct stream {
         struct source source; /* our end of the pipe, or the terminal's master; -1 at its end */
         struct log_stream log;
         struct workload *container;
+        int64_t held_ns; /* since when its log holds a line's beginning; monotonic */
+        /* stdio.c: a flood */
+        bool paused, wide;
+        unsigned n_quick;
+        int64_t read_ns; /* monotonic */
 };
 
 /* A container, as the process that is its parent has it. */
@@ -140,7 +145,7 @@ struct workload {
         bool log_awaited;       /* it follows the request; until then the pipes keep what is written */
         bool exit_put_off;      /* until the log has come */
         struct stream out, err; /* a terminal is `out` */
-        struct timer flush, linger, oom_look;
+        struct timer flush, pause, rest, linger, oom_look;
         struct attached *attached;
         uint32_t n_execs;
 };

@@ -37,6 +37,7 @@ static struct error *life(struct session *s, bool with_exec)
         double started_ms = ms_since(before_ns);
         if (with_exec) {
                 TRY(pod_exec(s, &pod));
+                TRY(pod_exec_stream(s, &pod));
                 TRY(pod_list(s));
         }
         before_ns = clock_monotonic_ns();

@@ -12,7 +12,8 @@
 /* What the containers sleep: tells the workload from what a runtime runs. */
 #define WORKLOAD_SECONDS "864213"
 
-/* What is timed; each is an RPC but for STARTED (RunPodSandbox to StartContainer's answer), LIFE (all of a pod)
+/* What is timed; each is an RPC but for STREAM (from Exec's request to the exit code, with its client), STARTED (RunPodSandbox
+ * to StartContainer's answer), LIFE (all of a pod)
  * and PULL_ALL (several at once: until the last has answered). */
 enum timed {
         TIMED_RUN_POD,
@@ -20,6 +21,7 @@ enum timed {
         TIMED_START,
         TIMED_STARTED,
         TIMED_EXEC,
+        TIMED_STREAM,
         TIMED_LIST,
         TIMED_STOP_CONTAINER,
         TIMED_REMOVE_CONTAINER,
@@ -77,7 +79,9 @@ void pod_done(struct pod *pod);
 MUST_CHECK struct error *pod_run(struct session *session, struct pod *pod);   /* RunPodSandbox */
 MUST_CHECK struct error *pod_start(struct session *session, struct pod *pod); /* and its container, running */
 MUST_CHECK struct error *pod_exec(struct session *session, const struct pod *pod); /* ExecSync of true */
-MUST_CHECK struct error *pod_list(struct session *session);                        /* ListContainers */
+MUST_CHECK struct error *pod_exec_stream(struct session *session,
+                                         const struct pod *pod);            /* Exec of true, over SPDY */
+MUST_CHECK struct error *pod_list(struct session *session);                 /* ListContainers */
 MUST_CHECK struct error *pod_end(struct session *session, struct pod *pod); /* Stop and Remove, one by one */
 
 MUST_CHECK struct error *image_pull(struct session *session, const char *image);

@@ -3,19 +3,18 @@
 
     BENCH_SHELL='tests/bench/streams.py' tests/bench/peers.sh          # skiffd beside Debian's containerd + runc
 
-Parts: exec (from Exec's request to the exit code, over SPDY, with the client), out and in (a gigabyte through a session),
-forward (the same from and to a server in the pod's network), idle (memory of an open session that does nothing), log (lines
-a second of processor time). A client of its own reads and writes frames without looking into them; digests are compared
+Parts: out and in (a gigabyte through a session), forward (the same from and to a server in the pod's network), idle (memory
+of an open session that does nothing), log (lines a second of processor time); how long an exec takes is cri-bench's. A client of its own reads and writes frames without looking into them; digests are compared
 apart. CPU is that of the runtime's own processes: all in its cgroups but the workload."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
-import socket
 import statistics
 import struct
+import subprocess
 import sys
-import threading
 import time
 import uuid
 
@@ -24,7 +23,7 @@ import cri_client  # noqa: E402
 import spdy_client  # noqa: E402
 
 IMAGE = "docker.io/library/busybox:latest"
-ROUNDS, BLOCKS = 60, 3
+BLOCKS = 3
 PIECE, PIECES = 64 << 20, 16  # a file in the container, and how often it goes through
 TOTAL = PIECE * PIECES
 IDLE, LOG_LINES = 200, 4_000_000
@@ -102,11 +101,6 @@ class Side:
         return total
 
 
-def quantiles(values):
-    ordered = sorted(values)
-    return [ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.9, 0.99)]
-
-
 def table(title, unit, results, better):
     """results: side -> list of figures. The ratio is of medians: how many times better the first is."""
     medians = {name: statistics.median(values) for name, values in results.items()}
@@ -114,27 +108,6 @@ def table(title, unit, results, better):
     line = "  ".join(f"{name} {value:.4g}" for name, value in medians.items())
     ratios = [medians[first] / medians[o] if better == "more" else medians[o] / medians[first] for o in others if medians[first] and medians[o]]
     print(f"{title:44} {unit:10} {line}" + "".join(f"   {ratio:.1f} x" for ratio in ratios), flush=True)
-
-
-# --- exec ---
-
-
-def exec_true(side):
-    began = time.perf_counter()
-    out, err, status = spdy_client.exec(side.cri, side.container, ["true"])
-    assert (out, err, spdy_client.exit_code(status)) == (b"", b"", 0), (out, err, status)
-    return (time.perf_counter() - began) * 1000
-
-
-def measure_exec(sides):
-    times = {side.name: [] for side in sides}
-    for i in range(ROUNDS + 3):
-        for side in sides:
-            took = exec_true(side)
-            if i >= 3:
-                times[side.name].append(took)
-    for q, label in enumerate(("p50", "p90", "p99")):
-        table(f"exec true, request to exit code, {label}", "ms", {n: [quantiles(v)[q]] for n, v in times.items()}, "less")
 
 
 # --- a gigabyte through ---
@@ -227,26 +200,35 @@ def measure_in(sides):
 # --- port-forward ---
 
 
-def serve_once(work):
-    listener = socket.create_server(("127.0.0.1", 0))
+SERVER = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+connection, chunk, total = listener.accept()[0], bytearray(1 << 20), int(sys.argv[2])
+if sys.argv[1] == "send":
+    connection.recv(1)
+    for _ in range(total >> 20):
+        connection.sendall(chunk)
+else:
+    while total:
+        total -= connection.recv_into(chunk)
+print("done", flush=True)
+"""
 
-    def run():
-        connection, _ = listener.accept()
-        with connection:
-            work(connection)
 
-    threading.Thread(target=run, daemon=True).start()
-    return listener
+@contextlib.contextmanager
+def server(what):
+    """A process of its own that serves one connection; gives its port and its stdout."""
+    with subprocess.Popen([sys.executable, "-c", SERVER, what, str(TOTAL)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(process.stdout.readline()), process.stdout
+        finally:
+            process.kill()
 
 
 def forward_out(side):
-    def send(connection):
-        connection.recv(1)
-        for _ in range(TOTAL // len(CHUNK)):
-            connection.sendall(bytes(1 << 20))
-
-    with serve_once(send) as listener, spdy_client.forward(side.cri, side.pod) as forward:
-        data, _ = forward.connect(listener.getsockname()[1])
+    with server("send") as (port, _), spdy_client.forward(side.cri, side.pod) as forward:
+        data, _ = forward.connect(port)
         forward.connection.pause()
         data.write(b"x")
         time.sleep(0.3)  # fixed: the reader is in a recv, which gives once more
@@ -255,25 +237,14 @@ def forward_out(side):
 
 
 def forward_in(side):
-    done = threading.Event()
-    buffer = bytearray(1 << 20)
-
-    def receive(connection):
-        left = TOTAL
-        while left:
-            count = connection.recv_into(buffer)
-            assert count
-            left -= count
-        done.set()
-
-    with serve_once(receive) as listener, spdy_client.forward(side.cri, side.pod) as forward:
-        data, _ = forward.connect(listener.getsockname()[1])
+    with server("receive") as (port, output), spdy_client.forward(side.cri, side.pod) as forward:
+        data, _ = forward.connect(port)
         frames = b"".join(spdy_client.data_frame(data.number, bytes(32768)) for _ in range(32))
 
         def work():
             for _ in range(TOTAL // (32 * 32768)):
                 forward.connection.transport.sendall(frames)
-            assert done.wait(120)
+            assert output.readline() == "done\n"
 
         return timed(side, work)
 
@@ -288,7 +259,7 @@ def measure_forward(sides):
 
 def measure_idle(sides):
     for side in sides:
-        exec_true(side)
+        spdy_client.exec(side.cri, side.container, ["true"])
         before, stream = side.pss_kb(), side.pss_kb("skiff-stream")
         sessions = [spdy_client.start(side.cri, side.container, ["cat"], stdin=True) for _ in range(IDLE)]
         for session in sessions:
@@ -331,7 +302,7 @@ def measure_log(sides):
     table("log, lines a second of processor time", "1/s", per_cpu, "more")
 
 
-PARTS = {"exec": measure_exec, "out": measure_out, "in": measure_in, "forward": measure_forward, "idle": measure_idle, "log": measure_log}
+PARTS = {"out": measure_out, "in": measure_in, "forward": measure_forward, "idle": measure_idle, "log": measure_log}
 
 
 def main():

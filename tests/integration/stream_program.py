@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import os
 import pathlib
+import re
 import secrets
 import socket
 import struct
@@ -16,6 +17,7 @@ import zlib
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("SKIFF_BUILD", ROOT / "build/debug"))
 PROGRAM = BUILD / "bin/skiff-stream"
+IS_SANITIZED = b"__asan_init" in PROGRAM.read_bytes()
 UID = 65533
 
 START, TOKEN, OPEN, OPENED, FAILED = 1, 2, 3, 4, 5
@@ -196,8 +198,6 @@ def dictionary():
     if DICTIONARY is None:
         text = (ROOT / "cri/stream/spdy_dictionary.c").read_text()
         text = text[text.index("clang-format off") :].replace("NAME(", '"\\0\\0\\0" ').replace('", "', '" "')
-        import re
-
         whole = b""
         for part in re.findall(r'"((?:[^"\\]|\\.)*)"', text):
             whole += re.sub(rb"\\([0-7]{1,3})", lambda m: bytes([int(m[1], 8)]), part.encode())
@@ -406,3 +406,50 @@ def until(condition, seconds=10):
     while not condition():
         assert time.monotonic() < by, "it does not come"
         time.sleep(0.01)
+
+
+def spdy_exec(program, streams, kind=EXEC, protocols=ALL, **made):
+    """A SPDY session whose process runs: (client, session)."""
+    sock = program.connect()
+    sock.sendall(spdy_request(f"/{PATHS[kind]}/" + program.token(kind, streams), protocols))
+    status, fields, _ = answer_of(sock)
+    assert status == 101, status
+    client = Spdy(sock)
+    client.fields = dict(fields)
+    client.open("error")
+    names = [{"in": "stdin", "out": "stdout", "err": "stderr", "tty": "resize"}[s] for s in streams]
+    for name in names:
+        setattr(client, name, client.open(name))
+    session = Session([s for s in streams if s != "tty"], pty="tty" in streams, attach=kind == ATTACH)
+    session.made = made
+    return client, session
+
+
+def websocket_exec(program, streams, protocols, kind=EXEC):
+    client = WebSocket(program, f"/{PATHS[kind]}/" + program.token(kind, streams), protocols)
+    assert client.status == 101
+    session = Session([s for s in streams if s != "tty"], pty="tty" in streams, attach=kind == ATTACH)
+    return client, session
+
+
+def spdy_forward(program):
+    sock = program.connect()
+    sock.sendall(spdy_request("/portforward/" + program.token(FORWARD, text="pod-1"), ["portforward.k8s.io"]))
+    assert answer_of(sock)[0] == 101
+    session = Session(())
+    program.opened(session)
+    return Spdy(sock), session
+
+
+def tunnel_forward(program):
+    client = WebSocket(program, "/portforward/" + program.token(FORWARD, text="pod-1"), ["SPDY/3.1+portforward.k8s.io"])
+    assert client.status == 101
+    assert "X-Stream-Protocol-Version" not in dict(client.fields)
+
+    def recv(_):
+        frame = client.next()
+        return frame[1] if frame and frame[0] == 2 else b""
+
+    session = Session(())
+    program.opened(session)
+    return Spdy(client.sock, lambda data: [client.frame(2, data[i : i + 5]) for i in range(0, len(data), 5)], recv), session

@@ -310,6 +310,21 @@ def test_a_root_filesystem_that_cannot_be_mounted_fails_the_start(skiff, pod):
     assert skiff.output_of(pod, ["echo", "the pod goes on"])[1] == "the pod goes on\n"
 
 
+def test_a_container_with_a_terminal(skiff, pod):
+    say = "tty; stty size; echo $TERM; test -c /dev/console && echo console; id -u; stat -c %u $(tty)"
+    script = f"{say}; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo on; exit 5"
+    user = {"run_as_user": {"value": 1000}}
+    container = skiff.run(pod, ["sh", "-c", script], tty=True, stdin=True, security=user)
+    harness.wait_for(lambda: skiff.text(container).count("\n") == 6, "its first lines")
+    assert skiff.text(container) == "/dev/pts/0\r\n24 80\r\nxterm\r\nconsole\r\n1000\r\n1000\r\n"
+    skiff.restart()  # its terminal is no part of the daemon
+    assert skiff.exec(container, ["touch", "/tmp/go"]).exit_code == 0
+    assert skiff.wait_exited(container).exit_code == 5
+    assert skiff.text(container).endswith("1000\r\non\r\n") and skiff.text(container, "stderr") == ""
+    other = skiff.run(pod, ["sh", "-c", "echo $TERM"], tty=True, envs=[{"key": "TERM", "value": b"vt100"}])
+    assert skiff.wait_exited(other).exit_code == 0 and skiff.text(other) == "vt100\r\n"
+
+
 def test_what_cannot_be_done_twice(skiff, pod):
     container = skiff.run(pod, ["sleep", "100"], name="only")
     code, _ = harness.code_of(skiff.cri.StartContainer, container_id=container)

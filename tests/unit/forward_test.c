@@ -128,24 +128,6 @@ static void what_is_no_port_is_told(void **state)
         assert_int_equal(errnum, EINVAL);
 }
 
-static size_t fds_of(pid_t pid)
-{
-        size_t n = 0;
-        _cleanup_(freep) char *path = format_string("/proc/%d/fd", pid);
-        _cleanup_(closedirp) DIR *dir = opendir(path);
-        while (dir && readdir(dir))
-                n++;
-        return n;
-}
-
-static void assert_fds_settle(pid_t pid, size_t want)
-{
-        const struct wait wait = wait_of_ms(5000);
-        while (fds_of(pid) != want && wait_left_ms(&wait) > 0)
-                error_ignore(wait_delay(&wait, 10, "settle"));
-        assert_int_equal(fds_of(pid), want);
-}
-
 /* It loses its channel, and the supervisor keeps nothing of it and goes on. */
 static void who_does_not_take_its_answers_is_cut_off(void **state)
 {

@@ -19,7 +19,9 @@ static char *content(int dir_fd)
 
 static void take(struct log_file *file, struct log_stream *stream, const char *text)
 {
-        log_take(file, stream, text, strlen(text), AT_NS);
+        char bytes[200]; /* for two or three lines */
+        const struct log_room room = { bytes, sizeof(bytes) };
+        log_take(file, stream, text, strlen(text), &room, AT_NS);
 }
 
 static void lines_are_split_and_joined(void **dir)
@@ -76,4 +78,53 @@ static void a_full_disk_loses_whole_lines_and_says_so(void **state)
         (void) close(file.fd);
 }
 
-UNIT_MAIN(IN_TMPDIR(lines_are_split_and_joined), TEST(a_full_disk_loses_whole_lines_and_says_so))
+/* However it comes, and however much room there is. */
+static void lines_of_all_lengths_come_out_whole(void **dir)
+{
+        enum { TOTAL_BYTES = 300000, LINE_MAX = 20000 };
+        static char sent[TOTAL_BYTES], room_bytes[65536];
+        static const size_t sizes[] = { 64, 100, 3072, sizeof(room_bytes) };
+        uint32_t x = 7;
+        for (size_t i = 0; i < TOTAL_BYTES; i++) {
+                x = x * 1664525 + 1013904223;
+                size_t lately = i % 100000 < 50000 ? 1 : 5000; /* short lines, and long ones */
+                sent[i] = (x >> 8) % (30 * lately) == 0 ? '\n' : (char) ('a' + (x >> 24) % 26);
+        }
+        _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        for (size_t round = 0; round < LENGTH(sizes) * 2; round++) {
+                const struct log_room room = { room_bytes, sizes[round / 2] };
+                struct log_file file = {
+                        .fd = openat(dir_fd, "log", O_CREAT | O_TRUNC | O_WRONLY | O_APPEND | O_CLOEXEC, 0600)
+                };
+                struct log_stream out = { .name = "stdout", .line_max_bytes = LINE_MAX };
+                for (size_t at = 0; at < TOTAL_BYTES;) {
+                        x = x * 1664525 + 1013904223;
+                        size_t n_bytes = (x >> 8) % (round % 2 ? 65536 : 300) + 1;
+                        n_bytes = n_bytes < TOTAL_BYTES - at ? n_bytes : TOTAL_BYTES - at;
+                        log_take(&file, &out, sent + at, n_bytes, &room, AT_NS);
+                        at += n_bytes;
+                }
+                log_flush(&file, &out, AT_NS);
+                (void) close(file.fd);
+                _cleanup_(freep) char *text = content(dir_fd);
+                const char *from = sent;
+                for (const char *line = text; *line;) {
+                        const char *end = strchr(line, '\n');
+                        size_t prefix_bytes = strlen(WHEN " stdout F ");
+                        assert_memory_equal(line, WHEN " stdout ", strlen(WHEN " stdout "));
+                        size_t len_bytes = (size_t) (end - line) - prefix_bytes;
+                        assert_true(len_bytes <= LINE_MAX);
+                        assert_memory_equal(line + prefix_bytes, from, len_bytes);
+                        from += len_bytes;
+                        if (line[prefix_bytes - 2] == 'F')
+                                assert_int_equal(*from++, '\n');
+                        else if (from < sent + TOTAL_BYTES)
+                                assert_int_equal(len_bytes, LINE_MAX);
+                        line = end + 1;
+                }
+                assert_ptr_equal(from, sent + TOTAL_BYTES);
+        }
+}
+
+UNIT_MAIN(IN_TMPDIR(lines_are_split_and_joined), IN_TMPDIR(lines_of_all_lengths_come_out_whole),
+          TEST(a_full_disk_loses_whole_lines_and_says_so))

@@ -317,3 +317,21 @@ struct error *exec_try(struct fixture *f, const char *id, const char *script, in
         _cleanup_(container_spec_freep) struct container_spec *like = spec_of(f, id, script);
         return runtime_exec_sync(f->pod, id, &like->process, NULL, timeout_ms, 1 << 20, NULL, &f->wait, out);
 }
+
+size_t fds_of(pid_t pid)
+{
+        size_t n = 0;
+        _cleanup_(freep) char *path = format_string("/proc/%d/fd", pid);
+        _cleanup_(closedirp) DIR *dir = opendir(path);
+        while (dir && readdir(dir))
+                n++;
+        return n;
+}
+
+void assert_fds_settle(pid_t pid, size_t want)
+{
+        struct wait wait = wait_of_ms(5000);
+        while (fds_of(pid) != want && wait_left_ms(&wait) > 0)
+                error_ignore(wait_delay(&wait, 10, "settle"));
+        assert_int_equal(fds_of(pid), want);
+}

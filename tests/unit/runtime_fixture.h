@@ -45,3 +45,8 @@ char *log_raw(struct fixture *f, const char *id);
 /* sh -c script in the container. */
 struct error *exec_try(struct fixture *f, const char *id, const char *script, int64_t timeout_ms,
                        struct exec_result *out);
+
+/* How many descriptors a process has (and a few more: for comparison), and a wait until it has as many: a supervisor closes a
+ * connection when it sees its end, which may be a moment after we have closed ours. */
+size_t fds_of(pid_t pid);
+void assert_fds_settle(pid_t pid, size_t want);

@@ -558,16 +558,6 @@ static void seccomp_holds_in_the_container_and_its_execs(void **state)
         exec_result_done(&r);
 }
 
-static size_t fds_of(pid_t pid)
-{
-        size_t n = 0;
-        _cleanup_(freep) char *path = format_string("/proc/%d/fd", pid);
-        _cleanup_(closedirp) DIR *dir = opendir(path);
-        while (dir && readdir(dir))
-                n++;
-        return n;
-}
-
 /* Once it has let go of what it needed to start. */
 static size_t fds_at_rest(pid_t pid)
 {
@@ -579,15 +569,6 @@ static size_t fds_at_rest(pid_t pid)
                 n = fds_of(pid);
         }
         return n;
-}
-
-/* It closes a connection when it sees its end, which may be a moment after we have closed ours. */
-static void assert_fds_settle(pid_t pid, size_t want)
-{
-        struct wait wait = wait_of_ms(3000);
-        while (fds_of(pid) != want && wait_left_ms(&wait) > 0)
-                error_ignore(wait_delay(&wait, 10, "settle"));
-        assert_int_equal(fds_of(pid), want);
 }
 
 static void the_supervisor_leaks_nothing(void **state)

@@ -304,6 +304,61 @@ static void an_exec_does_not_heed_what_its_channel_says(void **state)
         assert_true(await_no_exec(f) < SESSION_GRACE_MS);
 }
 
+static struct error *open_and_leave(struct fixture *f, int kind)
+{
+        _cleanup_(session_fds_close) struct session_fds s = SESSION_FDS_NONE;
+        if (kind < 2)
+                return session_exec(f, "c1", "exec sleep 1000", kind ? &terminal : &all, &s);
+        if (kind == 2)
+                return runtime_attach_open(f->pod, "c1", &all, &f->wait, &s);
+        return runtime_forward_open(f->pod, &f->wait, &s);
+}
+
+static void every_failure_on_the_way_leaves_nothing(void **state)
+{
+        struct fixture *f = *state;
+        up(f);
+        pid_t supervisor = runtime_pod_supervisor_pid(f->pod);
+        assert_ok(open_and_leave(f, 3)); /* what it needs once it has then */
+        (void) await_no_exec(f);
+        free(session_run(f, "c1", "true", &out_only, 0));
+        struct wait nap = wait_of_ms(1000);
+        error_ignore(wait_delay(&nap, 200, "settle"));
+        size_t before = fds_of(supervisor), ours = fds_of(getpid());
+        for (int kind = 0; kind < 4; kind++) {
+                for (unsigned nth = 1, hit = 1; hit && nth < 200; nth++) {
+                        error_inject(nth);
+                        error_free(open_and_leave(f, kind));
+                        hit = error_inject_hit() != 0;
+                        error_inject(0);
+                        (void) await_no_exec(f);
+                        free(session_run(f, "c1", "true", &out_only,
+                                         0)); /* behind it in the supervisor's loop */
+                        assert_fds_settle(supervisor, before);
+                        assert_int_equal(fds_of(getpid()), ours);
+                }
+        }
+        assert_int_equal(living(f), 1);
+}
+
+/* With so little time some are not begun, some are cut off on the way, some run. */
+static void a_cancelled_opening_leaves_nothing(void **state)
+{
+        struct fixture *f = *state;
+        up(f);
+        free(session_run(f, "c1", "true", &out_only, 0));
+        size_t before = fds_of(runtime_pod_supervisor_pid(f->pod)), ours = fds_of(getpid());
+        for (int us = 0; us < 3000; us += 100) {
+                f->wait = (struct wait){ .deadline_ns = clock_monotonic_ns() + us * 1000, .cancel_fd = -1 };
+                error_free(open_and_leave(f, us / 100 % 2));
+                f->wait = wait_of_ms(60000);
+                (void) await_no_exec(f);
+        }
+        assert_fds_settle(runtime_pod_supervisor_pid(f->pod), before);
+        assert_int_equal(fds_of(getpid()), ours);
+        assert_int_equal(living(f), 1);
+}
+
 static void an_older_supervisor_knows_none(void **state)
 {
 #ifdef SKIFF_FAULTS
@@ -334,4 +389,6 @@ UNIT_MAIN(WITH_POD(an_exec_has_its_streams_and_tells_its_end), WITH_POD(bytes_ar
           WITH_POD(keys_of_a_terminal_are_signals), WITH_POD(what_stands_for_the_terminals_is_not_opened),
           WITH_POD(a_client_that_goes_hangs_up), WITH_POD(a_tree_that_ignores_it_is_killed_after_the_grace),
           WITH_POD(what_an_exec_leaves_behind_lives_on),
-          WITH_POD(an_exec_does_not_heed_what_its_channel_says), WITH_POD(an_older_supervisor_knows_none))
+          WITH_POD(an_exec_does_not_heed_what_its_channel_says),
+          WITH_POD(every_failure_on_the_way_leaves_nothing), WITH_POD(a_cancelled_opening_leaves_nothing),
+          WITH_POD(an_older_supervisor_knows_none))
