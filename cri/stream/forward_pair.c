@@ -236,8 +236,10 @@ void pair_resume(struct pair *pair)
                 pair_break(pair);
         if (pair->state == PAIR_OPEN) {
                 pass_end(pair);
-                /* In WebSocket's channels a client cannot end its side: the pod's end is the connection's. */
-                if (pair->pod_ended && (pair->client_end_told || mux_of(pair)->is_framed_by_channel))
+                /* In WebSocket's channels a client cannot end its side: the pod's end is the connection's. So it is when the
+                 * whole pod has ended: nobody is there to hear the client's. */
+                if (pair->pod_ended &&
+                    (pair->client_end_told || mux_of(pair)->is_framed_by_channel || f->channel_ended))
                         pair_done(pair);
         }
         if (pair->state == PAIR_OPEN) {
