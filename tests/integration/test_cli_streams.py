@@ -41,11 +41,11 @@ def piped(skiff, *arguments, stdin=b"", timeout=60):
 
 
 def test_exec_shows_output_as_it_comes(web):
-    running = subprocess.Popen(command(web, "exec", "web", "sh", "-c", "echo first; read x < /dev/null; sleep 100"), stdout=subprocess.PIPE)
+    running = subprocess.Popen(command(web, "exec", "web", "sh", "-c", "echo first; read x < /dev/null; sleep 797"), stdout=subprocess.PIPE)
     assert running.stdout.readline() == b"first\n"
     running.send_signal(signal.SIGINT)
     assert running.wait(20 * harness.SLOW) == -signal.SIGINT
-    harness.wait_for(lambda: "sleep 100" not in harness.processes().values(), "the end of what it ran")
+    harness.wait_for(lambda: "sleep 797" not in harness.processes().values(), "the end of what it ran")
 
 
 def test_exec_is_binary_and_of_any_size(web):

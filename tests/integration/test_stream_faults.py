@@ -37,8 +37,8 @@ def pod_pid(skiff, container):
     return int(harness.read_proc(skiff.info(container)["pid"], "stat").rsplit(")", 1)[1].split()[1])
 
 
-def running(line):
-    return line in harness.processes().values()
+def running(skiff, line):
+    return line in harness.processes(skiff.cgroup_parent, skiff.process.pid).values()
 
 
 def works(skiff, container):
@@ -84,7 +84,7 @@ def test_skiff_streams_death_hangs_up_and_the_next_session_works(skiff, containe
         before = stream_pid(skiff)
         os.kill(before, signal.SIGKILL)
         session.connection.wait_ended()
-        harness.wait_for(lambda: not running("sleep 791"), "the end of its process")
+        harness.wait_for(lambda: not running(skiff, "sleep 791"), "the end of its process")
     harness.wait_for(lambda: tries(skiff, container), "a new skiff-stream")
     assert stream_pid(skiff) != before
     assert skiff.status(container).state == 1
@@ -117,7 +117,7 @@ def test_skiff_pods_death_ends_its_sessions(skiff, container):
             assert status is None or exit_code(status) == 137 or status["status"] == "Failure"
             attach.stdout.read_all()
             forward.connection.wait_ended()
-    harness.wait_for(lambda: not running("sleep 792"), "its processes' end")
+    harness.wait_for(lambda: not running(skiff, "sleep 792"), "its processes' end")
     other = skiff.run_pod(name="other")
     assert works(skiff, skiff.run(other, ["sleep", "1000"]))
 
@@ -287,7 +287,7 @@ def test_no_session_leaves_a_descriptor(skiff, container):
         return [fds_of(pid) for pid in pids]
 
     some(4)
-    harness.wait_for(lambda: not running("cat"), "their end")
+    harness.wait_for(lambda: not running(skiff, "cat"), "their end")
     before = [len(names) for names in held()]
     some(30)
     try:

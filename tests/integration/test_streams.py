@@ -29,8 +29,8 @@ def run(skiff, container, script, **more):
     return spdy_client.exec(skiff.cri, container, ["sh", "-c", script], **more)
 
 
-def running(line):
-    return line in harness.processes().values()
+def running(skiff, line):
+    return line in harness.processes(skiff.cgroup_parent, skiff.process.pid).values()
 
 
 # --- the calls ---
@@ -253,7 +253,7 @@ def test_a_size_that_is_none_harms_nobody(skiff, container):
 def test_a_client_that_vanishes_hangs_up_its_process(skiff, container):
     with spdy_client.start(skiff.cri, container, ["sh", "-c", "trap 'exit 0' HUP; echo up; sleep 781 & wait"]) as session:
         session.stdout.read_until(b"up\n")
-    harness.wait_for(lambda: not running("sleep 781"), "the end of what it had started")
+    harness.wait_for(lambda: not running(skiff, "sleep 781"), "the end of what it had started")
 
 
 def test_a_tree_that_ignores_the_hang_up_is_killed(skiff, container):
@@ -261,7 +261,7 @@ def test_a_tree_that_ignores_the_hang_up_is_killed(skiff, container):
     began = time.monotonic()
     with spdy_client.start(skiff.cri, container, ["sh", "-c", script], stdin=True, tty=True) as session:
         session.stdout.read_until(b"up\r\n")
-    harness.wait_for(lambda: not running("sleep 782"), "its end")
+    harness.wait_for(lambda: not running(skiff, "sleep 782"), "its end")
     assert time.monotonic() - began < 8 * harness.SLOW
 
 
@@ -269,7 +269,7 @@ def test_a_child_in_the_background_does_not_hold_the_session(skiff, container):
     began = time.monotonic()
     out, _, status = run(skiff, container, "sleep 783 & echo started; exit 4")
     assert (out, exit_code(status)) == (b"started\n", 4) and time.monotonic() - began < 4 * harness.SLOW
-    assert running("sleep 783"), "as with docker and runc it lives on"
+    assert running(skiff, "sleep 783"), "as with docker and runc it lives on"
 
 
 def test_nothing_of_an_exec_is_left(skiff, container):
@@ -278,9 +278,9 @@ def test_nothing_of_an_exec_is_left(skiff, container):
     for _ in range(10):
         run(skiff, container, "true")
     with spdy_client.start(skiff.cri, container, ["sleep", "784"]) as session:
-        harness.wait_for(lambda: running("sleep 784"), "the exec")
+        harness.wait_for(lambda: running(skiff, "sleep 784"), "the exec")
         assert session.stdout
-    harness.wait_for(lambda: not running("sleep 784"), "its end")
+    harness.wait_for(lambda: not running(skiff, "sleep 784"), "its end")
     harness.wait_for(lambda: harness.cgroups(skiff.cgroup_parent) == before, "its cgroup's end")
     harness.wait_for(lambda: open_fds(skiff) <= fds, "its descriptors' end")
 
@@ -293,7 +293,7 @@ def open_fds(skiff):
 
 def test_a_container_that_is_stopped_ends_its_execs(skiff, container):
     with spdy_client.start(skiff.cri, container, ["sleep", "785"]) as session:
-        harness.wait_for(lambda: running("sleep 785"), "the exec")
+        harness.wait_for(lambda: running(skiff, "sleep 785"), "the exec")
         skiff.cri.StopContainer(container_id=container, timeout=0)
         assert exit_code(session.wait()[2]) == 137
 
