@@ -99,10 +99,12 @@ def test_all_clients_see_all(skiff, pod):
     sessions = [attach(skiff, container, stdin=True) for _ in range(5)]
     try:
         for number, session in enumerate(sessions):
+            echoing(session, b"joined %d" % number)
+        for number, session in enumerate(sessions):
             session.stdin.write(b"hello from %d\n" % number)
+        hellos = [b"got hello from %d\n" % number for number in range(len(sessions))]
         for session in sessions:
-            for _ in sessions:
-                session.stdout.read_until(b"\n")
+            session.connection.wait(lambda one=session: all(hello in one.stdout.received for hello in hellos), "all")
         sessions.pop().connection.close()
         echoing(sessions[0], b"once more")
         sessions[1].stdout.read_until(b"once more\n")
