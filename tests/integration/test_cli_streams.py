@@ -303,7 +303,8 @@ class Screen:
             raise AssertionError(f"no {text!r} on the screen:\n{self.text()}") from None
 
     def modes(self):
-        """Of the terminal, by stty in the shell that is there."""
+        """Of the terminal, by stty, when the shell is back."""
+        harness.wait_for(lambda: self.text().rstrip().endswith("host>"), "the prompt")
         path = self.directory / uuid.uuid4().hex
         self.type(f"stty -a > {path}.new; mv {path}.new {path}")
         harness.wait_for(path.exists, "stty")
