@@ -24,6 +24,7 @@ struct pair {
         uint16_t port;
         struct stream *data, *error; /* NULL: not there yet, or no more */
         uint32_t dial_id;
+        bool is_counted;    /* its socket, which is there or asked for */
         bool is_second_try; /* over IPv6 */
         int first_errnum;   /* why the first failed */
         struct sink to;     /* the pod; owns the socket */
