@@ -191,7 +191,6 @@ static void timer_fire(struct timer *timer)
 static void forward_opened(struct purpose *purpose, struct session_fds *fds)
 {
         struct forward *f = forward_of(purpose);
-        server_count_fds(purpose->connection->server, 1);
         watch_init(&f->channel, TAKE_FD(fds->channel_fd), channel_ready);
 }
 
@@ -281,8 +280,7 @@ static void forward_free(struct purpose *purpose)
         }
         timer_stop(loop_of(f), &f->timer);
         watch_stop(loop_of(f), &f->channel);
-        if (channel_fd >= 0)
-                server_count_fds(purpose->connection->server, -1);
+        server_count_fds(purpose->connection->server, -1);
         closep(&channel_fd);
         token_free(purpose->token);
         free(f->why);
@@ -309,6 +307,7 @@ struct purpose *forward_new(const struct purpose *common)
         f->purpose = *common;
         f->purpose.ops = &forward_ops;
         f->timer.fire = timer_fire;
+        server_count_fds(common->connection->server, 1); /* the channel comes unasked, and finds room */
         watch_init(&f->channel, -1, channel_ready);
         return &f->purpose;
 }

@@ -29,6 +29,7 @@ struct pair {
         struct sink to;     /* the pod; owns the socket */
         struct outlet from; /* the same socket */
         struct watch watch;
+        bool counts_fd; /* the server has one counted for it, there or to come */
         bool pod_ended, client_ended, client_end_told;
         int64_t half_by_ns;
 };

@@ -30,8 +30,9 @@ struct pair *pair_new(struct forward *f, const char *request)
 static void close_socket(struct pair *pair)
 {
         struct server *server = pair->forward->purpose.connection->server;
-        if (pair->to.fd >= 0)
+        if (pair->counts_fd)
                 server_count_fds(server, -1);
+        pair->counts_fd = false;
         watch_stop(&server->loop, &pair->watch);
         closep(&pair->to.fd);
 }
@@ -108,6 +109,8 @@ void pair_dial(struct pair *pair)
         if (e) {
                 pair_fail(pair, "the pod's supervisor does not answer");
         } else {
+                server_count_fds(f->purpose.connection->server, 1); /* what comes is to find room */
+                pair->counts_fd = true;
                 pair->dial_id = message.id;
                 pair->state = PAIR_DIALING;
                 f->n_dialing++;
@@ -143,7 +146,6 @@ void pair_dialed(struct pair *pair, int *fd, int errnum)
         pair->state = PAIR_CONNECTING;
         pair->to.fd = TAKE_FD(*fd);
         pair->from = (struct outlet){ .fd = pair->to.fd, .left_bytes = SIZE_MAX };
-        server_count_fds(f->purpose.connection->server, 1);
         watch_init(&pair->watch, pair->to.fd, pod_ready);
 }
 

@@ -243,8 +243,6 @@ static void out_begin(struct remote *r, size_t i, int fd)
 static void remote_opened(struct purpose *purpose, struct session_fds *fds)
 {
         struct remote *r = remote_of(purpose);
-        server_count_fds(purpose->connection->server, SESSION_FDS_MAX);
-        r->counts_fds = true;
         r->state = REMOTE_RUNNING;
         r->in.fd = TAKE_FD(fds->in_fd);
         watch_init(&r->in_watch, r->in.fd, in_ready);
@@ -316,8 +314,7 @@ static void remote_free(struct purpose *purpose)
         sink_done(&r->in);
         watch_stop(remote_loop(r), &r->channel);
         closep(&channel_fd);
-        if (r->counts_fds)
-                server_count_fds(purpose->connection->server, -SESSION_FDS_MAX);
+        server_count_fds(purpose->connection->server, -SESSION_FDS);
         token_free(purpose->token);
         free(r);
 }
@@ -349,5 +346,6 @@ struct purpose *remote_new(const struct purpose *common)
         watch_init(&r->in_watch, -1, in_ready);
         watch_init(&r->channel, -1, channel_ready);
         sink_init(&r->in);
+        server_count_fds(common->connection->server, SESSION_FDS); /* they come unasked, and find room */
         return &r->purpose;
 }

@@ -5,8 +5,6 @@
 #include "cri/stream/sink.h"
 #include "cri/stream/watch.h"
 
-#define SESSION_FDS_MAX 4
-
 /* In the order of WebSocket's channels. */
 enum remote_role { ROLE_IN, ROLE_OUT, ROLE_ERR, ROLE_ERROR, ROLE_RESIZE, ROLES };
 
@@ -34,7 +32,6 @@ struct remote {
         struct remote_out outs[2];
         struct watch channel; /* owns its descriptor */
         bool channel_ended;
-        bool counts_fds;
         bool is_told; /* how it ended */
         int exit_code;
         bool input_closed;   /* attach: with this client's input the container's has ended */

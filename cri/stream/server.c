@@ -4,7 +4,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { SESSION_FDS = 8, WAITING_MAX = 256 };
+/* The three of every process, skiffd's socket, the listener, epoll's; and what is on its way. */
+enum { OWN_FDS = 10, WAITING_MAX = 256 };
 
 static const struct wait now = { .deadline_ns = 0, .cancel_fd = -1 };
 
@@ -55,7 +56,8 @@ void server_forget(struct server *server, struct connection *c)
 
 bool server_has_room(const struct server *server)
 {
-        return server->fds_used + waiting_max(server) + SESSION_FDS <= server->fds_max;
+        return server->fds_used - server->waiting.n + waiting_max(server) + 1 + SESSION_FDS <=
+               server->fds_max;
 }
 
 void server_count_fds(struct server *server, int more)
@@ -222,6 +224,7 @@ static struct server *server_new(struct tls_config *tls, size_t fds_max)
         struct server *server = NEW(struct server);
         server->tls = tls;
         server->fds_max = fds_max;
+        server->fds_used = OWN_FDS;
         server->scratch = NEW(struct scratch);
         server->received = NEW(struct control_received);
         server->waiting.last = &server->waiting.first;

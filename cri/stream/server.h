@@ -7,6 +7,9 @@
 #include "cri/stream/connection.h"
 #include "cri/stream/token.h"
 
+/* Of an exec or attach: channel, input, output, errors. A port-forward has one, and one a connection. */
+#define SESSION_FDS 4
+
 struct tls_config;
 
 struct connection_list {

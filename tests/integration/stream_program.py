@@ -64,7 +64,7 @@ def with_fds(sock, data, fds):
 class Program:
     """The program, started as skiffd starts it."""
 
-    def __init__(self, pem=(), uid=UID, program=PROGRAM):
+    def __init__(self, pem=(), uid=UID, program=PROGRAM, limit=None):
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(10)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -72,7 +72,7 @@ class Program:
         self.port = self.listener.getsockname()[1]
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in (theirs.fileno(), self.listener.fileno())]
         self.process = subprocess.Popen(
-            ["/bin/bash", "-c", f'exec "$0" "$1" 3<&{high[0]} 4<&{high[1]} {high[0]}<&- {high[1]}<&-', str(program), str(uid)],
+            ["/bin/bash", "-c", f'{f"ulimit -n {limit};" if limit else ""} exec "$0" "$1" 3<&{high[0]} 4<&{high[1]} {high[0]}<&- {high[1]}<&-', str(program), str(uid)],
             pass_fds=high,
             stderr=subprocess.PIPE,
         )
@@ -453,3 +453,41 @@ def tunnel_forward(program):
     session = Session(())
     program.opened(session)
     return Spdy(client.sock, lambda data: [client.frame(2, data[i : i + 5]) for i in range(0, len(data), 5)], recv), session
+
+
+class Pod:
+    """Listens where a pod would, and answers SESSION_DIAL as skiff-pod does."""
+
+    def __init__(self, program, session):
+        self.program, self.session = program, session
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.dials = []
+
+    def answer(self, connects=True):
+        asked = self.session.heard()
+        assert asked.kind == DIAL
+        self.dials.append((asked.first, asked.second))
+        sock = socket.socket(socket.AF_INET if asked.second == 4 else socket.AF_INET6)
+        sock.setblocking(False)
+        try:
+            errnum = sock.connect_ex(("127.0.0.1" if asked.second == 4 else "::1", asked.first))
+            refused = errnum not in (0, 115)
+            self.session.say(DIALED, fd=None if refused else sock.fileno(), id=asked.id, value=errnum if refused else 0)
+        finally:
+            sock.close()
+
+    def accept(self):
+        self.answer()
+        sock, _ = self.server.accept()
+        sock.settimeout(10)
+        return sock
+
+
+def pair(client, port, request, wait=True):
+    fields = {"port": str(port)}
+    if request is not None:
+        fields["requestid"] = str(request)
+    error = client.open("error", wait=wait, **fields)
+    client.data(error, fin=True)
+    return error, client.open("data", wait=wait, **fields)

@@ -123,44 +123,6 @@ def test_bad_websocket_frames_end_the_session(program, bad):
     assert session.heard() is None
 
 
-class Pod:
-    """Listens where a pod would, and answers SESSION_DIAL as skiff-pod does."""
-
-    def __init__(self, program, session):
-        self.program, self.session = program, session
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.port = self.server.getsockname()[1]
-        self.dials = []
-
-    def answer(self, connects=True):
-        asked = self.session.heard()
-        assert asked.kind == DIAL
-        self.dials.append((asked.first, asked.second))
-        sock = socket.socket(socket.AF_INET if asked.second == 4 else socket.AF_INET6)
-        sock.setblocking(False)
-        try:
-            errnum = sock.connect_ex(("127.0.0.1" if asked.second == 4 else "::1", asked.first))
-            refused = errnum not in (0, 115)
-            self.session.say(DIALED, fd=None if refused else sock.fileno(), id=asked.id, value=errnum if refused else 0)
-        finally:
-            sock.close()
-
-    def accept(self):
-        self.answer()
-        sock, _ = self.server.accept()
-        sock.settimeout(10)
-        return sock
-
-
-def pair(client, port, request, wait=True):
-    fields = {"port": str(port)}
-    if request is not None:
-        fields["requestid"] = str(request)
-    error = client.open("error", wait=wait, **fields)
-    client.data(error, fin=True)
-    return error, client.open("data", wait=wait, **fields)
-
-
 @pytest.mark.parametrize("begin", [spdy_forward, tunnel_forward])
 @pytest.mark.parametrize("request_id", [0, None])
 def test_forward(program, begin, request_id):

@@ -320,3 +320,46 @@ def test_certificates_that_are_none_are_told(pem):
     assert program.process.returncode == 1
     assert said.startswith(b"skiff-stream: TLS: certificate: ")
     program.listener.close()
+
+
+def test_few_descriptors_bound_sessions_and_pairs():
+    limited = Program(limit=128)
+    sessions, refused = [], 0
+    for _ in range(40):
+        sock = limited.connect()
+        sock.sendall(spdy_request("/exec/" + limited.token(EXEC, ("in", "out", "err"))))
+        status = answer_of(sock)[0]
+        if status == 503:
+            refused += 1
+            sock.close()
+            continue
+        assert status == 101
+        client, session = Spdy(sock), Session(("in", "out", "err"))
+        for kind in ("error", "stdin", "stdout", "stderr"):
+            client.open(kind)
+        limited.opened(session)
+        sessions.append((client, session))
+    assert refused >= 10 and len(sessions) >= 5
+    idle = [limited.connect() for _ in range(100)]
+    for client, session in sessions:
+        os.write(session.out_w, b"x")
+        session.exit(0)
+        assert Outcome(client, client.rest()).out == b"x"
+        client.sock.close()
+    for sock in idle:
+        sock.close()
+    until(lambda: limited.fds() < 10)
+    client, session = spdy_forward(limited)
+    pod = Pod(limited, session)
+    answers = []
+    for i in range(120):
+        pair(client, pod.port, i, wait=False)
+    session.channel.settimeout(1)
+    with pytest.raises(TimeoutError):
+        while True:
+            pod.answer()
+    while b"too many connections" not in (answers or [b""])[-1]:
+        frame = client.next()
+        answers.append(frame[2] if frame[0] == "data" else b"")
+    client.sock.close()
+    assert limited.stop() == (0, "")
