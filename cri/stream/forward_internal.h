@@ -24,12 +24,12 @@ struct pair {
         uint16_t port;
         struct stream *data, *error; /* NULL: not there yet, or no more */
         uint32_t dial_id;
-        bool is_counted;    /* its socket, which is there or asked for */
         bool is_second_try; /* over IPv6 */
         int first_errnum;   /* why the first failed */
         struct sink to;     /* the pod; owns the socket */
         struct outlet from; /* the same socket */
         struct watch watch;
+        bool counts_fd; /* the server has one counted for it, there or to come */
         bool pod_ended, client_ended, client_end_told;
         int64_t half_by_ns;
 };

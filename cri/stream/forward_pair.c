@@ -30,9 +30,9 @@ struct pair *pair_new(struct forward *f, const char *request)
 static void close_socket(struct pair *pair)
 {
         struct server *server = pair->forward->purpose.connection->server;
-        if (pair->is_counted)
+        if (pair->counts_fd)
                 server_count_fds(server, -1);
-        pair->is_counted = false;
+        pair->counts_fd = false;
         watch_stop(&server->loop, &pair->watch);
         closep(&pair->to.fd);
 }
@@ -109,11 +109,11 @@ void pair_dial(struct pair *pair)
         if (e) {
                 pair_fail(pair, "the pod's supervisor does not answer");
         } else {
+                server_count_fds(f->purpose.connection->server, 1); /* what comes is to find room */
+                pair->counts_fd = true;
                 pair->dial_id = message.id;
                 pair->state = PAIR_DIALING;
                 f->n_dialing++;
-                server_count_fds(f->purpose.connection->server, 1); /* it comes as soon as the answer does */
-                pair->is_counted = true;
         }
         error_free(e);
 }

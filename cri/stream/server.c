@@ -4,11 +4,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum {
-        WAITING_MAX = 256,
-        OWN_FDS =
-                10, /* the three of every process, skiffd's socket, the listener, epoll's; and what is on its way */
-};
+/* The three of every process, skiffd's socket, the listener, epoll's; and what is on its way. */
+enum { OWN_FDS = 10, WAITING_MAX = 256 };
 
 static const struct wait now = { .deadline_ns = 0, .cancel_fd = -1 };
 

@@ -362,5 +362,4 @@ def test_few_descriptors_bound_sessions_and_pairs():
         frame = client.next()
         answers.append(frame[2] if frame[0] == "data" else b"")
     client.sock.close()
-    session.close()
     assert limited.stop() == (0, "")
