@@ -172,7 +172,7 @@ static struct error *make_hard_link(const struct copy_out *copy, const char *to,
 {
         _cleanup_(freep) char *path = NULL;
         _cleanup_(closep) int to_fd = -1;
-        const char *to_name;
+        const char *to_name = "";
         TRY(path_here(copy, to, &path));
         if (!*path)
                 return error_outside(to);

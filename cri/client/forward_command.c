@@ -54,12 +54,15 @@ static struct error *bind_one(const struct addrinfo *address, uint16_t port, int
 
 static uint16_t port_of(int fd)
 {
-        struct sockaddr_storage is = { 0 };
+        union {
+                struct sockaddr any;
+                struct sockaddr_in v4;
+                struct sockaddr_in6 v6;
+        } is = { .v6 = { 0 } };
         socklen_t size_bytes = sizeof(is);
-        if (getsockname(fd, (struct sockaddr *) &is, &size_bytes) < 0)
+        if (getsockname(fd, &is.any, &size_bytes) < 0)
                 return 0;
-        return ntohs(is.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *) &is)->sin6_port
-                                              : ((const struct sockaddr_in *) &is)->sin_port);
+        return ntohs(is.any.sa_family == AF_INET6 ? is.v6.sin6_port : is.v4.sin_port);
 }
 
 /* Listens at one literal address. *port: 0 becomes the one that was free. */

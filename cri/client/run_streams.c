@@ -71,6 +71,18 @@ static struct error *attach(struct context *context, struct run_spec *spec, cons
         return e;
 }
 
+static struct error *hold(struct run_streams *streams)
+{
+        _cleanup_(fclosep) FILE *log = open_memstream(&streams->log_text, &streams->log_bytes);
+        if (!log)
+                return error_errno(errno, "the log's text");
+        log_reader_of_terminal(streams->reader, log);
+        streams->held = true;
+        streams->hold_until_ns = clock_monotonic_ns() + HOLD_MS * NS_PER_MS;
+        streams->log = TAKE(log);
+        return NULL;
+}
+
 struct error *run_streams_open(struct context *context, struct run_spec *spec, const char *container_id,
                                struct run_streams **out)
 {
@@ -79,14 +91,8 @@ struct error *run_streams_open(struct context *context, struct run_spec *spec, c
         streams->tty = spec->container.tty;
         TRY(log_reader_open(path, false, &streams->reader));
         TRY(attach(context, spec, container_id, streams));
-        if (streams->tty) {
-                streams->held = true;
-                streams->hold_until_ns = clock_monotonic_ns() + HOLD_MS * NS_PER_MS;
-                streams->log = open_memstream(&streams->log_text, &streams->log_bytes);
-                if (!streams->log)
-                        return error_errno(errno, "the log's text");
-                log_reader_of_terminal(streams->reader, streams->log);
-        }
+        if (streams->tty)
+                TRY(hold(streams));
         *out = TAKE(streams);
         return NULL;
 }

@@ -12,12 +12,13 @@
 #include <stdint.h>
 
 #define MUX_HEADER_MAX 24
-#define MUX_COPY_BYTES (32 << 10)  /* of a frame that is copied */
+#define MUX_COPY_BYTES                                                                                       \
+        (128 << 10) /* of a frame that is copied: with 32 kB a port-forward is a quarter slower */
 #define MUX_SPLICE_BYTES (1 << 20) /* of one that is spliced */
 
 /* Shared by all connections: nothing stays in it between two events. */
 struct scratch {
-        uint8_t in[64 << 10];                   /* what was received */
+        uint8_t in[128 << 10];                  /* what was received */
         uint8_t out[MUX_COPY_BYTES];            /* what is to be sent */
         char coded[MUX_COPY_BYTES / 3 * 4 + 8]; /* the same in base64 */
 };

@@ -235,11 +235,23 @@ static int negotiate_websocket(const struct request *request, enum control_kind 
         return 101;
 }
 
+/* Every length that is told, and there may be several, is nought. */
+static bool has_body(const struct request *request)
+{
+        struct request_items items;
+        const char *length;
+        size_t len_bytes = 0;
+        request_items_begin(&items, request, "Content-Length");
+        while ((length = request_items_next(&items, &len_bytes)))
+                if (len_bytes != 1 || *length != '0')
+                        return true;
+        return request_field(request, "Transfer-Encoding") != NULL;
+}
+
 int upgrade_negotiate(const struct request *request, enum control_kind kind, struct upgrade *out,
                       struct buf *answer)
 {
-        const char *length = request_field(request, "Content-Length");
-        if (request_field(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0)) {
+        if (has_body(request)) {
                 upgrade_refuse(answer, 400, "", "unable to upgrade: the request has a body\n");
                 return 400;
         }

@@ -4,7 +4,7 @@
     BENCH_SHELL='tests/bench/streams.py' tests/bench/peers.sh          # skiffd beside Debian's containerd + runc
 
 Parts: out and in (a gigabyte through a session), forward (the same from and to a server in the pod's network), idle (memory
-of an open session that does nothing), log (lines a second of processor time); how long an exec takes is cri-bench's. A client of its own reads and writes frames without looking into them; digests are compared
+of an open session that does nothing); how long an exec takes is cri-bench's. A client of its own reads and writes frames without looking into them; digests are compared
 apart. CPU is that of the runtime's own processes: all in its cgroups but the workload."""
 
 import contextlib
@@ -26,7 +26,7 @@ IMAGE = "docker.io/library/busybox:latest"
 BLOCKS = 3
 PIECE, PIECES = 64 << 20, 16  # a file in the container, and how often it goes through
 TOTAL = PIECE * PIECES
-IDLE, LOG_LINES = 200, 4_000_000
+IDLE = 200
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 WORKLOAD = ("cat", "sh", "yes", "head", "sleep", "true", "864213")
 CHUNK = memoryview(bytearray(1 << 20))
@@ -272,37 +272,7 @@ def measure_idle(sides):
         print(f"idle session, PSS of all of the runtime              {side.name}: {each:.1f} kB; skiff-stream before: {stream} kB", flush=True)
 
 
-# --- logs ---
-
-
-def log_once(side):
-    cpu, began = side.cpu_s(), time.perf_counter()
-    container = side.run(["sh", "-c", f"yes | head -n {LOG_LINES}; sleep 0.5"])
-    path = side.log_directory / f"{side.made}.log"
-    while side.cri.ContainerStatus(container_id=container).status.state != 2:
-        assert time.perf_counter() - began < 300
-        time.sleep(0.02)
-    took, cpu = time.perf_counter() - began - 0.5, side.cpu_s() - cpu
-    with open(path, "rb") as file:
-        lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    assert lines >= LOG_LINES, lines
-    path.unlink()
-    side.cri.RemoveContainer(container_id=container, _deadline=60)
-    return lines / took, lines / cpu
-
-
-def measure_log(sides):
-    rates, per_cpu = {s.name: [] for s in sides}, {s.name: [] for s in sides}
-    for _ in range(BLOCKS):
-        for side in sides:
-            rate, each = log_once(side)
-            rates[side.name].append(rate)
-            per_cpu[side.name].append(each)
-    table("log, lines a second", "1/s", rates, "more")
-    table("log, lines a second of processor time", "1/s", per_cpu, "more")
-
-
-PARTS = {"out": measure_out, "in": measure_in, "forward": measure_forward, "idle": measure_idle, "log": measure_log}
+PARTS = {"out": measure_out, "in": measure_in, "forward": measure_forward, "idle": measure_idle}
 
 
 def main():

@@ -99,10 +99,12 @@ def test_all_clients_see_all(skiff, pod):
     sessions = [attach(skiff, container, stdin=True) for _ in range(5)]
     try:
         for number, session in enumerate(sessions):
-            session.stdin.write(b"hello from %d\n" % number)
+            echoing(session, b"hello from %d" % number)  # it is there
+        for number, session in enumerate(sessions):
+            session.stdin.write(b"and again from %d\n" % number)
         for session in sessions:
-            for _ in sessions:
-                session.stdout.read_until(b"\n")
+            for number in range(len(sessions)):
+                session.stdout.read_until(b"and again from %d\n" % number)
         sessions.pop().connection.close()
         echoing(sessions[0], b"once more")
         sessions[1].stdout.read_until(b"once more\n")

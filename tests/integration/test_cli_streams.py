@@ -162,7 +162,7 @@ def test_cp_a_stream(web, tree, tmp_path):
     made = subprocess.run(["tar", "-C", tree, "-cf", "-", "empty", "script"], capture_output=True, check=True).stdout
     assert piped(web, "cp", "-", "web:/tmp", stdin=made).returncode == 0
     done = piped(web, "cp", "web:/tmp/script", "-")
-    listed = subprocess.run(["tar", "-tvf", "-"], input=done.stdout, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["tar", "-tvf", "-"], input=done.stdout, capture_output=True, check=True).stdout.decode()
     assert "-rwxr-x---" in listed and "script" in listed
 
 
@@ -303,7 +303,8 @@ class Screen:
             raise AssertionError(f"no {text!r} on the screen:\n{self.text()}") from None
 
     def modes(self):
-        """Of the terminal, by stty in the shell that is there."""
+        """Of the terminal, by stty, when the shell is back."""
+        harness.wait_for(lambda: self.text().rstrip().endswith("host>"), "the prompt")
         path = self.directory / uuid.uuid4().hex
         self.type(f"stty -a > {path}.new; mv {path}.new {path}")
         harness.wait_for(path.exists, "stty")
@@ -425,8 +426,8 @@ def test_detaching_leaves_it_running(skiff, screen):
     screen.type(line(skiff, "run", "-it", "--name", "web", "busybox", "sh"))
     screen.wait("/ #")
     screen.type("x=kept")
-    screen.keys("C-p")
-    screen.keys("C-q")
+    screen.wait("/ #", count=2)  # busybox asks the terminal where its cursor is, and the answer must not come in between
+    screen.keys("C-p", "C-q")
     screen.wait("web runs on")
     assert screen.modes() == before
     assert "web" in skiff.cli("ps").stdout

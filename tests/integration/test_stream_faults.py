@@ -1,6 +1,7 @@
 """Streams when something goes wrong. Covers: kill -9 of skiffd, skiff-stream and skiff-pod in mid-session; clients that break the
 protocol, send slowly, never read, or come by the hundred; what skiff-stream may do, and which descriptors it holds."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -123,7 +124,8 @@ def test_skiff_pods_death_ends_its_sessions(skiff, container):
 
 def test_a_stop_of_skiffd_lets_sessions_be(skiff, container):
     """And a second skiffd serves new ones beside the old skiff-stream."""
-    with start(skiff, container, "read x; echo got $x; exit 6", stdin=True) as session:
+    with start(skiff, container, "echo up; read x; echo got $x; exit 6", stdin=True) as session:
+        session.stdout.read_until(b"up\n")  # until skiffd is not between any more
         skiff.stop()
         skiff.start()
         session.stdin.write(b"word\n")
@@ -274,12 +276,30 @@ def test_skiff_stream_has_no_rights(skiff, container):
 
 
 def test_no_session_leaves_a_descriptor(skiff, container):
-    assert works(skiff, container)
-    count = lambda pid: len(os.listdir(f"/proc/{pid}/fd"))
-    pids = [skiff.process.pid, stream_pid(skiff), pod_pid(skiff, container)]
-    before = [count(pid) for pid in pids]
-    for turn in range(30):
-        with start(skiff, container, "cat", stdin=True, tty=turn % 2 == 1) as session:
-            session.stdin.write(b"x\n")
-            session.stdout.read_until(b"x")
-    harness.wait_for(lambda: [count(pid) for pid in pids] == before, "the descriptors' end")
+    def some(turns):
+        for turn in range(turns):
+            with start(skiff, container, "cat", stdin=True, tty=turn % 2 == 1) as session:
+                session.stdin.write(b"x\n")
+                session.stdout.read_until(b"x")
+
+    def held():
+        pids = [skiff.process.pid, stream_pid(skiff), pod_pid(skiff, container)]
+        return [fds_of(pid) for pid in pids]
+
+    some(4)
+    harness.wait_for(lambda: not running("cat"), "their end")
+    before = [len(names) for names in held()]
+    some(30)
+    try:
+        harness.wait_for(lambda: all(len(now) <= then for now, then in zip(held(), before)), "the descriptors' end")
+    except AssertionError as error:
+        raise AssertionError(f"{before} before, now {held()}") from error
+
+
+def fds_of(pid):
+    """What each descriptor of a process is."""
+    found = []
+    for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.append(os.readlink(path).split("[")[0])
+    return sorted(found)
