@@ -98,6 +98,15 @@ struct error *mount_attributes(int mount_fd, uint64_t set, uint64_t clear, uint6
         return NULL;
 }
 
+struct error *mount_idmap(int mount_fd, int userns_fd, bool recursive)
+{
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (__u64) userns_fd };
+        unsigned flags = (unsigned) AT_EMPTY_PATH | (unsigned) (recursive ? AT_RECURSIVE : 0);
+        if (syscall(__NR_mount_setattr, mount_fd, "", flags, &attr, sizeof(attr)) < 0)
+                return error_errno(errno, "map the ids of a mount");
+        return NULL;
+}
+
 struct error *mount_clone(int dir_fd, const char *path, bool recursive, int *out_fd)
 {
         _cleanup_(closep) int fd = -1;

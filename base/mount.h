@@ -24,6 +24,10 @@ MUST_CHECK struct error *mount_clone_peer(int dir_fd, const char *path, bool rec
 MUST_CHECK struct error *mount_attributes(int mount_fd, uint64_t set, uint64_t clear, uint64_t propagation,
                                           bool recursive);
 
+/* Gives a detached mount (with all mounts below it if recursive) the ids of a user namespace: uid 0 of its files is that
+ * namespace's uid 0. Errors: EINVAL where a filesystem in it cannot; nothing has changed then. */
+MUST_CHECK struct error *mount_idmap(int mount_fd, int userns_fd, bool recursive);
+
 /* Attaches a detached mount at path below dir_fd. */
 MUST_CHECK struct error *mount_attach(int mount_fd, int dir_fd, const char *path);
 

@@ -32,9 +32,12 @@ struct spawned {
 
 struct process_start process_start_init(const char *path, const char *const *argv)
 {
-        struct process_start start = {
-                .path = path, .exec_fd = -1, .argv = argv, .mount_namespace_fd = -1, .cgroup_fd = -1
-        };
+        struct process_start start = { .path = path,
+                                       .exec_fd = -1,
+                                       .argv = argv,
+                                       .mount_namespace_fd = -1,
+                                       .namespaces_fd = -1,
+                                       .cgroup_fd = -1 };
         for (size_t i = 0; i < PROCESS_FDS_MAX; i++)
                 start.fds[i] = -1;
         return start;
@@ -105,7 +108,9 @@ static IN_CHILD void child_signals(void)
 
 static IN_CHILD int child_prepare(struct spawned *child, int *exec_fd)
 {
-        int mounts_fd = -1;
+        int mounts_fd = -1, namespaces_fd = child->start->namespaces_fd;
+        if (namespaces_fd >= 0 && setns(namespaces_fd, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+                return child_fail(child, SPAWN_STAGE_MOUNTS);
         if (child_enter(child) < 0 || child_descriptors(child, exec_fd, &mounts_fd) < 0)
                 return -1;
         if (mounts_fd >= 0 && (setns(mounts_fd, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS) < 0))

@@ -20,6 +20,7 @@ struct daemon {
         struct cgroups *cgroups;
         struct streamer *streamer;
         bool recursive_readonly;   /* the kernel has mount_setattr */
+        bool user_namespaces;      /* pods can have one here */
         struct budget exec_output; /* what all execs under way may hold of output, beside a little each */
 };
 

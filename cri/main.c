@@ -58,6 +58,7 @@ struct skiffd {
         struct images *images;
         struct cni *cni;
         struct runtime *runtime;
+        char *no_userns; /* why there are no user namespaces; NULL: there are */
         struct node *node;
         struct streamer *streamer;
         struct rpc *rpcs;
@@ -194,6 +195,20 @@ static struct error *open_cni(struct skiffd *d)
         return cni_open(&config, &d->cni);
 }
 
+/* Asked of the kernel and of the image store's filesystem once: kubelet wants to know before it sends such a pod. */
+static void probe_userns(struct skiffd *d)
+{
+        const struct userns_range example = { .base = 65536, .length = 65536 };
+        _cleanup_(closep) int userns_fd = -1;
+        struct error *e = runtime_userns_try(&example, &userns_fd);
+        if (!e)
+                e = images_map_check(d->images, userns_fd);
+        if (!e)
+                return;
+        d->no_userns = dup_string(error_message(e));
+        log_error(LOG_LEVEL_INFO, e, "pods cannot have user namespaces here", NULL, NULL);
+}
+
 static struct error *open_node(struct skiffd *d)
 {
         const struct node_config config = { .root = d->config.root,
@@ -205,7 +220,8 @@ static struct error *open_node(struct skiffd *d)
                                             .seccomp = d->seccomp,
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
-                                            .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes };
+                                            .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes,
+                                            .no_userns = d->no_userns };
         return node_open(&config, &d->node);
 }
 
@@ -245,13 +261,15 @@ static struct error *start(struct skiffd *d)
         TRY(pool_open(pool_caps, &d->pool));
         TRY_WRAP(open_runtime(d), "runtime");
         TRY_WRAP(open_images(d), "image store");
+        probe_userns(d);
         TRY_WRAP(open_cni(d), "network");
         TRY_WRAP(open_node(d), "pods");
         d->daemon = (struct daemon){ .node = d->node,
                                      .images = d->images,
                                      .cni = d->cni,
                                      .cgroups = d->cgroups,
-                                     .recursive_readonly = has_mount_setattr() };
+                                     .recursive_readonly = has_mount_setattr(),
+                                     .user_namespaces = !d->no_userns };
         budget_init(&d->daemon.exec_output, EXEC_OUTPUT_BYTES);
         TRY_WRAP(open_streamer(d), "streaming");
         d->daemon.streamer = d->streamer;
@@ -296,6 +314,7 @@ static void stop(struct skiffd *d)
         instance_free(d->root_claim);
         free(d->rpcs);
         free(d->program_dir);
+        free(d->no_userns);
         skiff_config_done(&d->config);
 }
 

@@ -53,6 +53,7 @@ static struct error *status(void *context, struct rpc_call *call)
         runtime_status.n_conditions = LENGTH(conditions);
         response.status = &runtime_status;
         handler_features.recursive_read_only_mounts = daemon->recursive_readonly;
+        handler_features.user_namespaces = daemon->user_namespaces;
         handler.name = ""; /* kubelet looks the default handler up by this name */
         handler.features = &handler_features;
         response.runtime_handlers = handlers;

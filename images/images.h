@@ -156,6 +156,16 @@ MUST_CHECK struct error *rootfs_make(struct images *images, const char *containe
 /* Mounts it, detached: *out_fd is a mount (fsmount(2)) that nobody but its holders sees. */
 MUST_CHECK struct error *rootfs_mount(struct images *images, const char *container_id, int *out_fd);
 
+/* From here on what is mounted for the container, its rootfs and volumes, has the ids of a user namespace (userns_fd,
+ * borrowed), whose root is the host's id owner; until rootfs_unmap, which frees what that took and is fine where there is no
+ * such thing. What has been mounted stays as it is. Errors: FAILED_PRECONDITION where kernel or filesystem cannot. */
+MUST_CHECK struct error *rootfs_map(struct images *images, const char *container_id, int userns_fd,
+                                    uint32_t owner);
+void rootfs_unmap(struct images *images, const char *container_id);
+
+/* Whether that works here, with userns_fd as an example. Errors: FAILED_PRECONDITION with the reason. */
+MUST_CHECK struct error *images_map_check(struct images *images, int userns_fd);
+
 /* A directory to look things up in before the first mount (an image's passwd): the layers, read-only and detached. The
  * second is of a rootfs, whose image may have been removed since. */
 MUST_CHECK struct error *rootfs_view(struct images *images, const char *image_id, int *out_fd);

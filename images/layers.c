@@ -289,6 +289,13 @@ struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, b
         return e ? error_wrap(e, "layer %s", layer->diff_id) : NULL;
 }
 
+struct error *layer_lower_below(const struct layer *layer, int layers_fd, int *fd, bool *is_opaque)
+{
+        TRY_WRAP(layer->form->lower_open(layers_fd, hex_of(layer), fd, is_opaque), "layer %s",
+                 layer->diff_id);
+        return NULL;
+}
+
 struct error *layer_seams(struct layers *layers, struct layer *layer, struct buf *out)
 {
         _cleanup_(closep) int fd = openat(layers->seams_fd, hex_of(layer), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);

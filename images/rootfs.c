@@ -244,22 +244,35 @@ struct error *rootfs_forget_volatile(int work_fd)
         return file_remove_tree(inner_fd, "incompat");
 }
 
-static struct error *mount_upper(struct images *images, const struct rootfs *rootfs, int *out_fd)
+static struct error *mount_upper(struct images *images, const struct rootfs *rootfs, const int *lowers,
+                                 size_t n, int *out_fd)
 {
         _cleanup_(closep) int dir_fd = -1, upper_fd = -1, work_fd = -1;
-        _cleanup_(freep) int *lowers = NEW_ARRAY(int, rootfs->n + 1);
-        size_t n = 0;
-        if (rootfs->is_broken || rootfs->n == 0)
-                return error_new(ERROR_FAILED_PRECONDITION,
-                                 rootfs->n ? "a layer of its image is gone" : "its image has no layers");
-        TRY(layers_lowers(images, rootfs->layers, rootfs->n, lowers, &n));
-        lowers[n++] = images->rootfs->mount_points_fd;
         TRY(file_open_beneath(rootfs_home(images->rootfs, rootfs->id), rootfs->id, O_RDONLY | O_DIRECTORY, 0,
                               &dir_fd));
         TRY(file_open_beneath(dir_fd, "upper", O_RDONLY | O_DIRECTORY, 0, &upper_fd));
         TRY(file_open_beneath(dir_fd, "work", O_RDONLY | O_DIRECTORY, 0, &work_fd));
         TRY(rootfs_forget_volatile(work_fd));
+        /* Not mapped, but owned by the mapped ids: in a mapped one the host's root could not make what overlayfs needs. */
+        if (rootfs->map && fchown(upper_fd, rootfs->map->owner, rootfs->map->owner) < 0)
+                return error_errno(errno, "give the writable layer to the root of the user namespace");
         return mount_overlay(lowers, n, upper_fd, work_fd, true, out_fd);
+}
+
+static struct error *mount_layers(struct images *images, const struct rootfs *rootfs, int *out_fd)
+{
+        const struct rootfs_map *map = rootfs->map;
+        _cleanup_(freep) int *lowers = NEW_ARRAY(int, rootfs->n + 1);
+        size_t n = 0;
+        if (rootfs->is_broken || rootfs->n == 0)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 rootfs->n ? "a layer of its image is gone" : "its image has no layers");
+        struct error *e = layers_lowers(images, map, rootfs->layers, rootfs->n, lowers, &n);
+        lowers[n] = map ? map->mount_points_fd : images->rootfs->mount_points_fd;
+        if (!e)
+                e = mount_upper(images, rootfs, lowers, n + 1, out_fd);
+        lowers_done(map, lowers, n);
+        return e;
 }
 
 /* The rootfs of a container is its own: nobody removes it while it is mounted, so it is used without the lock. */
@@ -270,7 +283,7 @@ struct error *rootfs_mount(struct images *images, const char *container_id, int 
         (void) pthread_mutex_unlock(&images->rootfs->lock);
         if (!rootfs)
                 return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
-        TRY_WRAP(mount_upper(images, rootfs, out_fd), "rootfs of %s", container_id);
+        TRY_WRAP(mount_layers(images, rootfs, out_fd), "rootfs of %s", container_id);
         return NULL;
 }
 
@@ -279,7 +292,7 @@ struct error *rootfs_view(struct images *images, const char *image_id, int *out_
         struct rootfs pinned = { .id = NULL };
         TRY(catalog_pin_layers(images->catalog, image_id, &pinned.layers, &pinned.n));
         layers_drop_repeated(images, pinned.layers, &pinned.n);
-        struct error *e = layers_view(images, pinned.layers, pinned.n, out_fd);
+        struct error *e = layers_view(images, NULL, pinned.layers, pinned.n, out_fd);
         for (size_t i = 0; i < pinned.n; i++) /* the mount itself holds the directories */
                 layers_unpin(images->layers, pinned.layers[i]);
         free(pinned.layers);
@@ -295,7 +308,7 @@ struct error *rootfs_view_below(struct images *images, const char *container_id,
         if (!rootfs || rootfs->is_broken)
                 return error_new(ERROR_INTERNAL, "rootfs of %s: %s", container_id,
                                  rootfs ? "a layer of its image is gone" : "there is none");
-        TRY_WRAP(layers_view(images, rootfs->layers, rootfs->n, out_fd), "view of the rootfs of %s",
+        TRY_WRAP(layers_view(images, NULL, rootfs->layers, rootfs->n, out_fd), "view of the rootfs of %s",
                  container_id);
         return NULL;
 }

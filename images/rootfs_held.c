@@ -132,6 +132,7 @@ struct error *rootfs_held_view(struct images *images, const char *container_id, 
         const struct held *held = rootfs ? held_find(rootfs, image_id) : NULL;
         if (!held || rootfs->is_broken)
                 return error_new(ERROR_FAILED_PRECONDITION, "the layers of image %s are gone", image_id);
-        TRY_WRAP(layers_view(images, held->layers, held->n, out_fd), "view of image %s", image_id);
+        TRY_WRAP(layers_view(images, rootfs->map, held->layers, held->n, out_fd), "view of image %s",
+                 image_id);
         return NULL;
 }

@@ -32,22 +32,38 @@ void layers_drop_repeated(struct images *images, struct layer **layers, size_t *
         *n = kept;
 }
 
-struct error *layers_lowers(struct images *images, struct layer *const *layers, size_t n, int *fds,
-                            size_t *n_fds)
+struct error *layers_lowers(struct images *images, const struct rootfs_map *map, struct layer *const *layers,
+                            size_t n, int *fds, size_t *n_fds)
 {
         bool is_opaque = false;
         *n_fds = 0;
-        for (size_t i = n; i > 0 && !is_opaque; i--)
-                TRY(layer_lower(images->layers, layers[i - 1], &fds[(*n_fds)++], &is_opaque));
+        for (size_t i = n; i > 0 && !is_opaque; i--) {
+                struct error *e =
+                        map ? layer_lower_below(layers[i - 1], map->layers_fd, &fds[*n_fds], &is_opaque)
+                            : layer_lower(images->layers, layers[i - 1], &fds[*n_fds], &is_opaque);
+                if (e)
+                        return e;
+                ++*n_fds;
+        }
         return NULL;
 }
 
-struct error *layers_view(struct images *images, struct layer *const *layers, size_t n, int *out_fd)
+void lowers_done(const struct rootfs_map *map, int *fds, size_t n_fds)
+{
+        for (size_t i = 0; map && i < n_fds; i++) /* else they are the layers' own */
+                closep(&fds[i]);
+}
+
+struct error *layers_view(struct images *images, const struct rootfs_map *map, struct layer *const *layers,
+                          size_t n, int *out_fd)
 {
         _cleanup_(freep) int *lowers = NEW_ARRAY(int, n);
         size_t n_lowers = 0;
         if (n == 0)
                 return error_new(ERROR_FAILED_PRECONDITION, "the image has no layers");
-        TRY(layers_lowers(images, layers, n, lowers, &n_lowers));
-        return mount_overlay(lowers, n_lowers, -1, -1, false, out_fd);
+        struct error *e = layers_lowers(images, map, layers, n, lowers, &n_lowers);
+        if (!e)
+                e = mount_overlay(lowers, n_lowers, -1, -1, false, out_fd);
+        lowers_done(map, lowers, n_lowers);
+        return e;
 }

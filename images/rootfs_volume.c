@@ -27,11 +27,16 @@ static struct error *open_content(struct images *images, const struct rootfs *ro
 {
         bool hides = false;
         for (size_t i = rootfs->n; i > 0 && !hides; i--) {
+                _cleanup_(closep) int mapped_fd = -1;
                 int layer_fd = -1;
                 bool is_opaque = false;
                 size_t looked_at = 0;
-                TRY(layer_lower(images->layers, rootfs->layers[i - 1], &layer_fd, &is_opaque));
-                int fd = layer_open(layer_fd, path, is_opaque, &hides, &looked_at);
+                if (rootfs->map)
+                        TRY(layer_lower_below(rootfs->layers[i - 1], rootfs->map->layers_fd, &mapped_fd,
+                                              &is_opaque));
+                else
+                        TRY(layer_lower(images->layers, rootfs->layers[i - 1], &layer_fd, &is_opaque));
+                int fd = layer_open(rootfs->map ? mapped_fd : layer_fd, path, is_opaque, &hides, &looked_at);
                 if (fd >= 0)
                         fds[(*n)++] = fd;
         }
@@ -40,10 +45,13 @@ static struct error *open_content(struct images *images, const struct rootfs *ro
         return NULL;
 }
 
-static struct error *mount_over(const int *fds, size_t n, int upper_fd, int work_fd, int *out_fd)
+/* What the image does not have belongs to the root of the container's user namespace. */
+static struct error *mount_over(const int *fds, size_t n, uint32_t root_id, int upper_fd, int work_fd,
+                                int *out_fd)
 {
         struct stat st;
-        if (fstat(fds[0], &st) < 0 || fchown(upper_fd, st.st_uid, st.st_gid) < 0 ||
+        if (fstat(fds[0], &st) < 0 ||
+            fchown(upper_fd, n > 1 ? st.st_uid : root_id, n > 1 ? st.st_gid : root_id) < 0 ||
             fchmod(upper_fd, st.st_mode & 07777) < 0)
                 return error_errno(errno, "give it the image's owner and mode");
         TRY(rootfs_forget_volatile(work_fd));
@@ -66,7 +74,7 @@ static struct error *mount_volume(struct images *images, const struct rootfs *ro
         TRY(make_parts(home_fd, name, &dir_fd, &upper_fd, &work_fd));
         struct error *e = open_content(images, rootfs, path, dir_fd, fds, &n);
         if (!e)
-                e = mount_over(fds, n, upper_fd, work_fd, out_fd);
+                e = mount_over(fds, n, rootfs->map ? rootfs->map->owner : 0, upper_fd, work_fd, out_fd);
         for (size_t i = 0; i < n; i++)
                 closep(&fds[i]);
         return e;

@@ -46,6 +46,7 @@ struct rootfs {
                 size_t n;
                 struct held *next;
         } * held;
+        struct rootfs_map *map; /* while it is being mounted with other ids; NULL */
         bool is_broken;         /* a layer is not there: it can only be removed */
         uint64_t bytes, inodes; /* as last sampled; these are locked */
         int64_t sampled_ns;     /* when that ended, monotonic; 0: never */
@@ -71,13 +72,22 @@ int rootfs_home(const struct rootfs_table *table, const char *id);
 struct rootfs *rootfs_find(struct rootfs_table *table, const char *id); /* with the lock held; NULL: none */
 /* Of equal layers the topmost counts: all that a lower one shows, it shows. overlayfs refuses one twice. */
 void layers_drop_repeated(struct images *images, struct layer **layers, size_t *n);
-/* The directories of layers, top first as overlayfs wants them, down to one that hides all below. fds has room for n, and
- * what is put there is borrowed. */
-MUST_CHECK struct error *layers_lowers(struct images *images, struct layer *const *layers, size_t n, int *fds,
-                                       size_t *n_fds);
+/* The directories of layers, top first as overlayfs wants them, down to one that hides all below. fds has room for n. With
+ * a map (or NULL) they have its ids. After a failure too lowers_done lets them go. */
+MUST_CHECK struct error *layers_lowers(struct images *images, const struct rootfs_map *map,
+                                       struct layer *const *layers, size_t n, int *fds, size_t *n_fds);
+void lowers_done(const struct rootfs_map *map, int *fds, size_t n_fds);
 /* A read-only, detached mount of layers, base first. */
-MUST_CHECK struct error *layers_view(struct images *images, struct layer *const *layers, size_t n,
-                                     int *out_fd);
+MUST_CHECK struct error *layers_view(struct images *images, const struct rootfs_map *map,
+                                     struct layer *const *layers, size_t n, int *out_fd);
+
+/* --- rootfs_map.c --- */
+
+/* One mount of ROOT with a user namespace's ids: what is opened below it has them, and so all layers are mapped at once. */
+struct rootfs_map {
+        int root_fd, layers_fd, mount_points_fd;
+        uint32_t owner; /* the host's id of that namespace's root */
+};
 
 /* --- rootfs_held.c --- */
 

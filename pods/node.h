@@ -38,6 +38,7 @@ struct node_config {
         struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
         uint64_t log_line_max_bytes;
+        const char *no_userns; /* why no pod can have a user namespace; NULL: it can */
 };
 
 /* Opens ROOT/pods.db and recovers. When it returns reads are right, and interrupted makes are being undone in the

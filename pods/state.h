@@ -64,6 +64,7 @@ struct sandbox {
         char *handler, *cgroup_parent, *cgroup_path, *boot_id;
         int64_t created_ns;
         bool host_network, host_ipc, host_pid, share_pid;
+        struct userns_range userns; /* length 0: none */
 
         /* locked */
         size_t references;

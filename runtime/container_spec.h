@@ -37,6 +37,7 @@ struct container_mount {
         char *image_id; /* MOUNT_BIND without a host_path: what pods mounts for it; no matter to the handler */
         char *data;     /* MOUNT_TMPFS: mount options; MOUNT_BIND of a mount: what of it to show, NULL: all */
         bool readonly, recursive_readonly, nosuid, nodev, noexec;
+        bool idmapped; /* MOUNT_BIND of a host_path: its files' ids are those of the pod's user namespace */
         enum mount_propagation propagation;
         int source_fd; /* MOUNT_BIND: a detached mount instead of host_path; -1: none */
 };

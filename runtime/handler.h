@@ -35,11 +35,18 @@ struct sysctl {
         const char *name, *value; /* "net.ipv4.ip_unprivileged_port_start"; checked by pods */
 };
 
+/* The users that a pod has: 0 to length - 1 are base to base + length - 1 of the host, and its groups likewise. length 0: it
+ * has the host's. */
+struct userns_range {
+        uint32_t base, length;
+};
+
 struct pod_spec {
         const char *id;
         int dir_fd;           /* STATE/pods/ID, 0700, borrowed: socket "sock", file "exits" */
         const char *hostname; /* NULL: the host's (host network) */
         bool host_network, host_ipc, host_pid, share_pid;
+        struct userns_range userns; /* none of host_network, host_ipc and host_pid with it */
         const struct sysctl *sysctls;
         size_t n_sysctls;
         uint64_t shm_size_bytes; /* 64 MiB by default; ignored with host_ipc (the host's /dev/shm is used) */
@@ -88,6 +95,12 @@ DEFINE_FREEP(struct runtime_pod, runtime_pod_free)
 
 /* Descriptors borrowed from pod, valid until it is freed: the pod's network namespace; -1 with the host's network. */
 int runtime_pod_netns(const struct runtime_pod *pod);
+
+/* The user namespace that owns the pod's network namespace, for idmapped mounts: *out_fd is the caller's. */
+MUST_CHECK struct error *runtime_pod_userns(const struct runtime_pod *pod, int *out_fd);
+
+/* A user namespace with that range, for who wants to see what this machine can do. *out_fd is the caller's. */
+MUST_CHECK struct error *runtime_userns_try(const struct userns_range *range, int *out_fd);
 /* Whether what keeps the pod's namespaces was alive in the last snapshot or event: infra where there is one, else the
  * supervisor. */
 bool runtime_pod_keeper_alive(const struct runtime_pod *pod);

@@ -127,6 +127,52 @@ static struct error *set_user(struct run_spec *spec, const char *text)
         return NULL;
 }
 
+/* The host's id of the pod's root; 65536 ids from there on are the pod's. */
+static struct error *set_userns(struct run_spec *spec, const char *text)
+{
+        long long number;
+        TRY(parse_number(text, 65536, UINT32_MAX - 65536, "first id of a user namespace", &number));
+        spec->userns = (Cri__UserNamespace) CRI__USER_NAMESPACE__INIT;
+        spec->users = (Cri__IDMapping) CRI__IDMAPPING__INIT;
+        spec->users.host_id = (uint32_t) number;
+        spec->users.length = 65536;
+        spec->users_list[0] = &spec->users;
+        spec->userns.mode = CRI__NAMESPACE_MODE__POD;
+        spec->userns.uids = spec->userns.gids = spec->users_list;
+        spec->userns.n_uids = spec->userns.n_gids = 1;
+        spec->namespaces.userns_options = &spec->userns;
+        return NULL;
+}
+
+/* In a user namespace nothing said means all of /proc, as kubelet has it: so it is said. */
+static void mask_paths(struct run_spec *spec)
+{
+        static const char *masked[] = {
+                "/proc/acpi",        "/proc/asound",  "/proc/interrupts",
+                "/proc/kcore",       "/proc/keys",    "/proc/latency_stats",
+                "/proc/sched_debug", "/proc/scsi",    "/proc/timer_list",
+                "/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap"
+        };
+        static const char *readonly[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                          "/proc/sysrq-trigger" };
+        if (!spec->namespaces.userns_options || spec->security.privileged)
+                return;
+        spec->security.masked_paths = (void *) masked;
+        spec->security.n_masked_paths = LENGTH(masked);
+        spec->security.readonly_paths = (void *) readonly;
+        spec->security.n_readonly_paths = LENGTH(readonly);
+}
+
+/* Files of the host that its root owns are the container's root's then, and what that makes there is the host's root's. */
+static void map_mounts(struct run_spec *spec)
+{
+        for (size_t i = 0; spec->namespaces.userns_options && i < spec->container.n_mounts; i++) {
+                Cri__Mount *mount = &spec->mounts[i];
+                mount->uidmappings = mount->gidmappings = spec->users_list;
+                mount->n_uidmappings = mount->n_gidmappings = 1;
+        }
+}
+
 /* 64m, 1g, or bytes. */
 static struct error *set_memory(struct run_spec *spec, const char *text)
 {
@@ -209,6 +255,8 @@ static struct error *parse_flag(struct run_spec *spec, int flag, const char *val
         case 'P':
                 spec->security.privileged = spec->pod_security.privileged = true;
                 return NULL;
+        case 'U':
+                return set_userns(spec, value);
         case 'R':
                 spec->security.readonly_rootfs = true;
                 return NULL;
@@ -302,6 +350,8 @@ static struct error *finish(struct run_spec *spec)
         spec->container.stdin_once = spec->container.stdin && !spec->detach; /* its end is the program's */
         spec->container.linux = &spec->linux;
         add_labels(spec);
+        map_mounts(spec);
+        mask_paths(spec);
         return NULL;
 }
 
@@ -316,6 +366,7 @@ struct error *run_spec_parse(int argc, char **argv, struct run_spec *spec)
                                                { "workdir", required_argument, NULL, 'w' },
                                                { "memory", required_argument, NULL, 'm' },
                                                { "host-network", no_argument, NULL, 'H' },
+                                               { "userns", required_argument, NULL, 'U' },
                                                { "privileged", no_argument, NULL, 'P' },
                                                { "read-only", no_argument, NULL, 'R' },
                                                { "interactive", no_argument, NULL, 'i' },

@@ -20,6 +20,8 @@ struct run_spec {
         Cri__LinuxPodSandboxConfig pod_linux;
         Cri__LinuxSandboxSecurityContext pod_security;
         Cri__NamespaceOption namespaces;
+        Cri__UserNamespace userns; /* with --userns, of all of it */
+        Cri__IDMapping users, *users_list[1];
         Cri__PodSandboxConfig__AnnotationsEntry annotation, *annotations[1];
         Cri__PodSandboxConfig__LabelsEntry pod_labels[RUN_LABELS], *pod_label_list[RUN_LABELS];
         Cri__PortMapping ports[RUN_ENTRIES_MAX], *port_list[RUN_ENTRIES_MAX];

@@ -326,10 +326,22 @@ struct start {
         int *mount_fds; /* of image volumes, or NULL */
 };
 
+/* Until the start is over. */
+static struct error *map_ids(const struct container *c)
+{
+        const struct sandbox *pod = c->pod;
+        _cleanup_(closep) int userns_fd = -1;
+        if (!pod->userns.length)
+                return NULL;
+        TRY(runtime_pod_userns(pod->runtime, &userns_fd));
+        return rootfs_map(pod->node->config.images, c->id, userns_fd, pod->userns.base);
+}
+
 static struct error *open_volumes(void *object, const struct wait *wait)
 {
         struct start *start = object;
         (void) wait;
+        TRY(map_ids(start->c));
         return volumes_open(start->c, &start->mount_fds);
 }
 
@@ -464,6 +476,8 @@ static struct error *start_held(struct container *c, const struct wait *caller)
                 e = steps_make(&start_container, &start, &wait, &times);
         operation_wait_done(&wait);
         volumes_close(c, start.mount_fds);
+        if (c->pod->userns.length)
+                rootfs_unmap(c->pod->node->config.images, c->id);
         lock(c);
         c->start_times = times;
         unlock(c);

@@ -14,6 +14,7 @@
 #include "pods/spec/pod_files.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/sysctls.h"
+#include "pods/spec/userns.h"
 #include "pods/table.h"
 #include "runtime/cgroup/cgroup.h"
 #include <limits.h>
@@ -68,6 +69,7 @@ struct error *sandbox_derive(struct node *node, struct sandbox *pod)
         if (!pod->cgroup_parent)
                 pod->cgroup_parent = cgroup_parent_of(pod->config);
         TRY(check_cgroup_parent(pod->cgroup_parent));
+        TRY(userns_of_pod(pod->config, &pod->userns));
         pod->cgroup_path =
                 format_string("%s/%s", strcmp(pod->cgroup_parent, "/") ? pod->cgroup_parent : "", pod->id);
         return NULL;
@@ -138,6 +140,7 @@ static struct error *start_supervisor(void *object, const struct wait *wait)
                 .host_ipc = pod->host_ipc,
                 .host_pid = pod->host_pid,
                 .share_pid = pod->share_pid,
+                .userns = pod->userns,
                 .shm_size_bytes = SHM_SIZE_BYTES,
                 .cgroup_path = pod->cgroup_path,
                 /* What kubelet asks for by itself; where the kernel does not let us the pod starts all the same. */
@@ -371,6 +374,9 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
         TRY(sandbox_derive(node, pod));
         pod->boot_id = dup_string(node->boot_id);
         pod->created_ns = clock_wall_ns();
+        if (pod->userns.length && node->config.no_userns)
+                return error_new(ERROR_FAILED_PRECONDITION, "a user namespace cannot be had on this node: %s",
+                                 node->config.no_userns);
         TRY(operation_begin(&pod->operation, &node->lock, OPERATION_MAKE, wait, &joined, &result));
         struct error *e = claim_name(pod, wait, &same_id);
         if (!e && !same_id)

@@ -1,6 +1,7 @@
 #include "pods/spec/spec.h"
 #include "base/log.h"
 #include "pods/message.h"
+#include "pods/spec/userns.h"
 #include <linux/magic.h>
 #include <signal.h>
 #include <string.h>
@@ -41,20 +42,11 @@ static struct error *check_apparmor(const char *field, const Cri__SecurityProfil
         return not_built(field, "an AppArmor profile");
 }
 
-static struct error *check_userns(const char *field, const Cri__NamespaceOption *options)
-{
-        if (options && options->userns_options && options->userns_options->mode != CRI__NAMESPACE_MODE__NODE)
-                return not_built(field, "a user namespace");
-        return NULL;
-}
-
 struct error *spec_check_pod(const Cri__PodSandboxConfig *config)
 {
         const Cri__LinuxSandboxSecurityContext *s = config->linux ? config->linux->security_context : NULL;
         if (!s)
                 return NULL;
-        TRY(check_userns("config.linux.security_context.namespace_options.userns_options",
-                         s->namespace_options));
         TRY(check_apparmor("config.linux.security_context.apparmor", s->apparmor));
         if (selinux_is_asked(s->selinux_options))
                 return not_built("config.linux.security_context.selinux_options", "an SELinux label");
@@ -81,8 +73,7 @@ static struct error *check_container(const struct spec_source *s)
                 TRY(check_privileged(s));
         if (s->config->n_cdi_devices)
                 return not_built("config.CDI_devices", "CDI");
-        TRY(check_userns("config.linux.security_context.namespace_options.userns_options",
-                         s->security->namespace_options));
+        TRY(userns_check_container(s->security->namespace_options, &s->container->pod->userns));
         TRY(check_apparmor("config.linux.security_context.apparmor", s->security->apparmor));
         if (*s->security->apparmor_profile && strcmp(s->security->apparmor_profile, "unconfined") != 0)
                 return not_built("config.linux.security_context.apparmor_profile", "an AppArmor profile");

@@ -1,6 +1,7 @@
 /* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
 #include "images/images.h"
 #include "pods/spec/spec.h"
+#include "pods/spec/userns.h"
 #include "pods/spec/volumes.h"
 #include <linux/magic.h>
 #include <string.h>
@@ -171,9 +172,6 @@ static struct error *check_mount(const Cri__Mount *mount, size_t i)
                                  "config.mounts[%zu].container_path: \"%s\" is not absolute", i,
                                  mount->container_path);
         TRY(check_target(mount, i));
-        if (mount->n_uidmappings || mount->n_gidmappings)
-                return error_new(ERROR_UNIMPLEMENTED,
-                                 "config.mounts[%zu]: id-mapped mounts are not supported by skiff yet", i);
         if (mount->n_mount_options)
                 return error_new(ERROR_UNIMPLEMENTED,
                                  "config.mounts[%zu].mount_options: not supported by skiff yet", i);
@@ -214,6 +212,7 @@ static void add_asked(struct spec_source *s, const Cri__Mount *mount)
                 return;
         }
         m->host_path = dup_string(mount->host_path);
+        m->idmapped = mount->n_uidmappings > 0;
         m->recursive_readonly = mount->recursive_read_only;
         m->propagation = propagations[mount->propagation];
 }
@@ -252,6 +251,7 @@ static void add_pod_files(struct spec_source *s)
                 struct container_mount *m = mount_add(s->spec, MOUNT_BIND, files[i][0]);
                 m->host_path = format_string("%s/pods/%s/%s", s->node->state, pod->id, files[i][1]);
                 m->readonly = s->security->readonly_rootfs;
+                m->idmapped = pod->userns.length > 0;
         }
         if (pod->host_network && !is_asked(s, "/etc/hosts") && !asked_above(s, "/etc/hosts", &rest) &&
             access("/etc/hosts", R_OK) == 0) {
@@ -316,6 +316,7 @@ struct error *spec_add_mounts(struct spec_source *s)
         /* What is built again after a restart is for an exec: a source that has gone since is none of its business. */
         for (size_t i = 0; i < s->config->n_mounts; i++) {
                 TRY(check_mount(s->config->mounts[i], i));
+                TRY(userns_check_mount(s->config->mounts[i], i, &s->container->pod->userns));
                 if (s->container->state == CONTAINER_MAKING && !is_volume(s->config->mounts[i]))
                         TRY(check_source(s->config->mounts[i], i));
         }

@@ -353,12 +353,15 @@ struct error *spec_add_security(struct spec_source *s)
         TRY(add_capabilities(s));
         TRY(add_seccomp(s));
         bool privileged = s->security->privileged;
+        /* kubelet says what to mask but for procMount: Unmasked, which wants a user namespace; other clients say nothing. */
+        bool unmasked = privileged || (s->container->pod->userns.length && !s->security->n_masked_paths &&
+                                       !s->security->n_readonly_paths);
         s->spec->masked_paths =
                 paths((char *const *) s->security->masked_paths, privileged ? 0 : s->security->n_masked_paths,
-                      default_masked, privileged ? 0 : LENGTH(default_masked));
+                      default_masked, unmasked ? 0 : LENGTH(default_masked));
         s->spec->readonly_paths = paths((char *const *) s->security->readonly_paths,
                                         privileged ? 0 : s->security->n_readonly_paths, default_readonly,
-                                        privileged ? 0 : LENGTH(default_readonly));
+                                        unmasked ? 0 : LENGTH(default_readonly));
         return NULL;
 }
 

@@ -3,6 +3,7 @@
 #include "base/process.h"
 #include "base/socket.h"
 #include "runtime/native/call.h"
+#include "runtime/native/userns.h"
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <poll.h>
@@ -103,18 +104,22 @@ void runtime_free(struct runtime *runtime)
 static uint32_t flags_of(const struct pod_spec *spec)
 {
         return (spec->host_network ? POD_HOST_NETWORK : 0) | (spec->host_ipc ? POD_HOST_IPC : 0) |
-               (spec->host_pid ? POD_HOST_PID : 0) | (spec->share_pid ? POD_SHARE_PID : 0);
+               (spec->host_pid ? POD_HOST_PID : 0) | (spec->share_pid ? POD_SHARE_PID : 0) |
+               (spec->userns.length ? POD_USERNS : 0);
 }
 
 static unsigned namespaces_of(const struct pod_spec *spec)
 {
+        if (spec->userns.length) /* the others are those of its user namespace */
+                return CLONE_NEWPID;
         return (spec->host_network ? 0U : (unsigned) (CLONE_NEWNET | CLONE_NEWUTS)) |
                (spec->host_ipc ? 0U : (unsigned) CLONE_NEWIPC) |
                (spec->host_pid ? 0U : (unsigned) CLONE_NEWPID);
 }
 
 static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_spec *spec, int first_fd,
-                                      const struct cgroup_entry *entry, struct process *out)
+                                      const struct cgroup_entry *entry, int namespaces_fd,
+                                      struct process *out)
 {
         static const char *const argv[] = { "skiff-pod", NULL }, *const rooted[] = { "skiff-pod", "rooted",
                                                                                      NULL };
@@ -133,6 +138,7 @@ static struct error *supervisor_spawn(struct runtime_pod *pod, const struct pod_
         start.fds[2] = STDERR_FILENO; /* what a sanitizer has to say */
 #endif
         start.exec_fd = pod->runtime->binary_fd;
+        start.namespaces_fd = namespaces_fd;
         start.mount_namespace_fd = pod->runtime->mounts_fd;
         start.clone_flags = (is_rooted ? 0U : (unsigned) CLONE_NEWNS) | namespaces_of(spec);
         if (entry->is_v2_directory) {
@@ -160,6 +166,7 @@ static struct error *start_send(const struct pod_spec *spec, int fd, const struc
                                    .set_oom_score_adj = spec->set_oom_score_adj,
                                    .oom_score_adj = spec->oom_score_adj,
                                    .hostname = spec->hostname,
+                                   .users_base = spec->userns.base,
                                    .sysctls = sysctls };
         wire_begin(&w, PROTOCOL_MESSAGE_MAX);
         struct protocol_range ours = protocol_range();
@@ -167,6 +174,7 @@ static struct error *start_send(const struct pod_spec *spec, int fd, const struc
         wire_put_u32(&w, ours.oldest);
         pod_start_put(&w, &start);
         wire_put_u32(&w, ours.newest);
+        wire_put_u32(&w, start.users_base);
         return call_send(fd, &w, &shm_fd, shm_fd >= 0, wait);
 }
 
@@ -213,7 +221,10 @@ struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *
                 return error_errno(errno, "socketpair");
         pod->event_fd = ends[0];
         first_fd = ends[1];
-        TRY(supervisor_spawn(pod, spec, first_fd, &entry, &process));
+        _cleanup_(userns_holder_done) struct userns_holder holder = USERNS_HOLDER_NONE;
+        if (spec->userns.length)
+                TRY_WRAP(userns_hold(&spec->userns, &holder), "make the pod's user namespace");
+        TRY(supervisor_spawn(pod, spec, first_fd, &entry, holder.pid_fd, &process));
         closep(&first_fd);
         pod->supervisor_pid = process.pid;
         struct error *e = start_talk(pod, spec, wait);

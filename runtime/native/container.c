@@ -23,6 +23,7 @@ struct parcel {
         size_t n_mounts;
         char **names;
         size_t n_names;
+        int userns_fd; /* for mounts that have its ids; -1 until there is one */
 };
 
 static void parcel_done(struct parcel *p)
@@ -34,6 +35,7 @@ static void parcel_done(struct parcel *p)
                 free(p->names[i]);
         free(p->names);
         free(p->mounts);
+        closep(&p->userns_fd);
 }
 
 static struct error *parcel_lend(struct parcel *p, int fd, uint32_t *index)
@@ -99,6 +101,20 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
         return mount_clone_peer(fd, "", true, out_fd);
 }
 
+/* With all that is mounted below: one filesystem that cannot, and the whole is refused. */
+static struct error *source_map(const struct parcel *p, int fd)
+{
+        struct error *e = mount_idmap(fd, p->userns_fd, true);
+        if (e && error_errnum_of(e) == EINVAL) {
+                error_free(e);
+                return error_new(
+                        ERROR_FAILED_PRECONDITION,
+                        "its filesystem, or one that is mounted below it, cannot be mounted with the ids of "
+                        "a pod's user namespace on this kernel");
+        }
+        return e;
+}
+
 /* mount_fd: for a mount without a host_path. */
 static struct error *bind_add(struct parcel *p, const struct container_mount *m, int mount_fd)
 {
@@ -111,6 +127,8 @@ static struct error *bind_add(struct parcel *p, const struct container_mount *m,
                 TRY(parcel_lend(p, mount_fd, &index));
         } else {
                 TRY(source_open(m, &fd));
+                if (m->idmapped)
+                        TRY(source_map(p, fd));
                 TRY(source_prepare(fd, m));
                 TRY(parcel_add(p, &fd, &index));
         }
@@ -441,11 +459,15 @@ struct error *runtime_container_start(struct runtime_pod *pod, const struct cont
 {
         _cleanup_(starting_done) struct starting s = { .pod = pod,
                                                        .start = start,
+                                                       .parcel.userns_fd = -1,
                                                        .handover = { .ours = -1, .its = -1, .log_fd = -1 } };
         if (strlen(spec->id) > PROTOCOL_ID_MAX || !spec->process.argv || !spec->process.argv[0])
                 return error_new(ERROR_INVALID_ARGUMENT, "a container needs an id and a command");
         if (spec->tty)
                 TRY(call_check_sessions(pod));
+        for (size_t i = 0; i < spec->n_mounts && s.parcel.userns_fd < 0; i++)
+                if (spec->mounts[i].idmapped)
+                        TRY(runtime_pod_userns(pod, &s.parcel.userns_fd));
         TRY(handover_open(&s.handover));
         TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.handover.its, &s.message));
         return start_patiently(&s, wait, pid);

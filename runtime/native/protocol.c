@@ -79,6 +79,13 @@ void pod_start_get(struct wire_reader *r, struct pod_start *out)
         out->sysctls = wire_get_texts(r);
 }
 
+void pod_users_get(struct wire_reader *r, struct pod_start *out)
+{
+        out->users_base = wire_has_more(r) ? wire_get_u32(r) : 0;
+        if (out->flags & POD_USERNS && out->users_base == 0)
+                r->bad = true;
+}
+
 void snapshot_put(struct wire_writer *w, const struct protocol_snapshot *snapshot)
 {
         wire_put_u32(w, snapshot->version);

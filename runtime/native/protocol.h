@@ -54,7 +54,7 @@
 
 enum message_type {
         MESSAGE_POD_START =
-                1, /* u32 oldest, struct pod_start, u32 newest; descriptor: the host's /dev/shm with host_ipc */
+                1, /* u32 oldest, struct pod_start, u32 newest, users; descriptor: the host's /dev/shm with host_ipc */
         MESSAGE_ATTACH, /* u32 oldest, u32 newest: without the latter both are one */
         MESSAGE_COMMIT, /* the pod, on the first connection; a container, once it runs. No answer */
         MESSAGE_CONTAINER_START, /* u32 number of descriptors to come, u64 bytes of spec, u32 version; descriptor: memfd */
@@ -129,7 +129,8 @@ enum stage {
         STAGE_ENDING, /* one of that id is there still, and about to end: to be tried again */
         STAGE_TERMINAL,
         STAGE_CONSOLE,
-        STAGE_LAST = STAGE_CONSOLE,
+        STAGE_USER_NAMESPACE,
+        STAGE_LAST = STAGE_USER_NAMESPACE,
 };
 
 /* As the child writes it into its report socket. */
@@ -166,6 +167,7 @@ void protocol_newest_get(struct wire_reader *r, struct protocol_range *range);
 #define POD_HOST_IPC 2U
 #define POD_HOST_PID 4U
 #define POD_SHARE_PID 8U
+#define POD_USERNS 16U /* its namespaces are owned by a user namespace of its own */
 
 struct pod_start {
         uint32_t flags;
@@ -174,9 +176,12 @@ struct pod_start {
         int32_t oom_score_adj;
         const char *hostname; /* "": the host's */
         char **sysctls;       /* name, value, ...; the array is the reader's to free */
+        uint32_t users_base;  /* the host's id of its root, with POD_USERNS; sent behind `newest` */
 };
 void pod_start_put(struct wire_writer *w, const struct pod_start *start);
 void pod_start_get(struct wire_reader *r, struct pod_start *out);
+/* What a message without it does not have is 0. POD_USERNS without it is bad. */
+void pod_users_get(struct wire_reader *r, struct pod_start *out);
 
 struct protocol_snapshot {
         uint32_t version, flags; /* the version that was agreed on, and that it is written in */

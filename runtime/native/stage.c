@@ -32,6 +32,7 @@ static const char *const doing[STAGE_LAST + 1] = {
         [STAGE_PIPE] = "make pipes",
         [STAGE_MEMORY] = "take memory",
         [STAGE_TERMINAL] = "make a terminal in the container's /dev/pts",
+        [STAGE_USER_NAMESPACE] = "enter the pod's user namespace",
         [STAGE_CONSOLE] = "make the terminal /dev/console",
 };
 

@@ -60,6 +60,17 @@ static void namespaces_enter(const struct child *child)
                 child_fail(child, STAGE_CGROUP_NAMESPACE, 0);
 }
 
+/* From here on we are the root of the pod's user namespace, and what a container mounts goes into a mount namespace that this
+ * owns. What was mounted for it is locked there by the kernel: no mask comes off. The keyring is made anew, with its own. */
+static void users_enter(const struct child *child)
+{
+        if (child->pod->userns_fd < 0)
+                return;
+        if (userns_enter(child->pod) < 0 || (child->message && unshare(CLONE_NEWNS) < 0))
+                child_fail(child, STAGE_USER_NAMESPACE, 0);
+        keyring_join(child);
+}
+
 /* Goes to the working directory; false when that needs the container's user (a home on a root-squashed NFS, say). */
 static bool cwd_try(const struct child *child, bool last)
 {
@@ -134,13 +145,15 @@ _Noreturn void child_run(const struct child *child)
         signals_reset();
         (void) umask(0);
         (void) setsid();
-        keyring_join(child);
+        if (child->pod->userns_fd < 0)
+                keyring_join(child);
         cgroups_enter(child);
         oom_score_set(child);
         namespaces_enter(child);
         child_stdio_pipes(child);
         if (child->message)
                 child_mounts(child);
+        users_enter(child);
         if (child->console_fd >= 0)
                 child_terminal(child);
         else

@@ -34,21 +34,23 @@ static int parent_open(const char *path, const char **name)
         return child_target_open(*dir ? dir : "/", 0, 0755);
 }
 
-static int node_make(int dir_fd, const char *name, const struct container_device *d)
+/* is_of_host: in a user namespace what we make is its root's, and a disk of the host must not be. */
+static int node_make(int dir_fd, const char *name, const struct container_device *d, bool is_of_host)
 {
         mode_t type = d->type == 'b' ? S_IFBLK : S_IFCHR;
         if (mknodat(dir_fd, name, type | (d->mode & 07777), makedev(d->major, d->minor)) < 0)
                 return errno == EEXIST ? 0 : -1; /* one of the spec that another name leads to */
-        return d->uid || d->gid ? fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW) : 0;
+        return d->uid || d->gid || is_of_host ? fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW)
+                                              : 0;
 }
 
-static int device_make(const struct container_device *d)
+static int device_make(const struct container_device *d, bool is_of_host)
 {
         const char *name;
         int dir_fd = parent_open(d->path, &name);
         if (dir_fd < 0)
                 return -1;
-        int rc = node_make(dir_fd, name, d), saved = errno;
+        int rc = node_make(dir_fd, name, d, is_of_host), saved = errno;
         (void) close(dir_fd);
         errno = saved;
         return rc;
@@ -77,11 +79,12 @@ static bool is_usual(const struct container_device *d)
 void child_dev_fill(const struct child *child)
 {
         const struct container_spec *spec = &child->message->spec;
+        const bool is_of_host = child->pod->userns_fd >= 0;
         int dev_fd = sys_openat2(AT_FDCWD, "/dev", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
         if (dev_fd < 0)
                 child_fail(child, STAGE_DEVICE, UINT32_MAX);
         for (size_t i = 0; i < LENGTH(usual); i++)
-                if (node_make(dev_fd, name_in_dev(&usual[i]), &usual[i]) < 0)
+                if (node_make(dev_fd, name_in_dev(&usual[i]), &usual[i], false) < 0)
                         child_fail(child, STAGE_DEVICE, UINT32_MAX);
         for (size_t i = 0; i < LENGTH(links); i++)
                 if (symlinkat(links[i][0], dev_fd, links[i][1]) < 0 && errno != EEXIST)
@@ -90,7 +93,7 @@ void child_dev_fill(const struct child *child)
                 const struct container_device *d = &spec->devices[i];
                 const char *name = is_in_dev(d) ? name_in_dev(d) : NULL;
                 if (is_in_dev(d) && !is_usual(d) &&
-                    (name && *name ? node_make(dev_fd, name, d) : device_make(d)) < 0)
+                    (name && *name ? node_make(dev_fd, name, d, is_of_host) : device_make(d, is_of_host)) < 0)
                         child_fail(child, STAGE_DEVICE, i);
         }
         (void) close(dev_fd);
@@ -100,6 +103,7 @@ void child_devices_elsewhere(const struct child *child)
 {
         const struct container_spec *spec = &child->message->spec;
         for (size_t i = 0; i < spec->n_devices; i++)
-                if (!is_in_dev(&spec->devices[i]) && device_make(&spec->devices[i]) < 0)
+                if (!is_in_dev(&spec->devices[i]) &&
+                    device_make(&spec->devices[i], child->pod->userns_fd >= 0) < 0)
                         child_fail(child, STAGE_DEVICE, i);
 }

@@ -1,7 +1,9 @@
 #include "base/socket.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/sys.h"
+#include <linux/capability.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -49,6 +51,15 @@ static int new_filesystem(const char *type, const char *data, uint64_t attribute
         int fd = sys_fsmount(fs_fd, attributes);
         (void) close(fs_fd);
         return fd;
+}
+
+/* Group 5 is "tty" to the images. */
+static int new_terminals(const struct child *child, uint64_t attributes)
+{
+        char options[64];
+        (void) snprintf(options, sizeof(options), "newinstance,ptmxmode=0666,mode=0620,gid=%u",
+                        child->pod->users_base + 5);
+        return new_filesystem("devpts", options, attributes);
 }
 
 /* /proc and /sys must be what they say, at the name itself: a link there, or a file of the image under a mount that
@@ -168,8 +179,7 @@ static void mount_one(const struct child *child, size_t i, struct taken *taken)
                         child_dev_fill(child);
                 break;
         case MOUNT_DEVPTS:
-                attach(child, i,
-                       new_filesystem("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5", attributes));
+                attach(child, i, new_terminals(child, attributes));
                 break;
         case MOUNT_MQUEUE:
                 attach(child, i, new_filesystem("mqueue", "", attributes));
@@ -287,11 +297,32 @@ static void paths_protect(const struct child *child)
         }
 }
 
+/* What we make in the root, and each tmpfs, belongs to the root of the pod's user namespace. We stay the host's root, or no
+ * device could be made; and the change takes from the capabilities in effect those over files, which are taken back. */
+static void owner_set(const struct child *child)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[2];
+        uint32_t id = child->pod->users_base;
+        if (child->pod->userns_fd < 0)
+                return;
+        (void) syscall(__NR_setfsgid, id);
+        (void) syscall(__NR_setfsuid, id);
+        if (syscall(__NR_setfsuid, id) != (long) id || syscall(__NR_setfsgid, id) != (long) id ||
+            syscall(__NR_capget, &header, data) < 0)
+                child_fail(child, STAGE_USER_NAMESPACE, 0);
+        for (int i = 0; i < 2; i++)
+                data[i].effective = data[i].permitted;
+        if (syscall(__NR_capset, &header, data) < 0)
+                child_fail(child, STAGE_USER_NAMESPACE, 0);
+}
+
 void child_mounts(const struct child *child)
 {
         const struct container_spec *spec = &child->message->spec;
         struct taken taken;
         rootfs_enter(child, &taken);
+        owner_set(child);
         for (size_t i = 0; i < spec->n_mounts; i++)
                 mount_one(child, i, &taken);
         child_devices_elsewhere(child);

@@ -59,12 +59,13 @@ _Noreturn static void root_lend(void)
 
 static struct error *shm_make(const struct pod *pod, uint64_t size_bytes, int host_fd)
 {
-        char size[24];
+        char size[24], owner[16];
         _cleanup_(closep) int fd = -1;
         if (pod->flags & POD_HOST_IPC && host_fd >= 0)
                 return mount_attach(host_fd, AT_FDCWD, "/shm");
         (void) snprintf(size, sizeof(size), "%llu", (unsigned long long) size_bytes);
-        const char *const options[] = { "mode", "1777", "size", size, NULL };
+        (void) snprintf(owner, sizeof(owner), "%u", pod->users_base);
+        const char *const options[] = { "mode", "1777", "size", size, "uid", owner, "gid", owner, NULL };
         TRY(mount_new("tmpfs", options, NO_EXEC | MOUNT_ATTR_NODEV, &fd));
         return mount_attach(fd, AT_FDCWD, "/shm");
 }
@@ -82,6 +83,7 @@ static void oom_score_set(struct pod *pod, int score)
 void pod_start(struct pod *pod, const struct pod_start *start, int shm_fd, struct child_report *report)
 {
         pod->flags = start->flags;
+        pod->users_base = start->users_base;
         pod->started = true;
         if (start->set_oom_score_adj)
                 oom_score_set(pod, start->oom_score_adj);
@@ -131,6 +133,7 @@ static struct error *pod_open(struct pod *pod, bool is_rooted)
         *pod = (struct pod){ .listener = { .fd = FD_LISTENER, .ready = listener_ready },
                              .exits_fd = FD_EXITS,
                              .netns_fd = -1,
+                             .userns_fd = -1,
                              .infra = { .exit.fd = -1, .report.fd = -1 } };
         TRY(descriptors_check());
         if (!is_rooted)

@@ -27,9 +27,11 @@ struct pod {
         struct loop loop;
         struct source listener;
         int exits_fd;
-        int proc_fd;  /* detached procfs of our pid namespace */
-        int self_fd;  /* pidfd of our own */
-        int netns_fd; /* the pod's, which is ours; -1 with the host's network */
+        int proc_fd;         /* detached procfs of our pid namespace */
+        int self_fd;         /* pidfd of our own */
+        int netns_fd;        /* the pod's, which is ours; -1 with the host's network */
+        int userns_fd;       /* the containers', which owns that; -1: they have ours */
+        uint32_t users_base; /* our id of its root */
         uint32_t flags;
         bool committed, started;
         char notice[128];
@@ -89,9 +91,14 @@ void events_send(struct pod *pod, struct wire_writer *w);
 
 /* --- namespaces.c --- */
 
-/* The pod's network, IPC and UTS namespaces are those that skiffd started us in: gives them their hostname and sysctls.
+/* The pod's network, IPC and UTS namespaces are those that skiffd started us in, and who owns them is the containers' user
+ * namespace: finds that, and gives them their hostname and sysctls.
  * *report says where it failed (stage not NONE). */
 void namespaces_set(struct pod *pod, const struct pod_start *start, struct child_report *report);
+
+/* Makes the calling process, a child of ours, the root of the containers' user namespace, with no rights anywhere else. -1
+ * and errno. Safe between clone and exec. */
+int userns_enter(const struct pod *pod);
 
 /* --- infra.c --- */
 

@@ -79,6 +79,7 @@ static bool on_pod_start(struct connection *c, struct wire_reader *r, int *fds, 
         struct protocol_range ours, theirs = { .oldest = wire_get_u32(r) };
         pod_start_get(r, &start);
         protocol_newest_get(r, &theirs);
+        pod_users_get(r, &start);
         struct error *e = wire_close_newer(r, "pod");
         bool good = !e && c->is_first && !c->pod->started;
         error_ignore(e); /* the connection ends for it */

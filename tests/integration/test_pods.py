@@ -197,7 +197,6 @@ def test_bad_pods_are_refused_by_field(skiff, change, field):
 @pytest.mark.parametrize(
     "security, word",
     [
-        ({"namespace_options": {"userns_options": {"mode": 0}}}, "user namespace"),
         ({"apparmor": {"profile_type": 2, "localhost_ref": "x"}}, "AppArmor"),
     ],
 )

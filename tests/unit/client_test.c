@@ -202,6 +202,22 @@ static void a_pod_is_named_after_its_image(void **state)
         assert_int_equal(spec->container.n_args, 0);
 }
 
+static void a_user_namespace_is_of_pod_container_and_mounts(void **state)
+{
+        (void) state;
+        _cleanup_(spec_freep) struct run_spec *spec = NEW(struct run_spec);
+        assert_ok(PARSE(spec, "--userns", "131072", "-v", "/tmp:/t", "busybox"));
+        assert_ptr_equal(spec->pod_security.namespace_options->userns_options, &spec->userns);
+        assert_ptr_equal(spec->security.namespace_options->userns_options, &spec->userns);
+        assert_int_equal(spec->userns.uids[0]->host_id, 131072);
+        assert_int_equal(spec->userns.gids[0]->length, 65536);
+        assert_int_equal(spec->mounts[0].n_uidmappings, 1);
+        assert_int_equal(spec->mounts[0].n_gidmappings, 1);
+        assert_true(spec->security.n_masked_paths > 0);
+        assert_true(protobuf_c_message_check(&spec->pod.base));
+        assert_true(protobuf_c_message_check(&spec->container.base));
+}
+
 static void assert_usage(const char *text, const char *const *arguments)
 {
         _cleanup_(spec_freep) struct run_spec *spec = NEW(struct run_spec);
@@ -232,4 +248,4 @@ UNIT_MAIN(TEST(messages_become_json_by_their_schema), TEST(bytes_are_text_or_bas
           TEST(info_that_is_json_stands_as_json), TEST(sizes_and_ids_are_short),
           IN_TMPDIR(a_log_is_taken_apart), IN_TMPDIR(a_renamed_log_is_read_to_its_end_first),
           TEST(run_asks_for_what_its_arguments_say), TEST(a_pod_is_named_after_its_image),
-          TEST(wrong_arguments_say_what_is_wrong))
+          TEST(a_user_namespace_is_of_pod_container_and_mounts), TEST(wrong_arguments_say_what_is_wrong))

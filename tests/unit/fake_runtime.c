@@ -337,6 +337,13 @@ void runtime_pod_free(struct runtime_pod *pod)
         free(pod);
 }
 
+struct error *runtime_pod_userns(const struct runtime_pod *pod, int *out_fd)
+{
+        (void) pod;
+        (void) out_fd;
+        return error_new(ERROR_UNIMPLEMENTED, "no user namespaces in tests");
+}
+
 int runtime_pod_netns(const struct runtime_pod *pod)
 {
         (void) pod;

@@ -1,0 +1,71 @@
+#include "base/file.h"
+#include "base/mount.h"
+#include "images/store.h"
+#include <fcntl.h>
+
+static void map_free(struct rootfs_map *map)
+{
+        if (!map)
+                return;
+        closep(&map->mount_points_fd);
+        closep(&map->layers_fd);
+        closep(&map->root_fd); /* last: the others are in this mount only as long as it is open */
+        free(map);
+}
+DEFINE_FREEP(struct rootfs_map, map_free)
+
+static struct error *map_make(struct images *images, int userns_fd, uint32_t owner, struct rootfs_map **out)
+{
+        _cleanup_(map_freep) struct rootfs_map *map = NEW(struct rootfs_map);
+        *map = (struct rootfs_map){ .root_fd = -1, .layers_fd = -1, .mount_points_fd = -1, .owner = owner };
+        TRY(mount_clone(images->root_fd, "", false, &map->root_fd));
+        struct error *e = mount_idmap(map->root_fd, userns_fd, false);
+        if (e)
+                return error_as(error_wrap(e, "the filesystem of the image store"),
+                                ERROR_FAILED_PRECONDITION);
+        TRY(file_open_beneath(map->root_fd, "layers", O_RDONLY | O_DIRECTORY, 0, &map->layers_fd));
+        TRY(file_open_beneath(map->root_fd, "mount-points", O_RDONLY | O_DIRECTORY, 0,
+                              &map->mount_points_fd));
+        *out = TAKE(map);
+        return NULL;
+}
+
+/* As rootfs_mount: a rootfs is used and removed by one at a time. */
+static struct rootfs *rootfs_of(struct images *images, const char *id)
+{
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        struct rootfs *rootfs = rootfs_find(images->rootfs, id);
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        return rootfs;
+}
+
+struct error *rootfs_map(struct images *images, const char *container_id, int userns_fd, uint32_t owner)
+{
+        struct rootfs *rootfs = rootfs_of(images, container_id);
+        if (!rootfs)
+                return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
+        rootfs_unmap(images, container_id);
+        TRY_WRAP(map_make(images, userns_fd, owner, &rootfs->map), "rootfs of %s", container_id);
+        return NULL;
+}
+
+void rootfs_unmap(struct images *images, const char *container_id)
+{
+        struct rootfs *rootfs = rootfs_of(images, container_id);
+        if (rootfs)
+                map_free(TAKE(rootfs->map));
+}
+
+/* An overlay is made of two directories of the store: kernels before 6.15 refuse those of a detached mount. */
+struct error *images_map_check(struct images *images, int userns_fd)
+{
+        _cleanup_(map_freep) struct rootfs_map *map = NULL;
+        _cleanup_(closep) int fd = -1;
+        TRY(map_make(images, userns_fd, 0, &map));
+        const int lowers[] = { map->layers_fd, map->mount_points_fd };
+        struct error *e = mount_overlay(lowers, LENGTH(lowers), -1, -1, false, &fd);
+        if (e)
+                return error_as(error_wrap(e, "an overlay of directories with other ids"),
+                                ERROR_FAILED_PRECONDITION);
+        return NULL;
+}
