@@ -148,7 +148,7 @@ bool scope_of(const char *path, struct scope_names *out)
 {
         char id[ID_LEN + 1];
         const char *leaf = strrchr(path, '/');
-        if (!leaf)
+        if (!leaf || !strstr(path, SCOPE_SUFFIX "/"))
                 return false;
         _cleanup_(freep) char *scope = dup_bytes(path, (size_t) (leaf - path));
         const char *slash = strrchr(scope, '/');

@@ -4,10 +4,12 @@
 #include "runtime/cgroup/tree.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#define ABANDON_MS 5000
 #define PATIENCE_MS 5000 /* a daemon-reexec takes some tenths of a second */
 #define RETRY_FIRST_MS 10
 #define RETRY_MOST_MS 200
@@ -296,6 +298,15 @@ static struct error *scope_start(struct cgroups *c, const struct scope_names *na
         }
 }
 
+/* Who gave up waiting has asked all the same. When the stop has been done the start has had its turn: what came of it is
+ * there, slices too, for cgroup_remove to find. A supervisor would not heed systemd's SIGTERM. */
+static void scope_abandon(struct cgroups *c, const char *unit, pid_t pid)
+{
+        struct wait wait = wait_of_ms(ABANDON_MS);
+        (void) kill(pid, SIGKILL);
+        error_ignore(unit_stop(c->systemd, unit, &wait)); /* its failure is told */
+}
+
 /* systemd hands down what it knows, and leaves the rest as it is. */
 static void hand_down_hugetlb(struct cgroups *c, const char *path)
 {
@@ -351,6 +362,8 @@ struct error *cgroup_adopt(struct cgroups *c, const char *path, pid_t pid, int64
         };
         TRY_WRAP(slices_hold(c, names.slices), "note slices");
         struct error *e = scope_start(c, &names, &scope, wait);
+        if (e && (error_code_of(e) == ERROR_CANCELLED || error_code_of(e) == ERROR_DEADLINE_EXCEEDED))
+                scope_abandon(c, names.unit, pid);
         slices_release(c, names.slices);
         if (e)
                 return error_wrap(e, "make the scope %s in %s", names.unit, slice);

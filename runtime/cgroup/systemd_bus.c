@@ -202,7 +202,10 @@ static int answered(sd_bus_message *m, void *context, sd_bus_error *unused)
         const sd_bus_error *refused = s->sd_bus_message_get_error(m);
         const char *job = NULL;
         (void) unused;
-        if (refused) {
+        if (refused && strcmp(refused->name, SD_BUS_ERROR_NO_REPLY) == 0) {
+                /* Said by sd-bus when the connection ends, to each call in turn. */
+                call_end(call, error_lost(ECONNRESET));
+        } else if (refused) {
                 const char *text = refused->message ? refused->message : refused->name;
                 call->refusal = refusal_of(refused->name);
                 call_end(call, error_new(ERROR_FAILED_PRECONDITION, "systemd: %s", text));
