@@ -161,11 +161,8 @@ static struct error *open_runtime(struct skiffd *d)
 {
         _cleanup_(freep) char *notes = format_string("%s/cgroup-parents", d->config.state);
         const struct seccomp_program *program = NULL;
-        if (strcmp(d->config.cgroup_driver, "systemd") == 0)
-                return error_new(ERROR_FAILED_PRECONDITION,
-                                 "cgroup_driver: the systemd driver is not there yet; use"
-                                 " cgroupfs, in kubelet's configuration too");
         TRY(cgroups_open("/sys/fs/cgroup", notes, &d->cgroups));
+        TRY(cgroups_choose(d->cgroups, d->config.cgroup_driver));
         TRY(seccomp_cache_open(&d->seccomp));
         /* Compiled before the first pod wants it: it takes longer than the whole of a pod's start. */
         TRY_WRAP(seccomp_default(d->seccomp, capabilities_default(), &program), "default seccomp profile");

@@ -20,8 +20,10 @@ static struct error *version(void *context, struct rpc_call *call)
 
 static struct error *status_info(struct daemon *daemon, bool network_ready, struct buf *json)
 {
-        TRY(buf_append_format(json, "{\"cgroupVersion\":%d,\"cgroupDriver\":\"cgroupfs\",\"networkReady\":%s",
-                              cgroups_is_v2(daemon->cgroups) ? 2 : 1, network_ready ? "true" : "false"));
+        TRY(buf_append_format(json, "{\"cgroupVersion\":%d,\"cgroupDriver\":\"%s\",\"networkReady\":%s",
+                              cgroups_is_v2(daemon->cgroups) ? 2 : 1,
+                              cgroups_by_systemd(daemon->cgroups) ? "systemd" : "cgroupfs",
+                              network_ready ? "true" : "false"));
         return buf_append_format(json, ",\"version\":\"%s\"}", SKIFF_VERSION);
 }
 
@@ -73,10 +75,11 @@ static struct error *status(void *context, struct rpc_call *call)
 /* The driver is always said: its enum's 0 is SYSTEMD. */
 static struct error *runtime_config(void *context, struct rpc_call *call)
 {
-        (void) context;
+        struct daemon *daemon = context;
         Cri__RuntimeConfigResponse response = CRI__RUNTIME_CONFIG_RESPONSE__INIT;
         Cri__LinuxRuntimeConfiguration linux_config = CRI__LINUX_RUNTIME_CONFIGURATION__INIT;
-        linux_config.cgroup_driver = CRI__CGROUP_DRIVER__CGROUPFS;
+        linux_config.cgroup_driver = cgroups_by_systemd(daemon->cgroups) ? CRI__CGROUP_DRIVER__SYSTEMD
+                                                                         : CRI__CGROUP_DRIVER__CGROUPFS;
         response.linux = &linux_config;
         return rpc_reply(call, &response.base);
 }

@@ -61,7 +61,7 @@ struct sandbox {
         char *name; /* what must be unique: namespace/name/uid/attempt */
         struct node *node;
         Cri__PodSandboxConfig *config;
-        char *handler, *cgroup_parent, *cgroup_path, *boot_id;
+        char *handler, *cgroup_parent, *cgroup_home, *cgroup_path, *boot_id; /* cgroup.h has what a home is */
         int64_t created_ns;
         bool host_network, host_ipc, host_pid, share_pid;
         struct userns_range userns; /* length 0: none */

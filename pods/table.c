@@ -59,6 +59,7 @@ static void sandbox_free(struct sandbox *pod)
         free(pod->name);
         free(pod->handler);
         free(pod->cgroup_parent);
+        free(pod->cgroup_home);
         free(pod->cgroup_path);
         free(pod->boot_id);
         free(pod->conflist);

@@ -50,7 +50,8 @@ struct pod_spec {
         const struct sysctl *sysctls;
         size_t n_sysctls;
         uint64_t shm_size_bytes; /* 64 MiB by default; ignored with host_ipc (the host's /dev/shm is used) */
-        const char *cgroup_path; /* exists already; the supervisor and infra are in it */
+        const char *cgroup_path; /* exists already, or is adopted; the supervisor and infra are in it */
+        int64_t cpu_shares;      /* of the whole pod, where it is adopted; 0: not said */
         int oom_score_adj;
         bool set_oom_score_adj;
         const struct seccomp_program *seccomp; /* not applied to infra, which has a stricter one; reserved */

@@ -58,8 +58,7 @@ static struct error *derive_log_path(struct container *c)
 struct error *container_derive(struct node *node, struct container *c)
 {
         (void) node;
-        const char *parent = strcmp(c->pod->cgroup_parent, "/") ? c->pod->cgroup_parent : "";
-        c->cgroup_path = format_string("%s/%s", parent, c->id);
+        c->cgroup_path = format_string("%s/%s", c->pod->cgroup_home, c->id);
         return derive_log_path(c);
 }
 

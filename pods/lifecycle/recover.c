@@ -20,6 +20,7 @@
 
 #define ATTACH_TIMEOUT_MS 1000 /* to connect to all: only a full backlog makes one wait */
 #define ANSWERS_TIMEOUT_MS 1000
+#define SCOPE_END_MS 30000
 
 /* --- records to tables --- */
 
@@ -306,6 +307,25 @@ static struct error *remove_pod_directory(struct sweep *sweep, const char *name)
         return file_remove_tree(fd, name);
 }
 
+/* Whatever runs in a scope whose pod has no record, nobody can reach it. */
+static struct error *sweep_scopes(struct sweep *sweep)
+{
+        struct cgroups *cgroups = sweep->node->config.cgroups;
+        _cleanup_(free_stringsp) char **paths = NULL;
+        TRY(cgroup_scopes(cgroups, &paths));
+        for (char **path = paths; *path; path++) {
+                struct wait wait = wait_of_ms(SCOPE_END_MS);
+                if (pod_exists(sweep->node, strrchr(*path, '/') + 1))
+                        continue;
+                if (sweep->remove)
+                        log_error(LOG_LEVEL_WARN, cgroup_remove(cgroups, *path, &wait), "a leftover stays",
+                                  "cgroup", *path);
+                else
+                        sweep_note(sweep, format_string("cgroup %s belongs to no pod", *path));
+        }
+        return NULL;
+}
+
 /* Makes that failed and could not be undone: nobody sees them, and they are tried again. */
 static void sweep_unfinished(struct sweep *sweep)
 {
@@ -330,6 +350,8 @@ struct error *recover_sweep(struct node *node, bool remove, char ***out)
         struct error *e = sweep_rootfs(&sweep);
         if (!remove)
                 sweep_unfinished(&sweep);
+        if (!e)
+                e = sweep_scopes(&sweep);
         if (!e)
                 e = sweep_directory(&sweep, pods, "", "directory", remove_pod_directory);
         if (e || !out) {

@@ -27,51 +27,17 @@
 
 /* --- what follows from the record --- */
 
-/* kubelet gives "/kubepods/burstable/podX"; the systemd driver's form is a slice. */
-static struct error *check_cgroup_parent(const char *parent)
-{
-        size_t len_bytes = strlen(parent);
-        if (len_bytes > 6 && strcmp(parent + len_bytes - 6, ".slice") == 0)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.cgroup_parent: \"%s\" is for the systemd cgroup driver, which "
-                                 "skiff does"
-                                 " not have yet; set cgroupDriver: cgroupfs in kubelet's configuration",
-                                 parent);
-        for (const char *part = parent; *parent == '/' && *part; part += strcspn(part, "/")) {
-                part++;
-                size_t part_bytes = strcspn(part, "/");
-                if ((part_bytes == 0 && len_bytes > 1) || part_bytes > NAME_MAX ||
-                    (part_bytes == 1 && *part == '.') || (part_bytes == 2 && strncmp(part, "..", 2) == 0))
-                        len_bytes = 0;
-        }
-        if (*parent != '/' || len_bytes == 0 || len_bytes > PATH_MAX - 256 || strpbrk(parent, "\r\n\t"))
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.linux.cgroup_parent: \"%.200s\" is not a clean absolute path",
-                                 parent);
-        return NULL;
-}
-
-static char *cgroup_parent_of(const Cri__PodSandboxConfig *config)
-{
-        const char *asked = config->linux ? config->linux->cgroup_parent : "";
-        char *parent = *asked == '/' || strchr(asked, '.') ? dup_string(asked)
-                       : *asked                            ? format_string("/%s", asked)
-                                                           : dup_string("/skiff");
-        size_t len_bytes = strlen(parent);
-        while (len_bytes > 1 && parent[len_bytes - 1] == '/')
-                parent[--len_bytes] = '\0';
-        return parent;
-}
-
 struct error *sandbox_derive(struct node *node, struct sandbox *pod)
 {
         pod->node = node;
         if (!pod->cgroup_parent)
-                pod->cgroup_parent = cgroup_parent_of(pod->config);
-        TRY(check_cgroup_parent(pod->cgroup_parent));
+                TRY_WRAP(cgroup_parent_resolve(node->config.cgroups,
+                                               pod->config->linux ? pod->config->linux->cgroup_parent : "",
+                                               &pod->cgroup_parent),
+                         "config.linux.cgroup_parent");
+        pod->cgroup_home = cgroup_home(pod->cgroup_parent, pod->id);
+        pod->cgroup_path = format_string("%s/%s", pod->cgroup_home, pod->id);
         TRY(userns_of_pod(pod->config, &pod->userns));
-        pod->cgroup_path =
-                format_string("%s/%s", strcmp(pod->cgroup_parent, "/") ? pod->cgroup_parent : "", pod->id);
         return NULL;
 }
 
@@ -143,6 +109,8 @@ static struct error *start_supervisor(void *object, const struct wait *wait)
                 .userns = pod->userns,
                 .shm_size_bytes = SHM_SIZE_BYTES,
                 .cgroup_path = pod->cgroup_path,
+                .cpu_shares =
+                        config->linux && config->linux->resources ? config->linux->resources->cpu_shares : 0,
                 /* What kubelet asks for by itself; where the kernel does not let us the pod starts all the same. */
                 .oom_score_adj = -998,
                 .set_oom_score_adj = true,

@@ -208,6 +208,9 @@ static struct error *build(struct spec_source *s)
         s->spec->id = dup_string(c->id);
         s->spec->hostname = dup_string(c->pod->config->hostname);
         s->spec->cgroup_path = dup_string(c->cgroup_path);
+        /* On v1 a container sees its own cgroups by mounts, and /proc/self/cgroup is where many look for them. */
+        s->spec->private_cgroup_namespace =
+                cgroups_is_v2(s->node->config.cgroups) && !s->security->privileged;
         s->spec->host_network = c->pod->host_network;
         s->spec->readonly_rootfs = s->security->readonly_rootfs;
         s->spec->stdin_open = s->config->stdin;

@@ -289,10 +289,12 @@ void stats_links(struct sandbox *pod, struct netns_link **out, size_t *n)
         log_error(LOG_LEVEL_WARN, e, "read a pod's interfaces", "pod", pod->id);
 }
 
-/* kubelet gives each pod a cgroup of its own, whose figures are the pod's, of ended and removed containers too. Elsewhere
- * the parent may be anybody's, and the pod is what skiff made below it. */
-static bool parent_is_the_pods(const struct sandbox *pod)
+/* kubelet gives each pod a cgroup of its own, whose figures are the pod's, of ended and removed containers too; so is a
+ * scope. Elsewhere the parent may be anybody's, and the pod is what skiff made below it. */
+static bool home_is_the_pods(const struct sandbox *pod)
 {
+        if (cgroup_parent_is_slice(pod->cgroup_parent))
+                return true;
         const char *uid = pod->config->metadata ? pod->config->metadata->uid : "";
         const char *slash = strrchr(pod->cgroup_parent, '/');
         return *uid && slash && strncmp(slash + 1, "pod", 3) == 0 && strcmp(slash + 4, uid) == 0;
@@ -316,8 +318,8 @@ static void add_up(struct cgroup_stats *sum, const struct cgroup_stats *one)
 static struct error *pod_cgroups_look(const struct reading *r, const struct pod_parts *p,
                                       struct cgroup_stats *out)
 {
-        if (parent_is_the_pods(p->pod))
-                return cgroup_look(r->node, p->pod->cgroup_parent, out);
+        if (home_is_the_pods(p->pod))
+                return cgroup_look(r->node, p->pod->cgroup_home, out);
         TRY(cgroup_look(r->node, p->pod->cgroup_path, out));
         out->memory_limit_bytes = out->swap_limit_bytes = CGROUP_NO_LIMIT;
         for (size_t i = 0; i < p->n_containers; i++)

@@ -1,6 +1,7 @@
 #include "base/file.h"
 #include "base/mount.h"
 #include "runtime/cgroup/cgroup_internal.h"
+#include "runtime/cgroup/systemd_bus.h"
 #include "runtime/cgroup/tree.h"
 #include <linux/mount.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #define RETRY_MOST_MS 50
 #define SELF_EMPTY_MS 100
 #define MAKE_TRIES 3
+#define SLICE_STOP_MS 2000
 
 /* --- notes: the parents that we made --- */
 
@@ -51,7 +53,7 @@ static struct error *notes_write(struct cgroups *c)
                             false);
 }
 
-static size_t note_find(const struct cgroups *c, const char *path)
+size_t note_find(const struct cgroups *c, const char *path)
 {
         for (size_t i = 0; i < c->n_notes; i++)
                 if (strcmp(c->notes[i], path) == 0)
@@ -59,7 +61,7 @@ static size_t note_find(const struct cgroups *c, const char *path)
         return SIZE_MAX;
 }
 
-static struct error *note_add(struct cgroups *c, const char *path)
+struct error *note_add(struct cgroups *c, const char *path)
 {
         if (note_find(c, path) != SIZE_MAX)
                 return NULL;
@@ -68,7 +70,7 @@ static struct error *note_add(struct cgroups *c, const char *path)
         return notes_write(c);
 }
 
-static struct error *note_drop(struct cgroups *c, size_t i)
+struct error *note_drop(struct cgroups *c, size_t i)
 {
         free(c->notes[i]);
         c->notes[i] = c->notes[--c->n_notes];
@@ -146,7 +148,8 @@ static struct error *parents_make(struct cgroups *c, const char *path)
 static struct error *levels_make(struct cgroups *c, const char *path, enum cgroup_kind kind)
 {
         bool made;
-        TRY(parents_make(c, path));
+        if (!scope_of(path, NULL)) /* which only systemd makes */
+                TRY(parents_make(c, path));
         return level_make(c, path, kind, &made);
 }
 
@@ -164,6 +167,9 @@ struct error *cgroup_make(struct cgroups *c, const char *path, enum cgroup_kind 
         const char *below;
         struct error *e = NULL;
         TRY(cgroup_path_check(path, &below));
+        bool in_scope = scope_of(below, NULL);
+        if (in_scope && kind == CGROUP_SANDBOX)
+                return NULL; /* cgroup_adopt's */
         /* Its parents are nearly always there: kubelet's, or ours from the pod before. kubelet may remove an empty parent at
          * the very moment: then once more from the top. v2 has one hierarchy, whose levels hand controllers down. */
         for (int i = cgroups_is_v2(c) ? 1 : 0; i <= MAKE_TRIES; i++) {
@@ -172,9 +178,11 @@ struct error *cgroup_make(struct cgroups *c, const char *path, enum cgroup_kind 
                 (void) pthread_mutex_lock(&c->lock);
                 e = i == 0 ? level_make(c, below, kind, &made) : levels_make(c, below, kind);
                 (void) pthread_mutex_unlock(&c->lock);
-                if (!e || error_errnum_of(e) != ENOENT)
+                if (!e || in_scope || error_errnum_of(e) != ENOENT)
                         break;
         }
+        if (e && in_scope && error_errnum_of(e) == ENOENT)
+                return error_as(error_wrap(e, "the pod's scope is gone"), ERROR_FAILED_PRECONDITION);
         TRY(e);
         if (limits)
                 TRY_WRAP(limits_set(c, below, limits, false), "limits of cgroup %s", path);
@@ -327,7 +335,7 @@ struct error *cgroup_kill(struct cgroups *c, const char *path)
 
 /* v1 has no event for "empty", and v2's would have to be asked for before: so rmdir is tried again, at growing
  * intervals. */
-static struct error *level_remove(const struct hierarchy *h, const char *path, const struct wait *wait)
+struct error *level_remove(const struct hierarchy *h, const char *path, const struct wait *wait)
 {
         int64_t delay_ms = RETRY_FIRST_MS;
         while (tree_remove(h->fd, path) < 0) {
@@ -375,29 +383,47 @@ static struct error *parents_remove(struct cgroups *c, const char *path, const s
         return NULL;
 }
 
+static bool is_slice_of_systemd(const struct cgroups *c, const char *path)
+{
+        size_t len_bytes = strlen(path);
+        return cgroups_is_v2(c) && len_bytes > 6 && strcmp(path + len_bytes - 6, ".slice") == 0 &&
+               systemd_has_socket();
+}
+
+/* Whether the parent is gone, and its note. The next removal tries too. */
+static bool note_sweep(struct cgroups *c, size_t i)
+{
+        bool gone = false;
+        if (is_slice_of_systemd(c, c->notes[i])) {
+                _cleanup_(freep) char *path = dup_string(c->notes[i]);
+                struct wait moment = wait_of_ms(SLICE_STOP_MS);
+                error_ignore(slices_stop(c, path, &moment));
+                return note_find(c, path) == SIZE_MAX;
+        }
+        struct wait moment = wait_of_ms(SELF_EMPTY_MS);
+        error_ignore(parent_remove(c, c->notes[i], &moment, &gone));
+        if (gone)
+                error_ignore(note_drop(c, i)); /* a note of nothing harms nobody */
+        return gone;
+}
+
 /* What an earlier process noted and did not come to use, or could not remove. A parent may go after its children. */
 static void notes_sweep(struct cgroups *c)
 {
         for (bool any = true; any;) {
                 any = false;
-                for (size_t i = 0; i < c->n_notes; i++) {
-                        struct wait moment = wait_of_ms(SELF_EMPTY_MS);
-                        bool gone = false;
-                        error_ignore(parent_remove(c, c->notes[i], &moment,
-                                                   &gone)); /* the next removal tries too */
-                        if (!gone)
-                                continue;
-                        error_ignore(note_drop(c, i)); /* a note of nothing harms nobody */
-                        any = true;
-                        break;
-                }
+                for (size_t i = 0; i < c->n_notes && !any; i++)
+                        any = note_sweep(c, i);
         }
 }
 
 struct error *cgroup_remove(struct cgroups *c, const char *path, const struct wait *wait)
 {
         const char *below;
+        _cleanup_(scope_names_done) struct scope_names names = { .unit = NULL };
         TRY(cgroup_path_check(path, &below));
+        if (scope_of(below, &names) && names.is_leaf)
+                return scope_remove(c, &names, wait);
         /* The last processes go by themselves in a moment; what does not, left frozen by a killer that was killed, say, is
          * killed here: a cgroup that is removed has no owner any more. */
         struct wait moment = wait_within(wait, SELF_EMPTY_MS);
@@ -440,6 +466,8 @@ void cgroups_free(struct cgroups *c)
         for (size_t i = 0; i < c->n_notes; i++)
                 free(c->notes[i]);
         free(c->notes);
+        free(c->slices_used);
+        systemd_free(c->systemd);
         free(c->mount_root);
         free(c->notes_path);
         (void) pthread_mutex_destroy(&c->lock);

@@ -1,4 +1,9 @@
-/* cgroup.h - cgroups behind one face: v1 hierarchies (a hybrid host too), v2; the systemd driver later.
+/* cgroup.h - cgroups behind one face: v1 hierarchies (a hybrid host too), v2, and v2 where systemd makes a pod's.
+ *
+ * With systemd a pod is one delegated scope, "skiff-ID.scope" in the slice that it was asked for, whatever number of containers
+ * it has: those are directories below it, made and limited as on plain v2, which systemd leaves alone. What systemd keeps
+ * of the scope itself is set by properties only, as it writes the scope's files anew from them at every daemon-reload. A
+ * scope needs a process that lives, so it is made around the pod's first one (cgroup_adopt) and goes with the last.
  *
  * A cgroup is named by its path below the hierarchies' roots ("/kubepods/besteffort/podX/ID"). Nothing is moved by
  * writing a pid from outside: on v1 a new process writes "0" to the `tasks` files, on v2 it is cloned into the
@@ -23,6 +28,22 @@ MUST_CHECK struct error *cgroups_open(const char *mount_root, const char *notes_
 void cgroups_free(struct cgroups *cgroups);
 DEFINE_FREEP(struct cgroups, cgroups_free)
 bool cgroups_is_v2(const struct cgroups *cgroups);
+
+/* Who makes the cgroups of new pods: driver is "auto" (systemd where it is pid 1 and cgroups are v2), "cgroupfs" (skiffd
+ * alone; so it is until this is called) or "systemd". Errors: FAILED_PRECONDITION when "systemd" cannot be. */
+MUST_CHECK struct error *cgroups_choose(struct cgroups *cgroups, const char *driver);
+bool cgroups_by_systemd(const struct cgroups *cgroups);
+
+/* CRI's cgroup_parent as it is to be recorded; *out is the caller's. cgroupfs: an absolute path, "/skiff" for "". systemd: the
+ * name of a slice, system.slice for ""; where one is given as a path of slices its last component counts. Errors:
+ * INVALID_ARGUMENT. */
+MUST_CHECK struct error *cgroup_parent_resolve(const struct cgroups *cgroups, const char *asked, char **out);
+
+/* The directory that a pod's cgroups are made in, by such a parent, whatever the driver now: HOME/POD-ID (CGROUP_SANDBOX)
+ * and HOME/CONTAINER-ID. It is the parent itself ("" for the root), or the pod's scope. The caller's. */
+char *cgroup_home(const char *parent, const char *pod_id);
+/* Whether such a parent is a slice, and so the pod's home its own. */
+bool cgroup_parent_is_slice(const char *parent);
 
 struct cgroup_hugepage_limit {
         const char *page_size; /* "2MB" */
@@ -87,6 +108,18 @@ MUST_CHECK struct error *cgroup_entry_open(struct cgroups *cgroups, const char *
                                            struct cgroup_entry *out);
 void cgroup_entry_done(struct cgroup_entry *entry);
 
+/* Whether a CGROUP_SANDBOX is in a scope: nobody enters that by himself, and cgroup_make leaves it to cgroup_adopt. */
+bool cgroup_is_adopted(const char *path);
+/* Has systemd make the scope around pid, a child that is held, and moves it into the CGROUP_SANDBOX path below that. When the
+ * wait ends first the child is killed. cpu_shares: the pod's; 0: not said. Undone by cgroup_remove. Errors: UNAVAILABLE when
+ * systemd does not answer, or not in time; FAILED_PRECONDITION with its words when it refuses. */
+MUST_CHECK struct error *cgroup_adopt(struct cgroups *cgroups, const char *path, pid_t pid,
+                                      int64_t cpu_shares, const struct wait *wait);
+
+/* The CGROUP_SANDBOX paths in scopes that this skiffd (this notes_path) has made and that are there; NULL-terminated, the
+ * caller's (free_strings). Without systemd none. */
+MUST_CHECK struct error *cgroup_scopes(struct cgroups *cgroups, char ***out);
+
 /* The file whose oom_kill counter tells of a process killed for want of memory: v1 memory.oom_control, v2
  * memory.events. */
 MUST_CHECK struct error *cgroup_oom_open(struct cgroups *cgroups, const char *path, int *out_fd);
@@ -123,7 +156,8 @@ MUST_CHECK struct error *cgroup_kill(struct cgroups *cgroups, const char *path);
 
 /* Removes the cgroup and its children in every hierarchy, waiting for the last process to be gone (v1 has no event for
  * that: a bounded retry of rmdir); then the parents that skiff made, where they are empty. Succeeds where there is
- * none. */
+ * none. Of a CGROUP_SANDBOX in a scope: the scope, with all that is in it, and the slices that were made for it, where
+ * they are empty. Errors: UNAVAILABLE when that wants systemd, and it does not answer. */
 MUST_CHECK struct error *cgroup_remove(struct cgroups *cgroups, const char *path, const struct wait *wait);
 
 /* Time lost waiting: PSI, as the kernel gives it (Documentation/accounting/psi.rst). */

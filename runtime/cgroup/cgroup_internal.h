@@ -1,5 +1,6 @@
 /* cgroup_internal.h - what the two drivers share. A driver gets the path without its leading slash, checked. */
 #pragma once
+#include "base/id.h"
 #include "runtime/cgroup/cgroup.h"
 #include <pthread.h>
 
@@ -21,6 +22,10 @@ struct cgroups {
         pthread_mutex_t lock; /* parents are made and removed, and notes written, under it */
         char **notes;         /* paths of the parents that we made */
         size_t n_notes;
+        bool by_systemd;
+        struct systemd *systemd;  /* NULL before it is first needed */
+        const char **slices_used; /* paths of slices in which a scope is being made */
+        size_t n_slices_used;
 };
 
 /* Files to write, in this order. */
@@ -71,6 +76,33 @@ const struct hierarchy *hierarchy_of(const struct cgroups *c, const char *contro
 /* The path without its slash, when it is one of ours to use: absolute, no "." or "..", nothing empty. Errors:
  * INVALID_ARGUMENT. */
 MUST_CHECK struct error *cgroup_path_check(const char *path, const char **out);
+
+/* --- the notes of cgroup.c, with c->lock held --- */
+size_t note_find(const struct cgroups *c, const char *path); /* SIZE_MAX: there is none */
+MUST_CHECK struct error *note_add(struct cgroups *c, const char *path);
+MUST_CHECK struct error *note_drop(struct cgroups *c, size_t i);
+/* Removes one level, in one hierarchy, as cgroup_remove does. */
+MUST_CHECK struct error *level_remove(const struct hierarchy *h, const char *path, const struct wait *wait);
+
+/* --- parent.c: paths without their leading slash --- */
+/* "a.slice/a-b.slice" for a valid "a-b.slice"; "" for the root. The caller's. */
+char *slice_path(const char *name);
+/* Whether it is the name of a pod's scope; its id. */
+bool scope_is_ours(const char *name, char id[ID_LEN + 1]);
+struct scope_names {
+        char *unit, *path, *slices; /* "skiff-ID.scope"; its path; that of the slice which holds it */
+        bool is_leaf;               /* the CGROUP_SANDBOX, no container */
+};
+/* Whether a cgroup is one of those in a pod's scope; out may be NULL. */
+bool scope_of(const char *path, struct scope_names *out);
+void scope_names_done(struct scope_names *names);
+
+/* --- systemd.c --- */
+/* Ends the scope of a CGROUP_SANDBOX, and then slices. */
+MUST_CHECK struct error *scope_remove(struct cgroups *c, const struct scope_names *names,
+                                      const struct wait *wait);
+/* Stops the slices on that path that we made and that are empty, the innermost first. */
+MUST_CHECK struct error *slices_stop(struct cgroups *c, const char *slices, const struct wait *wait);
 
 /* --- files.c --- */
 /* file "": the directory itself. flags as openat's. */

@@ -215,7 +215,8 @@ struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *
         _cleanup_(closep) int first_fd = -1;
         struct process process = { .pid_fd = -1 };
         int ends[2];
-        if (spec->cgroup_path)
+        bool adopt = spec->cgroup_path && cgroup_is_adopted(spec->cgroup_path);
+        if (spec->cgroup_path && !adopt)
                 TRY(cgroup_entry_open(runtime->cgroups, spec->cgroup_path, CGROUP_SANDBOX, &entry));
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
                 return error_errno(errno, "socketpair");
@@ -227,7 +228,12 @@ struct error *runtime_pod_start(struct runtime *runtime, const struct pod_spec *
         TRY(supervisor_spawn(pod, spec, first_fd, &entry, holder.pid_fd, &process));
         closep(&first_fd);
         pod->supervisor_pid = process.pid;
-        struct error *e = start_talk(pod, spec, wait);
+        /* It does nothing before it is told to start: so its cgroup can still be made around it. */
+        struct error *e =
+                adopt ? cgroup_adopt(runtime->cgroups, spec->cgroup_path, process.pid, spec->cpu_shares, wait)
+                      : NULL;
+        if (!e)
+                e = start_talk(pod, spec, wait);
         if (e) {
                 process_kill(&process);
                 (void) unlinkat(spec->dir_fd, "sock", 0);
