@@ -64,7 +64,9 @@ struct error *userns_of_pod(const Cri__PodSandboxConfig *config, struct userns_r
                 config->linux ? config->linux->security_context : NULL;
         const Cri__NamespaceOption *options = security ? security->namespace_options : NULL;
         *out = (struct userns_range){ .length = 0 };
-        TRY(range_of_options(options ? options->userns_options : NULL, out));
+        if (!options)
+                return NULL;
+        TRY(range_of_options(options->userns_options, out));
         if (!out->length)
                 return NULL;
         const char *of_host = options->network == CRI__NAMESPACE_MODE__NODE ? "network"

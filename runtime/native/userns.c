@@ -40,32 +40,37 @@ static struct error *map_write(pid_t pid, const char *name, const struct userns_
         return NULL;
 }
 
-struct error *userns_hold(const struct userns_range *range, struct userns_holder *out)
+static struct error *hold_make(const struct userns_range *range, struct userns_holder *holder)
 {
-        _cleanup_(userns_holder_done) struct userns_holder holder = USERNS_HOLDER_NONE;
         _cleanup_(closep) int its_fd = -1;
         const int namespaces = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
         int ends[2];
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return error_errno(errno, "pipe");
         its_fd = ends[0];
-        holder.our_fd = ends[1];
-        holder.stack = malloc(STACK_BYTES);
-        if (!holder.stack)
+        holder->our_fd = ends[1];
+        holder->stack = malloc(STACK_BYTES);
+        if (!holder->stack)
                 return error_errno(ENOMEM, "stack");
         /* Where it reads it from lives as long as it does. */
-        memcpy(holder.stack, &its_fd, sizeof(its_fd));
+        memcpy(holder->stack, &its_fd, sizeof(its_fd));
         /* An exit signal of 0: no SIGCHLD for whoever waits for children by signal. */
-        holder.pid = clone(hold, (char *) holder.stack + STACK_BYTES, CLONE_VM | CLONE_PIDFD | namespaces,
-                           holder.stack, &holder.pid_fd);
-        if (holder.pid < 0)
+        holder->pid = clone(hold, (char *) holder->stack + STACK_BYTES, CLONE_VM | CLONE_PIDFD | namespaces,
+                            holder->stack, &holder->pid_fd);
+        if (holder->pid < 0)
                 return error_errno(errno, "clone");
-        TRY(map_write(holder.pid, "gid_map", range));
-        TRY(map_write(holder.pid, "uid_map", range));
-        TRY(fault_point("userns.hold.after"));
-        *out = holder;
-        holder = USERNS_HOLDER_NONE;
-        return NULL;
+        TRY(map_write(holder->pid, "gid_map", range));
+        TRY(map_write(holder->pid, "uid_map", range));
+        return fault_point("userns.hold.after");
+}
+
+struct error *userns_hold(const struct userns_range *range, struct userns_holder *out)
+{
+        *out = USERNS_HOLDER_NONE;
+        struct error *e = hold_make(range, out);
+        if (e)
+                userns_holder_done(out);
+        return e;
 }
 
 void userns_holder_done(struct userns_holder *holder)

@@ -349,8 +349,8 @@ def test_what_cannot_be_done_twice(skiff, pod):
         ),
         (
             {"mounts": [{"container_path": "/x", "host_path": "/tmp", "uidMappings": [{"host_id": 1, "container_id": 0, "length": 1}]}]},
-            grpc.StatusCode.UNIMPLEMENTED,
-            "id-mapped",
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "uidMappings",
         ),
         ({"mounts": [{"container_path": "/x/../proc/self", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "/proc"),
         ({"mounts": [{"container_path": "/proc", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "procfs"),
