@@ -91,8 +91,10 @@ struct error *offers_add(struct offers *offers, enum control_kind kind, const Pr
         }
         (void) pthread_mutex_unlock(&offers->lock);
         if (full)
-                return error_new(ERROR_RESOURCE_EXHAUSTED, "%d streaming requests wait for their clients",
-                                 CONTROL_TOKENS_MAX);
+                return error_new(
+                        ERROR_RESOURCE_EXHAUSTED,
+                        "%d streaming requests wait for their clients; each does for a minute at most",
+                        CONTROL_TOKENS_MAX);
         return NULL;
 }
 

@@ -105,7 +105,7 @@ static struct error *exit_code_of(struct context *context, const char *id, int *
         struct wait wait = wait_of_ms(END_MS);
         for (;;) {
                 _cleanup_(client_answer_freep) Cri__ContainerStatusResponse *answer = NULL;
-                TRY(container_status(context, id, &answer));
+                TRY(container_status_patiently(context, id, &answer));
                 if (answer->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED)
                         *out = answer->status->exit_code;
                 if (answer->status->state == CRI__CONTAINER_STATE__CONTAINER_EXITED ||

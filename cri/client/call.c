@@ -1,5 +1,8 @@
+#include "base/clock.h"
 #include "cri/client/command.h"
 #include <string.h>
+
+#define AWAY_MAX_NS INT64_C(60000000000)
 
 /* skiffd's errors tell their story themselves. Those that gRPC makes here do not even say what was asked for. */
 static struct error *told(struct error *e, const char *method)
@@ -16,7 +19,26 @@ static struct error *call(struct context *context, const ProtobufCServiceDescrip
                 TRY(client_open(context->endpoint, &context->client));
         struct error *e = client_call(context->client, service, method, request, timeout_ms,
                                       context->interrupted, answer);
+        if (!e)
+                context->away_since_ns = 0;
         return e ? told(e, method) : NULL;
+}
+
+struct error *call_forgive(struct context *context, struct error *e)
+{
+        bool is_ours = context->interrupted && *context->interrupted;
+        /* A skiffd that is stopped cancels what is under way. */
+        bool is_away = error_code_of(e) == ERROR_UNAVAILABLE || error_code_of(e) == ERROR_CANCELLED;
+        int64_t now_ns = clock_monotonic_ns();
+        if (is_ours || !is_away)
+                return e;
+        client_free(TAKE(context->client));
+        if (!context->away_since_ns)
+                context->away_since_ns = now_ns;
+        if (now_ns - context->away_since_ns > AWAY_MAX_NS)
+                return e;
+        error_free(e);
+        return NULL;
 }
 
 struct error *runtime_call(struct context *context, const char *method, const void *request,

@@ -16,8 +16,9 @@ struct context {
         const char *endpoint;
         struct client *client; /* connected by the first call */
         bool json;
-        int exit_code;                            /* when the command returns no error */
-        int error_exit_code;                      /* when it returns one; 0: as the error's code has it */
+        int exit_code;         /* when the command returns no error */
+        int error_exit_code;   /* when it returns one; 0: as the error's code has it */
+        int64_t away_since_ns; /* when calls began to find nobody; 0: the last one did not */
         const volatile sig_atomic_t *interrupted; /* ends calls under way; NULL: Ctrl-C ends the program */
 };
 
@@ -41,6 +42,12 @@ MUST_CHECK struct error *image_call(struct context *context, const char *method,
                                     int64_t timeout_ms, void *answer);
 MUST_CHECK struct error *admin_call(struct context *context, const char *method, const void *request,
                                     int64_t timeout_ms, void *answer);
+
+/* Of a call that can be made again, since it changes nothing or is idempotent: NULL when all that is wrong is that nobody is
+ * there, and has not been for less than a minute: a skiffd is being replaced, and what it ran goes on. The next call connects
+ * anew; AWAY_RETRY_MS is a good moment for it. */
+#define AWAY_RETRY_MS 200
+MUST_CHECK struct error *call_forgive(struct context *context, struct error *e);
 
 /* Of a method that streams, without a timeout: each message goes to the taker. */
 MUST_CHECK struct error *runtime_stream(struct context *context, const char *method, const void *request,
@@ -101,6 +108,9 @@ MUST_CHECK struct error *pod_remove(struct context *context, const char *pod_id)
 /* ContainerStatus, whose answer has a status. Errors: the call's; INTERNAL when it has none. */
 MUST_CHECK struct error *container_status(struct context *context, const char *id,
                                           Cri__ContainerStatusResponse **out);
+/* The same; while skiffd is away it is waited for (call_forgive). */
+MUST_CHECK struct error *container_status_patiently(struct context *context, const char *id,
+                                                    Cri__ContainerStatusResponse **out);
 
 /* A number of seconds as people give it. Errors: "usage: ...". */
 MUST_CHECK struct error *parse_seconds(const char *text, int64_t *out);

@@ -1,6 +1,7 @@
 /* logs, stop, rm. */
 #include "base/file.h"
 #include "base/json.h"
+#include "base/wait.h"
 #include "cri/client/command.h"
 #include "cri/client/log_reader.h"
 #include <getopt.h>
@@ -22,6 +23,18 @@ struct error *container_status(struct context *context, const char *id, Cri__Con
         return NULL;
 }
 
+struct error *container_status_patiently(struct context *context, const char *id,
+                                         Cri__ContainerStatusResponse **out)
+{
+        const struct wait wait = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
+        struct error *e;
+        while ((e = container_status(context, id, out))) {
+                TRY(call_forgive(context, e));
+                TRY(wait_delay(&wait, AWAY_RETRY_MS, "wait for skiffd"));
+        }
+        return NULL;
+}
+
 /* Follows until the container has ended; what it wrote last is shown too. */
 static struct error *follow(struct context *context, const char *id, struct log_reader *reader)
 {
@@ -31,7 +44,7 @@ static struct error *follow(struct context *context, const char *id, struct log_
                 TRY(log_reader_show(reader));
                 if (poll(&more, 1, STATUS_EVERY_MS) > 0)
                         continue;
-                struct error *e = container_status(context, id, &answer);
+                struct error *e = container_status_patiently(context, id, &answer);
                 if (e && error_code_of(e) == ERROR_NOT_FOUND) {
                         error_ignore(e); /* it was removed meanwhile */
                         break;

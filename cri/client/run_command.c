@@ -102,7 +102,9 @@ static struct error *ask_ended(struct context *context, const char *id, bool *en
         Cri__ContainerStatusRequest request = CRI__CONTAINER_STATUS_REQUEST__INIT;
         _cleanup_(client_answer_freep) Cri__ContainerStatusResponse *answer = NULL;
         request.container_id = id;
-        TRY(runtime_call(context, "ContainerStatus", &request, CALL_TIMEOUT_MS, &answer));
+        struct error *e = runtime_call(context, "ContainerStatus", &request, CALL_TIMEOUT_MS, &answer);
+        if (e) /* while skiffd is away the container goes on, and so does what it writes */
+                return call_forgive(context, e);
         if (!answer->status || answer->status->state != CRI__CONTAINER_STATE__CONTAINER_EXITED)
                 return NULL;
         *ended = true;
@@ -176,11 +178,22 @@ static struct error *foreground(struct context *context, struct run_spec *spec, 
         return run_streams_finish(streams);
 }
 
+static struct error *remove_patiently(struct context *context, const char *pod_id)
+{
+        const struct wait wait = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
+        struct error *e;
+        while ((e = pod_remove(context, pod_id))) {
+                TRY(call_forgive(context, e));
+                TRY(wait_delay(&wait, AWAY_RETRY_MS, "wait for skiffd"));
+        }
+        return NULL;
+}
+
 /* Whatever happened, nothing is left. The first error is the one that is told. */
 static struct error *clean_up(struct context *context, const struct run_spec *spec,
                               const struct running *running, struct error *e)
 {
-        struct error *failed = running->pod_id ? pod_remove(context, running->pod_id) : NULL;
+        struct error *failed = running->pod_id ? remove_patiently(context, running->pod_id) : NULL;
         if (!running->is_taken)
                 (void) rmdir(spec->log_directory); /* where no pod came to be */
         if (e && failed)

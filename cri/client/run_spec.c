@@ -230,7 +230,8 @@ static struct error *parse_flag(struct run_spec *spec, int flag, const char *val
         case 'k':
                 TRY_WRAP(detach_keys_parse(value, &spec->detach_keys), "usage");
                 return NULL;
-        case 'r': /* --rm: what runs in the foreground leaves nothing anyway */
+        case 'r': /* what runs in the foreground leaves nothing anyway */
+                spec->remove = true;
                 return NULL;
         case 'n':
                 free(spec->name);
@@ -387,5 +388,7 @@ struct error *run_spec_parse(int argc, char **argv, struct run_spec *spec)
         /* As arguments: an image's entrypoint stays, as people know it. */
         spec->container.n_args = (size_t) (argc - optind);
         spec->container.args = (void *) (argv + optind);
+        if (spec->remove && spec->detach)
+                return USAGE_ERROR("--rm goes without -d: nobody is there to remove it at its end");
         return finish(spec);
 }

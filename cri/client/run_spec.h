@@ -11,7 +11,7 @@
 #define RUN_LABELS 4
 
 struct run_spec {
-        bool detach;
+        bool detach, remove; /* -d, --rm */
         struct detach_keys detach_keys;
         const char *image; /* as given */
 

@@ -29,6 +29,14 @@ static const char *exit_code_of(const struct json *status)
         return NULL;
 }
 
+/* The servers' words around those of whoever knew. */
+static const char *without_frame(const char *message)
+{
+        static const char frame[] = "Internal error occurred: error executing command in container: ";
+        bool has_frame = strncmp(message, frame, sizeof(frame) - 1) == 0;
+        return has_frame ? message + sizeof(frame) - 1 : message;
+}
+
 struct error *stream_status_parse(const char *text, size_t len_bytes, int *out)
 {
         _cleanup_(json_freep) struct json *status = NULL;
@@ -48,7 +56,8 @@ struct error *stream_status_parse(const char *text, size_t len_bytes, int *out)
                 return error_new(ERROR_INVALID_ARGUMENT, "the server's status is \"%.100s\"", word);
         if (strcmp(reason, "NonZeroExitCode") == 0 && code)
                 return parse_code(code, out);
-        return error_new(ERROR_INTERNAL, "%s", json_text(json_get(status, "message"), "no reason given"));
+        return error_new(ERROR_INTERNAL, "%s",
+                         without_frame(json_text(json_get(status, "message"), "no reason given")));
 }
 
 int stream_status_not_run(const char *words)

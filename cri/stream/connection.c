@@ -16,6 +16,7 @@ enum {
         LINGER_MS = 2 * 1000,
         LINGER_BYTES = 16 << 20,
         KEEPALIVE_S = 30,
+        PROBE_MS = 2 * 1000,
         RECEIVES_AT_ONCE = 16,
 };
 
@@ -34,6 +35,7 @@ static void connection_free(struct connection *c)
         struct server *server = c->server;
         end_service(c);
         timer_stop(&server->loop, &c->timer);
+        timer_stop(&server->loop, &c->probe);
         watch_stop(&server->loop, &c->watch);
         transport_done(&c->transport);
         buf_done(&c->head);
@@ -81,12 +83,32 @@ static void linger(struct connection *c)
         timer_arm(&c->server->loop, &c->timer, clock_monotonic_ns() + LINGER_MS * MS_NS);
 }
 
+/* Its input has no way to go, so nothing is read. The client's end may be behind bytes that we do not read, and never come: a
+ * probe then brings a reset, for a socket that was closed takes nothing. */
+static bool is_stuck(const struct connection *c)
+{
+        return c->phase == CONNECTION_SESSION && c->purpose && c->purpose->ops->is_stuck(c->purpose);
+}
+
+static void probe_fire(struct timer *timer)
+{
+        struct connection *c = CONTAINER_OF(timer, struct connection, probe);
+        if (is_stuck(c) && transport_is_free(&c->transport)) /* what is on its way is a probe too */
+                c->mux->ops->probe(c->mux);
+        connection_settle(c);
+}
+
+static void probe_watch(struct connection *c)
+{
+        if (!is_stuck(c))
+                timer_stop(&c->server->loop, &c->probe);
+        else if (!c->probe.armed)
+                timer_arm(&c->server->loop, &c->probe, clock_monotonic_ns() + PROBE_MS * MS_NS);
+}
+
 static uint32_t wanted_events(const struct connection *c)
 {
-        uint32_t events = transport_events(&c->transport);
-        if (c->phase == CONNECTION_SESSION && c->purpose && c->purpose->ops->is_stuck(c->purpose))
-                return events | EPOLLRDHUP; /* that the client leaves is seen all the same */
-        return events | EPOLLIN;
+        return transport_events(&c->transport) | (uint32_t) (is_stuck(c) ? EPOLLRDHUP : EPOLLIN);
 }
 
 void connection_settle(struct connection *c)
@@ -102,6 +124,7 @@ void connection_settle(struct connection *c)
         } while (c->purpose && !was_free && transport_is_free(&c->transport) && c->phase < CONNECTION_GONE);
         if (c->phase == CONNECTION_ENDING && transport_is_free(&c->transport))
                 linger(c);
+        probe_watch(c);
         if (c->transport.is_broken || c->phase == CONNECTION_GONE ||
             !watch_set(loop, &c->watch, wanted_events(c)))
                 connection_free(c);
@@ -226,7 +249,8 @@ void connection_new(struct server *server, int fd)
         struct tls *tls = server->tls ? tls_new(server->tls, fd) : NULL;
         *c = (struct connection){ .server = server,
                                   .active_ns = clock_monotonic_ns(),
-                                  .timer = { .fire = timer_fire } };
+                                  .timer = { .fire = timer_fire },
+                                  .probe = { .fire = probe_fire } };
         transport_init(&c->transport, fd, tls);
         buf_init(&c->head, REQUEST_HEAD_MAX + sizeof(server->scratch->in));
         watch_init(&c->watch, fd, socket_ready);

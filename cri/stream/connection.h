@@ -32,6 +32,7 @@ struct connection {
         struct transport transport;
         struct watch watch;
         struct timer timer; /* the head's, then idleness, then lingering */
+        struct timer probe; /* while the purpose is stuck */
         struct buf head;
         size_t head_seen_bytes;
         struct mux *mux;

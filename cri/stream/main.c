@@ -4,8 +4,11 @@
 #include "cri/stream/server.h"
 #include "cri/stream/tls.h"
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
+
+#define MAPPED_BYTES (128 << 10)
 
 /* skiffd's first message. *tls stays NULL when it wants none. */
 static struct error *start(struct control_received *received, uid_t uid, struct tls_config **tls)
@@ -41,6 +44,7 @@ static struct error *run(uid_t uid)
         _cleanup_(tls_config_freep) struct tls_config *tls = NULL;
         struct rlimit fds;
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES); /* a fixed one: what is large can be given back */
         TRY(start_message(uid, &tls));
         if (getrlimit(RLIMIT_NOFILE, &fds) < 0)
                 return error_errno(errno, "limit of descriptors");

@@ -52,6 +52,7 @@ struct mux_ops {
         struct stream *(*channel)(struct mux *mux,
                                   uint32_t id);     /* WebSocket: the stream of this channel, new */
         void (*seal)(struct mux *mux);              /* no streams are to come */
+        void (*probe)(struct mux *mux);             /* asks for a sign of life */
         void (*finish)(struct mux *mux, bool well); /* says that nothing follows */
         void (*free)(struct mux *mux);
 };

@@ -1,11 +1,14 @@
 #include "cri/stream/server.h"
 #include "base/clock.h"
 #include "cri/stream/listener.h"
+#include <malloc.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 /* The three of every process, skiffd's socket, the listener, epoll's; and what is on its way. */
 enum { OWN_FDS = 10, WAITING_MAX = 256 };
+
+#define REST_NS INT64_C(1000000000)
 
 static const struct wait now = { .deadline_ns = 0, .cancel_fd = -1 };
 
@@ -36,6 +39,7 @@ static size_t waiting_max(const struct server *server)
 void server_remember(struct server *server, struct connection *c)
 {
         server->fds_used++;
+        timer_stop(&server->loop, &server->rest);
         list_append(&server->waiting, c);
         if (server->waiting.n > waiting_max(server))
                 connection_cut(server->waiting.first);
@@ -48,10 +52,24 @@ void server_promote(struct server *server, struct connection *c)
         c->is_served = true;
 }
 
+/* What many sessions have needed, and none does now, goes back to the kernel. */
+static void rest_fire(struct timer *timer)
+{
+        struct server *server = CONTAINER_OF(timer, struct server, rest);
+        (void) timer;
+        free(server->scratch); /* nothing stays in it between two events: large, and mapped for itself */
+        server->scratch = NEW(struct scratch);
+        (void) malloc_trim(0);
+}
+
 void server_forget(struct server *server, struct connection *c)
 {
         list_remove(c->is_served ? &server->serving : &server->waiting, c);
         server->fds_used--;
+        if (server->serving.n == 0 && server->waiting.n == 0)
+                timer_arm(&server->loop, &server->rest, clock_monotonic_ns() + REST_NS);
+        else
+                timer_stop(&server->loop, &server->rest);
 }
 
 bool server_has_room(const struct server *server)
@@ -232,6 +250,7 @@ static struct server *server_new(struct tls_config *tls, size_t fds_max)
         server->loop.epoll_fd = -1;
         server->control = (struct source){ CONTROL_FD_SOCKET, control_ready };
         server->expiry.fire = expiry_fire;
+        server->rest.fire = rest_fire;
         return server;
 }
 

@@ -24,6 +24,7 @@ struct server {
         struct timer pause; /* of the listener, when accept(2) finds no memory */
         struct token_table tokens;
         struct timer expiry;            /* of tokens */
+        struct timer rest;              /* after the last client has gone */
         struct tls_config *tls;         /* NULL: plain */
         struct connection_list waiting; /* for their sessions */
         struct connection_list serving;

@@ -355,6 +355,13 @@ static void spdy_seal(struct mux *mux)
         spdy->headers = NULL;
 }
 
+/* A ping of the server's own: its number is even. */
+static void spdy_probe(struct mux *mux)
+{
+        uint8_t frame[SPDY_SMALL_MAX];
+        emit(spdy_of(mux), frame, spdy_write_ping(frame, 2));
+}
+
 static void spdy_finish(struct mux *mux, bool well)
 {
         static const uint8_t normal[] = { WEBSOCKET_NORMAL >> 8, WEBSOCKET_NORMAL & 0xff };
@@ -386,6 +393,7 @@ static const struct mux_ops spdy_ops = {
         .reset = spdy_reset,
         .forget = spdy_forget,
         .seal = spdy_seal,
+        .probe = spdy_probe,
         .finish = spdy_finish,
         .free = spdy_free,
 };

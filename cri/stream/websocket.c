@@ -140,6 +140,11 @@ static void websocket_seal(struct mux *mux)
 }
 
 /* Any other code than 1000 is an error to client-go, whatever the status said. */
+static void websocket_probe(struct mux *mux)
+{
+        emit(CONTAINER_OF(mux, struct websocket, mux), WEBSOCKET_PING, "", 0);
+}
+
 static void websocket_finish(struct mux *mux, bool well)
 {
         enum websocket_code code = well ? WEBSOCKET_NORMAL : WEBSOCKET_PROTOCOL_ERROR;
@@ -165,6 +170,7 @@ static const struct mux_ops websocket_ops = {
         .forget = websocket_forget,
         .channel = websocket_channel,
         .seal = websocket_seal,
+        .probe = websocket_probe,
         .finish = websocket_finish,
         .free = websocket_free,
 };

@@ -256,6 +256,23 @@ def test_a_client_that_vanishes_hangs_up_its_process(skiff, container):
     harness.wait_for(lambda: not running(skiff, "sleep 781"), "the end of what it had started")
 
 
+def test_a_client_that_vanishes_behind_input_that_nobody_reads_is_seen(skiff, container):
+    session = spdy_client.start(skiff.cri, container, ["sleep", "4711"], stdin=True)
+    harness.wait_for(lambda: running(skiff, "sleep 4711"), "the process")
+    transport = session.connection.transport
+    transport.setblocking(False)
+    piece = spdy_client.data_frame(session.stdin.number, bytes(32768))
+    sent = 1
+    try:
+        while sent:
+            sent = transport.send(piece)  # until its end, which comes behind all of it, cannot come
+            piece = piece[sent:] or spdy_client.data_frame(session.stdin.number, bytes(32768))
+    except BlockingIOError:
+        pass
+    session.connection.close()
+    harness.wait_for(lambda: not running(skiff, "sleep 4711"), "its end", 20)
+
+
 def test_a_tree_that_ignores_the_hang_up_is_killed(skiff, container):
     script = "trap '' HUP TERM; setsid sh -c \"trap '' HUP TERM; echo up; sleep 782; sleep 782\" & sleep 782; sleep 782"
     began = time.monotonic()
