@@ -2,6 +2,7 @@
 
 import array
 import base64
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -79,7 +80,8 @@ class Program:
         for fd in high:
             os.close(fd)
         theirs.close()
-        self.send(START, fds=[fd for fd in pem])
+        with contextlib.suppress(BrokenPipeError):  # one that refuses its arguments does not wait for it
+            self.send(START, fds=pem)
 
     def send(self, type_, text="", fds=(), **fields):
         message = Control(type=type_, **fields)
