@@ -64,8 +64,3 @@ bool base64_decode(struct base64_reader *reader, const uint8_t *bytes, size_t le
         *out_bytes = (size_t) (to - out);
         return true;
 }
-
-bool base64_ends(const struct base64_reader *reader)
-{
-        return reader->n_chars != 1;
-}

@@ -17,9 +17,7 @@ struct base64_reader {
         uint8_t n_padding;
 };
 
-/* Decodes into out, which may be bytes itself and has room for as many. False for what is no base64. */
+/* Decodes into out, which may be bytes itself and has room for as many. False for what is no base64; missing padding
+ * at the end is borne. */
 bool base64_decode(struct base64_reader *reader, const uint8_t *bytes, size_t len_bytes, uint8_t *out,
                    size_t *out_bytes);
-
-/* True at the end of a whole text; missing padding is borne. */
-bool base64_ends(const struct base64_reader *reader);

@@ -4,7 +4,6 @@
 #include "cri/stream/remote_internal.h"
 #include "cri/stream/server.h"
 #include "cri/stream/spdy_frame.h"
-#include "cri/stream/status.h"
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>

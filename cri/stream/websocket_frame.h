@@ -20,7 +20,6 @@ enum websocket_opcode {
 enum websocket_code {
         WEBSOCKET_NORMAL = 1000,
         WEBSOCKET_PROTOCOL_ERROR = 1002,
-        WEBSOCKET_INTERNAL_ERROR = 1011,
 };
 
 #define WEBSOCKET_CONTROL_MAX 125

@@ -109,7 +109,7 @@ def test_a_large_message_is_never_kept(program):
         out += client.next()[1][1:]
     sender.join()
     assert out == data
-    assert program.smaps("Pss") < (64000 if IS_SANITIZED else 6000)
+    assert program.smaps("Pss") < PSS_MOST
     client.sock.close()
     assert cat.wait(10) == 0
 

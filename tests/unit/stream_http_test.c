@@ -288,7 +288,6 @@ static void base64_in_pieces(void **state)
                                                   &second));
                         assert_int_equal(first + second, n);
                         assert_memory_equal(back, bytes, n);
-                        assert_true(base64_ends(&reader));
                 }
         }
         static const char *const bad[] = { "=", "A=", "AA=A", "AA===", "A A=", "AAA==", "A-_=" };
