@@ -5,7 +5,8 @@
 
 struct offers {
         pthread_mutex_t lock;
-        struct offer *by_token; /* in the order of their coming, and so of their end */
+        struct offer *first, **last; /* in the order of their coming, and so of their end */
+        size_t n;
 };
 
 void offer_free(struct offer *offer)
@@ -21,20 +22,26 @@ struct offers *offers_new(void)
 {
         struct offers *offers = NEW(struct offers);
         (void) pthread_mutex_init(&offers->lock, NULL);
+        offers->last = &offers->first;
         return offers;
+}
+
+/* Takes out the one that *at leads to. */
+static struct offer *take_out(struct offers *offers, struct offer **at)
+{
+        struct offer *offer = *at;
+        *at = offer->next;
+        if (!offer->next)
+                offers->last = at;
+        offers->n--;
+        return offer;
 }
 
 /* Those that have come to their end by now. */
 static void expire(struct offers *offers, int64_t now_ns)
 {
-        struct offer *offer = NULL, *next = NULL;
-        HASH_ITER(hh, offers->by_token, offer, next)
-        {
-                if (offer->expires_ns > now_ns)
-                        return;
-                HASH_DEL(offers->by_token, offer);
-                offer_free(offer);
-        }
+        while (offers->first && offers->first->expires_ns <= now_ns)
+                offer_free(take_out(offers, &offers->first));
 }
 
 void offers_clear(struct offers *offers)
@@ -84,10 +91,11 @@ struct error *offers_add(struct offers *offers, enum control_kind kind, const Pr
         memcpy(token, offer->token, sizeof(offer->token));
         (void) pthread_mutex_lock(&offers->lock);
         expire(offers, now_ns);
-        bool full = HASH_COUNT(offers->by_token) >= CONTROL_TOKENS_MAX;
+        bool full = offers->n >= CONTROL_TOKENS_MAX;
         if (!full) {
-                struct offer *kept = TAKE(offer);
-                HASH_ADD_STR(offers->by_token, token, kept);
+                *offers->last = TAKE(offer);
+                offers->last = &(*offers->last)->next;
+                offers->n++;
         }
         (void) pthread_mutex_unlock(&offers->lock);
         if (full)
@@ -100,12 +108,13 @@ struct error *offers_add(struct offers *offers, enum control_kind kind, const Pr
 
 struct offer *offers_take(struct offers *offers, const char *token, int64_t now_ns)
 {
-        struct offer *offer = NULL;
+        struct offer **at, *offer = NULL;
         (void) pthread_mutex_lock(&offers->lock);
         expire(offers, now_ns);
-        HASH_FIND_STR(offers->by_token, token, offer);
-        if (offer)
-                HASH_DEL(offers->by_token, offer);
+        for (at = &offers->first; *at && strcmp((*at)->token, token) != 0;)
+                at = &(*at)->next;
+        if (*at)
+                offer = take_out(offers, at);
         (void) pthread_mutex_unlock(&offers->lock);
         return offer;
 }

@@ -8,14 +8,13 @@
 #include "base/error.h"
 #include "cri/stream/control.h"
 #include <protobuf-c/protobuf-c.h>
-#include <uthash.h>
 
 struct offer {
         char token[CONTROL_TOKEN_CHARS + 1];
         enum control_kind kind;
         ProtobufCMessage *request; /* of the call's type */
         int64_t expires_ns;
-        UT_hash_handle hh;
+        struct offer *next; /* the younger one */
 };
 void offer_free(struct offer *offer); /* NULL is fine */
 DEFINE_FREEP(struct offer, offer_free)

@@ -37,7 +37,7 @@ union address {
 
 struct error *stream_url(int listener_fd, bool tls, char **out)
 {
-        union address address;
+        union address address = { .v6 = { 0 } };
         socklen_t len_bytes = sizeof(address);
         char text[INET6_ADDRSTRLEN] = "";
         if (getsockname(listener_fd, &address.any, &len_bytes) < 0)

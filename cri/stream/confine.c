@@ -143,8 +143,8 @@ static struct error *filter_calls(void)
         for (size_t i = 0; i < LENGTH(allowed_calls); i++)
                 TRY(allow(filter, allowed_calls[i]));
         for (size_t i = 0; i < LENGTH(ioctls); i++) {
-                int status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                                              SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
+                const struct scmp_arg_cmp request = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = ioctls[i] };
+                int status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, request);
                 if (status < 0)
                         return error_errno(-status, "seccomp: allow ioctl");
         }

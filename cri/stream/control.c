@@ -12,9 +12,7 @@ struct error *control_send(int fd, const struct control_message *message, const 
 {
         size_t text_bytes = text ? strnlen(text, CONTROL_TEXT_MAX) : 0;
         size_t len_bytes = sizeof(*message) + text_bytes;
-        _cleanup_(freep) char *bytes = malloc(len_bytes);
-        if (!bytes)
-                return error_errno(ENOMEM, "message");
+        _cleanup_(freep) char *bytes = NEW_ARRAY(char, len_bytes);
         memcpy(bytes, message, sizeof(*message));
         if (text_bytes)
                 memcpy(bytes + sizeof(*message), text, text_bytes);

@@ -165,6 +165,16 @@ void attach_end(struct workload *c)
         }
 }
 
+/* False when the client does not take it. */
+static bool stdin_end_tell(struct attached *a)
+{
+        const struct session_message told = { .kind = SESSION_STDIN_ENDED };
+        struct error *e = session_send(a->channel.fd, &told, -1);
+        bool taken = !e;
+        error_ignore(e); /* the peer sees its end */
+        return taken;
+}
+
 static void channel_ready(struct source *source, uint32_t events)
 {
         (void) events;
@@ -175,7 +185,12 @@ static void channel_ready(struct source *source, uint32_t events)
                 terminal_resize(a->container, message.first, message.second);
         if (state == CHANNEL_ENDED || (state == CHANNEL_MESSAGE && message.kind == SESSION_STDIN_END))
                 stdin_ended(a);
-        if (state == CHANNEL_ENDED)
+        bool stays = state != CHANNEL_ENDED;
+        /* It has had its only input: what it says from here on is to be waited for. */
+        if (stays && state == CHANNEL_MESSAGE && message.kind == SESSION_STDIN_END &&
+            a->container->stdin_once)
+                stays = stdin_end_tell(a);
+        if (!stays)
                 attached_free(a);
 }
 

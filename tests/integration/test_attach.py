@@ -169,3 +169,10 @@ def test_it_outlives_skiffd(skiff, pod):
         with attach(skiff, container, stdin=True) as other:
             echoing(other, b"new")
             session.stdout.read_until(b"new")
+
+
+def test_with_stdin_once_an_answer_may_take_its_time(skiff, pod):
+    container = sh(skiff, pod, "cat > /dev/null; sleep 4; echo late", stdin=True, stdin_once=True)
+    with attach(skiff, container, stdin=True) as session:
+        session.feed(b"all that there is")
+        assert session.wait(30)[0] == b"late\n"
