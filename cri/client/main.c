@@ -1,5 +1,6 @@
 /* skiff: the command line for people. */
 #include "cri/client/command.h"
+#include <fcntl.h>
 #include <getopt.h>
 #include <string.h>
 #include <sysexits.h>
@@ -136,8 +137,19 @@ static int run(struct context *context, int argc, char **argv)
         return context->error_exit_code ? context->error_exit_code : exit_code;
 }
 
+/* A number of the first three that is closed would be taken by the next thing that is opened, and written to. */
+static void standard_descriptors(void)
+{
+        int fd;
+        do {
+                fd = open("/dev/null", O_RDWR);
+        } while (fd >= 0 && fd <= STDERR_FILENO);
+        closep(&fd);
+}
+
 int main(int argc, char **argv)
 {
+        standard_descriptors();
         static const struct option flags[] = { { "endpoint", required_argument, NULL, 'e' },
                                                { "help", no_argument, NULL, 'h' },
                                                { "version", no_argument, NULL, 'v' },

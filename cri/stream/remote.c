@@ -187,12 +187,20 @@ static bool remote_is_stuck(const struct purpose *purpose)
         return r->in.waiting.len_bytes >= SINK_FULL_BYTES && r->state < REMOTE_ENDED;
 }
 
+static void look_again(struct remote *r)
+{
+        r->is_idle = false;
+        remote_out_pump(r, &r->outs[0], PUMPS_AT_ONCE);
+}
+
 static void timer_fire(struct timer *timer)
 {
         struct remote *r = CONTAINER_OF(timer, struct remote, timer);
         struct connection *c = r->purpose.connection;
         if (r->state == REMOTE_SIZE)
                 r->state = REMOTE_READY;
+        else if (r->is_idle)
+                look_again(r);
         else if (r->state == REMOTE_RUNNING)
                 remote_is_quiet(r);
         else
@@ -260,11 +268,29 @@ static void remote_failed(struct purpose *purpose, const char *why)
         remote_fail(remote_of(purpose), why);
 }
 
+bool remote_has_terminal(const struct remote *r)
+{
+        return r->purpose.token->kind == CONTROL_EXEC && r->purpose.token->streams.tty;
+}
+
+/* Kept to the end, whatever becomes of the client's input. What nobody takes who has the terminal open is for nobody. */
+static void resume_keys(struct remote *r)
+{
+        if (r->in.is_broken)
+                buf_done(&r->in.waiting);
+        r->in.is_broken = false;
+        if (!watch_set(remote_loop(r), &r->in_watch, r->in.waiting.len_bytes ? EPOLLOUT : 0))
+                connection_drop(r->purpose.connection);
+}
+
 static void resume_in(struct remote *r)
 {
         if (r->in.fd < 0)
                 return;
-        if ((r->in_ends && r->in.waiting.len_bytes == 0) || r->in.is_broken || r->state == REMOTE_ENDED) {
+        if (remote_has_terminal(r) && r->state == REMOTE_RUNNING)
+                resume_keys(r);
+        else if ((r->in_ends && r->in.waiting.len_bytes == 0) || r->in.is_broken ||
+                 r->state == REMOTE_ENDED) {
                 watch_stop(remote_loop(r), &r->in_watch);
                 remote_in_end(r);
         } else if (!watch_set(remote_loop(r), &r->in_watch, r->in.waiting.len_bytes ? EPOLLOUT : 0)) {
@@ -282,7 +308,8 @@ static void resume_out(struct remote *r, struct remote_out *out)
                 remote_out_end(r, out);
                 return;
         }
-        bool takes = mux_takes(r->purpose.mux, stream) || (t->is_dry && t->payload_fd == out->outlet.fd);
+        bool takes = (!r->is_idle && mux_takes(r->purpose.mux, stream)) ||
+                     (t->is_dry && t->payload_fd == out->outlet.fd);
         if (!watch_set(remote_loop(r), &out->watch, takes ? EPOLLIN : 0))
                 connection_drop(r->purpose.connection);
 }

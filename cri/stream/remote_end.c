@@ -8,6 +8,7 @@
 enum {
         CODE_KILLED = 128 + 9,
         QUIET_MS = 1000,
+        IDLE_LOOK_MS = 50,
         QUIET_MOST_MS = 10 * 1000,
         TERMINAL_DRAIN_BYTES =
                 256
@@ -51,6 +52,13 @@ void remote_out_pump(struct remote *r, struct remote_out *out, unsigned frames)
                         wait_for_quiet(r);
                         break;
                 case PUMP_ENDED:
+                        /* A program may close its terminal, go on, and open it again as /dev/tty. */
+                        if (remote_has_terminal(r) && r->state == REMOTE_RUNNING && out->outlet.left_bytes) {
+                                r->is_idle = true;
+                                remote_arm(r, IDLE_LOOK_MS);
+                                return;
+                        }
+                        /* fallthrough */
                 case PUMP_BROKEN:
                         if (transport_is_free(r->purpose.mux->transport))
                                 remote_out_end(r, out);
@@ -91,6 +99,7 @@ static void end_now(struct remote *r, int exit_code)
                 return;
         r->state = REMOTE_ENDED;
         r->exit_code = exit_code;
+        r->is_idle = false;
         timer_stop(remote_loop(r), &r->timer);
         bound_outs(r);
 }

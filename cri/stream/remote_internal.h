@@ -30,6 +30,7 @@ struct remote {
         struct watch in_watch;
         bool in_ends; /* the client's input has: close it when all is written */
         struct remote_out outs[2];
+        bool is_idle;         /* an exec's terminal, which nobody has open just now: it is looked at again */
         struct watch channel; /* owns its descriptor */
         bool channel_ended;
         bool is_told; /* how it ended */
@@ -41,6 +42,8 @@ struct remote {
 
 /* Of remote.c: its outer struct, its loop, its timer. */
 struct remote *remote_of(struct purpose *purpose);
+bool remote_has_terminal(
+        const struct remote *r); /* an exec's, whose masters are here alone: closed, it is hung up */
 struct loop *remote_loop(const struct remote *r);
 void remote_arm(struct remote *r, int64_t in_ms);
 

@@ -5,12 +5,15 @@
 #include "runtime/supervisor/spawn.h"
 #include "runtime/supervisor/sys.h"
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #define KILL_RETRY_NS 2000000
 #define KILL_ROUNDS_MAX 1000
+#define TREE_NAME "exec.%u"
+#define LEFT_LOOKS 8
 
 /* The exec's own cgroup goes with its last process. False while there is one. */
 static bool tree_gone(struct exec *x)
@@ -21,6 +24,41 @@ static bool tree_gone(struct exec *x)
                 return false;
         closep(&x->tree_fd);
         return true;
+}
+
+/* Somebody in the background keeps it: it is tried again with the next execs. Without memory it goes with the container. */
+static void left_add(struct workload *c, uint32_t number)
+{
+        if (c->n_left == c->room_left) {
+                size_t room = c->room_left ? 2 * c->room_left : 8;
+                uint32_t *more = realloc(c->left, room * sizeof(*more));
+                if (!more)
+                        return;
+                c->left = more;
+                c->room_left = room;
+        }
+        c->left[c->n_left++] = number;
+}
+
+/* A few at a time, in turn. */
+static void left_sweep(struct workload *c)
+{
+        char name[24];
+        for (size_t i = 0; i < LEFT_LOOKS && c->n_left; i++) {
+                c->left_at = c->left_at < c->n_left ? c->left_at : 0;
+                (void) snprintf(name, sizeof(name), TREE_NAME, c->left[c->left_at]);
+                if (unlinkat(c->tree_fd, name, AT_REMOVEDIR) < 0 && errno == EBUSY)
+                        c->left_at++;
+                else
+                        c->left[c->left_at] = c->left[--c->n_left];
+        }
+}
+
+void exec_orphan(struct pod *pod, const struct workload *container)
+{
+        for (struct exec *x = pod->execs; x; x = x->next)
+                if (x->container == container)
+                        x->container = NULL;
 }
 
 static void exec_free(struct exec *x)
@@ -39,8 +77,8 @@ static void exec_free(struct exec *x)
         }
         channel_close(&pod->loop, &x->channel);
         timer_stop(&pod->loop, &x->timer);
-        (void) tree_gone(
-                x); /* what stays in the background keeps it, until the container's cgroup is removed */
+        if (!tree_gone(x) && x->container)
+                left_add(x->container, x->number);
         closep(&x->tree_fd);
         closep(&x->parent_fd);
         if (x->connection)
@@ -270,7 +308,10 @@ void exec_start(struct connection *c, struct workload *container, const struct e
                             .is_v2 = container->entry_is_v2_directory,
                             .next = pod->execs };
         x->parent_fd = container->tree_fd < 0 ? -1 : fcntl(container->tree_fd, F_DUPFD_CLOEXEC, 3);
-        (void) snprintf(x->tree_name, sizeof(x->tree_name), "exec.%u", ++container->n_execs);
+        left_sweep(container);
+        x->container = container;
+        x->number = ++container->n_execs;
+        (void) snprintf(x->tree_name, sizeof(x->tree_name), TREE_NAME, x->number);
         pod->execs = x;
         if (exec_spawn(x, container, m, ends, report) < 0) {
                 exec_free(x);

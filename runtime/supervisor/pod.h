@@ -155,6 +155,9 @@ struct workload {
         struct timer flush, pause, rest, linger, oom_look;
         struct attached *attached;
         uint32_t n_execs;
+        /* Execs whose cgroups are there still, since they left something in the background: by number. */
+        uint32_t *left;
+        size_t n_left, room_left, left_at;
 };
 
 struct workload *workload_find(struct pod *pod, const char *id); /* one that runs; else NULL */
@@ -175,6 +178,8 @@ void workload_kill_all(struct pod *pod);
 struct exec {
         struct exec *next;
         struct pod *pod;
+        struct workload *container;    /* NULL once that has gone */
+        uint32_t number;               /* of its cgroup, among the container's */
         struct connection *connection; /* NULL once it has closed; a session's once it has been answered */
         pid_t pid;
         struct source exit, report;
@@ -203,7 +208,8 @@ struct exec_ends {
  * What fails before the clone is in *report. exec_kill kills it with all that it started, once or again. */
 void exec_start(struct connection *c, struct workload *container, const struct exec_message *m,
                 struct exec_ends *ends, int64_t timeout_ms, struct child_report *report);
-void exec_closed(struct exec *exec); /* its connection has closed */
+void exec_closed(struct exec *exec);                                 /* its connection has closed */
+void exec_orphan(struct pod *pod, const struct workload *container); /* it is about to go, with its cgroup */
 void exec_kill(struct exec *exec);
 
 /* --- exits.c --- */

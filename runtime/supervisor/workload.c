@@ -43,6 +43,8 @@ static void workload_free(struct workload *c)
         }
         if (c->starter)
                 c->starter->container = NULL;
+        exec_orphan(pod, c);
+        free(c->left);
         struct source *sources[] = { &c->exit, &c->report, &c->oom_event };
         for (size_t i = 0; i < LENGTH(sources); i++) {
                 loop_remove(&pod->loop, sources[i]);

@@ -48,6 +48,15 @@ def test_exec_shows_output_as_it_comes(web):
     harness.wait_for(lambda: "sleep 797" not in harness.processes().values(), "the end of what it ran")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_descriptor_may_be_closed(web, closed):
+    shell = f'exec "$@" {closed}'
+    words = [str(word) for word in command(web, "exec", "web", "sh", "-c", "echo hi; echo err >&2; exit 3")]
+    done = subprocess.run(["sh", "-c", shell, "sh", *words], capture_output=True, timeout=20 * harness.SLOW, check=False)
+    assert done.returncode == 3
+    assert done.stdout == (b"" if " >&-" in f" {closed}" else b"hi\n")
+
+
 def test_exec_is_binary_and_of_any_size(web):
     data = os.urandom(20 << 20)
     done = piped(web, "exec", "-i", "web", "cat", stdin=data, timeout=120)

@@ -247,6 +247,17 @@ def test_a_size_that_is_none_harms_nobody(skiff, container):
     assert b"alive" in out and exit_code(status) == 2
 
 
+@pytest.mark.parametrize("stdin", [None, "open", "ended"])
+def test_a_program_may_leave_its_terminal_and_come_back(skiff, container, stdin):
+    script = "exec </dev/null >/dev/null 2>&1; sleep 1; echo back >/dev/tty; exit 3"
+    command = ["sh", "-c", script]
+    with spdy_client.start(skiff.cri, container, command, tty=True, stdin=bool(stdin), size=(80, 24)) as session:
+        if stdin == "ended":
+            session.stdin.close()
+        out, _, status = session.wait()
+    assert (out, spdy_client.exit_code(status)) == (b"back\r\n", 3)
+
+
 # --- what ends with whom ---
 
 
@@ -287,6 +298,16 @@ def test_a_child_in_the_background_does_not_hold_the_session(skiff, container):
     out, _, status = run(skiff, container, "sleep 783 & echo started; exit 4")
     assert (out, exit_code(status)) == (b"started\n", 4) and time.monotonic() - began < 4 * harness.SLOW
     assert running(skiff, "sleep 783"), "as with docker and runc it lives on"
+
+
+def test_what_ends_in_the_background_leaves_no_cgroup_for_good(skiff, container):
+    before = harness.cgroups(skiff.cgroup_parent)
+    for _ in range(12):
+        run(skiff, container, "sleep 1.5 > /dev/null 2>&1 &")
+    harness.wait_for(lambda: not running(skiff, "sleep 1.5"), "their end")
+    for _ in range(3):
+        run(skiff, container, "true")
+    harness.wait_for(lambda: harness.cgroups(skiff.cgroup_parent) == before, "their cgroups' end")
 
 
 def test_nothing_of_an_exec_is_left(skiff, container):
