@@ -57,6 +57,23 @@ def test_a_standard_descriptor_may_be_closed(web, closed):
     assert done.stdout == (b"" if " >&-" in f" {closed}" else b"hi\n")
 
 
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_run_and_who_follows_its_log_outlive_skiffd(skiff, end):
+    script = "i=0; while [ $i -lt 30 ]; do echo $i; i=$((i+1)); sleep 0.1; done; exit 9"
+    words = command(skiff, "run", "--name", "web", "busybox", "--", "sh", "-c", script)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "0\n"
+        with subprocess.Popen(command(skiff, "logs", "-f", "web"), stdout=subprocess.PIPE, text=True) as logs:
+            assert logs.stdout.readline() == "0\n"
+            getattr(skiff, end)()
+            time.sleep(0.5)  # fixed: longer than either asks
+            skiff.start()
+            out, err = run.communicate(timeout=30 * harness.SLOW)
+            assert (run.returncode, out, err) == (9, "".join(f"{i}\n" for i in range(1, 30)), "")
+            assert logs.communicate(timeout=30 * harness.SLOW)[0] == out
+    assert not skiff.cri.ListPodSandbox().items
+
+
 def test_exec_is_binary_and_of_any_size(web):
     data = os.urandom(20 << 20)
     done = piped(web, "exec", "-i", "web", "cat", stdin=data, timeout=120)
