@@ -93,7 +93,7 @@ if [ $quick = no ]; then
         step 'build asan' build asan
         units asan
         # The command's own parsers are in the unit tests; what tmux shows costs minutes.
-        integration asan --ignore=tests/integration/test_cli_streams.py
+        integration asan tests/integration --ignore=tests/integration/test_cli_streams.py
         step 'build tsan' build tsan
         units tsan
         integration tsan tests/integration/test_{pods,restart,metrics}.py
