@@ -9,7 +9,8 @@
 
 static const struct command commands[] = {
         { "run",
-          "[-d] [-i] [-t] [--name NAME] [-e KEY=VALUE] [-v HOST:PATH[:ro]] [-p HOST:PORT[/udp]] [-u USER]\n"
+          "[-d | --rm] [-i] [-t] [--name NAME] [-e KEY=VALUE] [-v HOST:PATH[:ro]] [-p HOST:PORT[/udp]] [-u "
+          "USER]\n"
           "            [-w DIR] [-m MEMORY] [--host-network] [--userns HOST-ID] [--privileged] "
           "[--read-only]\n"
           "            [--detach-keys ctrl-p,ctrl-q] IMAGE [--] [COMMAND ...]",

@@ -160,6 +160,14 @@ static struct error *parse(struct run_spec *spec, const char *const *arguments)
 
 #define PARSE(spec, ...) parse(spec, (const char *const[]){ __VA_ARGS__, NULL })
 
+static void what_nobody_waits_for_is_not_removed_at_its_end(void **state)
+{
+        (void) state;
+        _cleanup_(spec_freep) struct run_spec *both = NEW(struct run_spec), *one = NEW(struct run_spec);
+        assert_fails(ERROR_INVALID_ARGUMENT, "--rm goes without -d", PARSE(both, "--rm", "-d", "busybox"));
+        assert_ok(PARSE(one, "--rm", "busybox"));
+}
+
 static void run_asks_for_what_its_arguments_say(void **state)
 {
         (void) state;
@@ -247,5 +255,6 @@ static void wrong_arguments_say_what_is_wrong(void **state)
 UNIT_MAIN(TEST(messages_become_json_by_their_schema), TEST(bytes_are_text_or_base64),
           TEST(info_that_is_json_stands_as_json), TEST(sizes_and_ids_are_short),
           IN_TMPDIR(a_log_is_taken_apart), IN_TMPDIR(a_renamed_log_is_read_to_its_end_first),
-          TEST(run_asks_for_what_its_arguments_say), TEST(a_pod_is_named_after_its_image),
-          TEST(a_user_namespace_is_of_pod_container_and_mounts), TEST(wrong_arguments_say_what_is_wrong))
+          TEST(run_asks_for_what_its_arguments_say), TEST(what_nobody_waits_for_is_not_removed_at_its_end),
+          TEST(a_pod_is_named_after_its_image), TEST(a_user_namespace_is_of_pod_container_and_mounts),
+          TEST(wrong_arguments_say_what_is_wrong))
