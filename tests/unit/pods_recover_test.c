@@ -97,6 +97,9 @@ static void a_half_made_pod_is_undone_and_its_name_is_free(void **state)
         assert_null(made_pod_status(made, pod));
         _cleanup_(freep) char *again = made_pod(made, "pod", NULL);
         assert_string_not_equal(pod, again);
+        const struct wait wait = wait_of_ms(10000);
+        while (fake_supervisors() > 1) /* the old one is ended in the background */
+                assert_ok(wait_delay(&wait, 5, "wait for the old pod's end"));
         assert_int_equal(fake_supervisors(), 1);
 }
 
