@@ -267,43 +267,6 @@ static void fill_pod_status(struct pod_status_parts *p, struct sandbox *pod)
         fill_ips(p, pod);
 }
 
-static struct error *send_pod_status(struct sandbox *pod, bool verbose, const struct node_reply *reply)
-{
-        Cri__PodSandboxStatusResponse response = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
-        Cri__PodSandboxStatusResponse__InfoEntry entry = CRI__POD_SANDBOX_STATUS_RESPONSE__INFO_ENTRY__INIT;
-        Cri__PodSandboxStatusResponse__InfoEntry *entries[] = { &entry };
-        struct pod_status_parts parts = { 0 };
-        _cleanup_(buf_done) struct buf info;
-        buf_init(&info, INFO_LIMIT_BYTES);
-        fill_pod_status(&parts, pod);
-        response.status = &parts.status;
-        response.timestamp = clock_wall_ns();
-        struct error *e = verbose ? pod_info(pod, &info) : NULL;
-        if (!e && verbose) {
-                entry.key = "info";
-                entry.value = info.bytes;
-                response.info = entries;
-                response.n_info = 1;
-        }
-        if (!e)
-                e = reply->send(reply->context, &response.base);
-        free(parts.ips);
-        free(parts.ip_pointers);
-        return e;
-}
-
-struct error *node_pod_status(struct node *node, const char *id, bool verbose, const struct node_reply *reply)
-{
-        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
-        if (!pod)
-                return error_new(ERROR_NOT_FOUND, "pod %s does not exist", id);
-        (void) pthread_mutex_lock(&node->lock);
-        struct error *e = pod_is_visible(pod) ? send_pod_status(pod, verbose, reply)
-                                              : error_new(ERROR_NOT_FOUND, "pod %s does not exist", id);
-        (void) pthread_mutex_unlock(&node->lock);
-        return e;
-}
-
 struct container_status_parts {
         Cri__ContainerStatus status;
         Cri__ContainerResources resources;
@@ -364,6 +327,77 @@ static void fill_container_status(struct container_status_parts *p, struct conta
         fill_user(p, c);
 }
 
+/* Of all of a pod's containers that are to be seen. */
+struct statuses {
+        struct container_status_parts *parts;
+        Cri__ContainerStatus **pointers;
+        size_t n;
+};
+
+static void statuses_done(struct statuses *s)
+{
+        free(s->parts);
+        free(s->pointers);
+}
+
+static void fill_statuses(struct statuses *s, struct sandbox *pod)
+{
+        size_t n = 0;
+        for (struct container *c = pod->containers; c; c = c->next)
+                n++;
+        *s = (struct statuses){ NEW_ARRAY(struct container_status_parts, n),
+                                NEW_ARRAY(Cri__ContainerStatus *, n), 0 };
+        for (struct container *c = pod->containers; c; c = c->next) {
+                if (!container_is_visible(c))
+                        continue;
+                fill_container_status(&s->parts[s->n], c);
+                s->pointers[s->n] = &s->parts[s->n].status;
+                s->n++;
+        }
+}
+
+static struct error *send_pod_status(struct sandbox *pod, bool verbose, const struct node_reply *reply)
+{
+        Cri__PodSandboxStatusResponse response = CRI__POD_SANDBOX_STATUS_RESPONSE__INIT;
+        Cri__PodSandboxStatusResponse__InfoEntry entry = CRI__POD_SANDBOX_STATUS_RESPONSE__INFO_ENTRY__INIT;
+        Cri__PodSandboxStatusResponse__InfoEntry *entries[] = { &entry };
+        struct pod_status_parts parts = { 0 };
+        _cleanup_(statuses_done) struct statuses containers;
+        _cleanup_(buf_done) struct buf info;
+        buf_init(&info, INFO_LIMIT_BYTES);
+        fill_pod_status(&parts, pod);
+        fill_statuses(&containers, pod);
+        response.status = &parts.status;
+        response.containers_statuses = containers.pointers;
+        response.n_containers_statuses = containers.n;
+        response.timestamp =
+                clock_wall_ns(); /* with one, a kubelet that follows events asks no further for containers */
+        struct error *e = verbose ? pod_info(pod, &info) : NULL;
+        if (!e && verbose) {
+                entry.key = "info";
+                entry.value = info.bytes;
+                response.info = entries;
+                response.n_info = 1;
+        }
+        if (!e)
+                e = reply->send(reply->context, &response.base);
+        free(parts.ips);
+        free(parts.ip_pointers);
+        return e;
+}
+
+struct error *node_pod_status(struct node *node, const char *id, bool verbose, const struct node_reply *reply)
+{
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
+        if (!pod)
+                return error_new(ERROR_NOT_FOUND, "pod %s does not exist", id);
+        (void) pthread_mutex_lock(&node->lock);
+        struct error *e = pod_is_visible(pod) ? send_pod_status(pod, verbose, reply)
+                                              : error_new(ERROR_NOT_FOUND, "pod %s does not exist", id);
+        (void) pthread_mutex_unlock(&node->lock);
+        return e;
+}
+
 static struct error *send_container_status(struct container *c, bool verbose, const struct node_reply *reply)
 {
         Cri__ContainerStatusResponse response = CRI__CONTAINER_STATUS_RESPONSE__INIT;
@@ -412,46 +446,22 @@ struct error *node_container_status(struct node *node, const char *id, bool verb
 
 /* --- events --- */
 
-/* All of the pod's containers that are to be seen. */
-static size_t fill_statuses(struct sandbox *pod, struct container_status_parts *parts,
-                            Cri__ContainerStatus **pointers)
-{
-        size_t n = 0;
-        for (struct container *c = pod->containers; c; c = c->next) {
-                if (!container_is_visible(c))
-                        continue;
-                parts[n] = (struct container_status_parts){ 0 };
-                fill_container_status(&parts[n], c);
-                pointers[n] = &parts[n].status;
-                n++;
-        }
-        return n;
-}
-
-static size_t count_containers(const struct sandbox *pod)
-{
-        size_t n = 0;
-        for (const struct container *c = pod->containers; c; c = c->next)
-                n++;
-        return n;
-}
-
 struct error *status_event_pack(struct sandbox *pod, const char *id, Cri__ContainerEventType type,
                                 struct buf *out)
 {
         Cri__ContainerEventResponse event = CRI__CONTAINER_EVENT_RESPONSE__INIT;
         struct pod_status_parts pod_parts = { 0 };
-        size_t n = count_containers(pod), len_bytes = 0;
-        _cleanup_(freep) struct container_status_parts *parts = NEW_ARRAY(struct container_status_parts, n);
-        _cleanup_(freep) Cri__ContainerStatus **pointers = NEW_ARRAY(Cri__ContainerStatus *, n);
+        _cleanup_(statuses_done) struct statuses containers;
+        size_t len_bytes = 0;
         char *bytes = NULL;
         fill_pod_status(&pod_parts, pod);
+        fill_statuses(&containers, pod);
         event.container_id = id;
         event.container_event_type = type;
         event.created_at = clock_wall_ns();
         event.pod_sandbox_status = &pod_parts.status;
-        event.n_containers_statuses = fill_statuses(pod, parts, pointers);
-        event.containers_statuses = pointers;
+        event.containers_statuses = containers.pointers;
+        event.n_containers_statuses = containers.n;
         len_bytes = protobuf_c_message_get_packed_size(&event.base);
         struct error *e = buf_reserve(out, len_bytes, &bytes);
         if (!e) {

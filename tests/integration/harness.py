@@ -95,8 +95,8 @@ def links():
 
 
 def leases():
-    """What host-local keeps, but for the two files that it leaves by design."""
-    return sorted(str(path) for path in LEASES.glob("*/*") if path.name not in ("lock", "last_reserved_ip.0"))
+    """What host-local keeps, but for the files that it leaves by design."""
+    return sorted(str(path) for path in LEASES.glob("*/*") if path.name != "lock" and not path.name.startswith("last_reserved_ip."))
 
 
 def cgroups(parent):
