@@ -1,4 +1,5 @@
 #include "base/mount.h"
+#include "base/mount_fs.h"
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
@@ -19,15 +20,13 @@
 #ifndef MNT_DETACH
 #define MNT_DETACH 2 /* of umount2(2), in sys/mount.h */
 #endif
-#define OPTION_MAX_BYTES 255 /* fsconfig(2) takes strings of at most this */
 
-static int sys_fsconfig(int fs_fd, unsigned command, const char *key, const void *value, int aux)
+int fs_config(int fs_fd, unsigned command, const char *key, const void *value, int aux)
 {
         return (int) syscall(__NR_fsconfig, fs_fd, command, key, value, aux);
 }
 
-/* The kernel's own words about what went wrong: one line of the fs context's log, "e overlay: ...". */
-static struct error *fs_error(int fs_fd, int errnum, const char *what)
+struct error *fs_error(int fs_fd, int errnum, const char *what)
 {
         char said[256];
         ssize_t len_bytes = read(fs_fd, said, sizeof(said) - 1);
@@ -38,27 +37,27 @@ static struct error *fs_error(int fs_fd, int errnum, const char *what)
         return error_errno(errnum, "%s: %s", what, said + 2);
 }
 
-static struct error *fs_open(const char *type, int *out_fd)
+struct error *fs_open(const char *type, int *out_fd)
 {
         int fd = (int) syscall(__NR_fsopen, type, FSOPEN_CLOEXEC);
         if (fd < 0)
                 return error_errno(errno, "fsopen %s", type);
         /* What mount tables show as the device: tools know "overlay" and "proc", not "none". */
-        (void) sys_fsconfig(fd, FSCONFIG_SET_STRING, "source", type, 0);
+        (void) fs_config(fd, FSCONFIG_SET_STRING, "source", type, 0);
         *out_fd = fd;
         return NULL;
 }
 
-static struct error *fs_set(int fs_fd, const char *key, const char *value)
+struct error *fs_set(int fs_fd, const char *key, const char *value)
 {
-        int rc = value ? sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, value, 0)
-                       : sys_fsconfig(fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0);
+        int rc = value ? fs_config(fs_fd, FSCONFIG_SET_STRING, key, value, 0)
+                       : fs_config(fs_fd, FSCONFIG_SET_FLAG, key, NULL, 0);
         return rc < 0 ? fs_error(fs_fd, errno, key) : NULL;
 }
 
-static struct error *fs_mount(int fs_fd, const char *type, uint64_t attributes, int *out_fd)
+struct error *fs_mount(int fs_fd, const char *type, uint64_t attributes, int *out_fd)
 {
-        if (sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        if (fs_config(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return fs_error(fs_fd, errno, type);
         int fd = (int) syscall(__NR_fsmount, fs_fd, FSMOUNT_CLOEXEC, (unsigned) attributes);
         if (fd < 0)
@@ -156,211 +155,4 @@ struct error *mount_pivot(int mount_fd)
         if (chdir("/") < 0)
                 return error_errno(errno, "enter the new root");
         return NULL;
-}
-
-/* --- overlay: the ways to name its directories, newest first --- */
-
-struct overlay {
-        const int *lower_fds;
-        size_t n;
-        int upper_fd, work_fd;
-        bool is_volatile;
-};
-
-static int set_fd(int fs_fd, const char *key, int fd)
-{
-        return sys_fsconfig(fs_fd, FSCONFIG_SET_FD, key, NULL, fd);
-}
-
-static int set_name(int fs_fd, const char *key, int fd)
-{
-        char name[32];
-        (void) snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-        return sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, key, name, 0);
-}
-
-/* Sets the directories by `set`; a kernel that does not know this way fails the first call with EINVAL, EBADF or
- * EOPNOTSUPP. */
-static struct error *overlay_set(int fs_fd, const struct overlay *o, int (*set)(int, const char *, int))
-{
-        for (size_t i = 0; i < o->n; i++)
-                if (set(fs_fd, "lowerdir+", o->lower_fds[i]) < 0)
-                        return fs_error(fs_fd, errno, "lowerdir+");
-        if (o->upper_fd >= 0 && set(fs_fd, "upperdir", o->upper_fd) < 0)
-                return fs_error(fs_fd, errno, "upperdir");
-        if (o->upper_fd >= 0 && set(fs_fd, "workdir", o->work_fd) < 0)
-                return fs_error(fs_fd, errno, "workdir");
-        return o->is_volatile ? fs_set(fs_fd, "volatile", NULL) : NULL;
-}
-
-/* "lowerdir=A:B" of /proc/self/fd names into text; false when it does not fit. */
-static bool lower_names(const struct overlay *o, char *text, size_t size_bytes)
-{
-        size_t len_bytes = 0;
-        for (size_t i = 0; i < o->n; i++) {
-                int n = snprintf(text + len_bytes, size_bytes - len_bytes, "%s/proc/self/fd/%d", i ? ":" : "",
-                                 o->lower_fds[i]);
-                len_bytes += (size_t) n;
-                if (len_bytes >= size_bytes)
-                        return false;
-        }
-        return true;
-}
-
-static struct error *overlay_set_old(int fs_fd, const struct overlay *o, const char *lower)
-{
-        TRY(fs_set(fs_fd, "lowerdir", lower));
-        if (o->upper_fd >= 0 && set_name(fs_fd, "upperdir", o->upper_fd) < 0)
-                return fs_error(fs_fd, errno, "upperdir");
-        if (o->upper_fd >= 0 && set_name(fs_fd, "workdir", o->work_fd) < 0)
-                return fs_error(fs_fd, errno, "workdir");
-        return o->is_volatile ? fs_set(fs_fd, "volatile", NULL) : NULL;
-}
-
-/* mount(2) takes a page of options where fsconfig takes 255 bytes, but mounts into a namespace: so a child that
- * shares memory and descriptors, in a mount namespace of its own, mounts and clones it detached. Before 6.15 overlay
- * takes only directories of the caller's own namespace, so the child opens them anew, by the names that they have, and
- * checks that they are the same. */
-struct old_mount {
-        const struct overlay *overlay;
-        char *options; /* PAGE_BYTES */
-        int *opened;   /* the descriptors are shared: what it opened it closes */
-        size_t n_opened;
-        int fd, errnum;
-};
-
-enum { PAGE_BYTES = 4096, STACK_BYTES = 65536 };
-
-/* The directory of fd in this process's mount namespace; -1 and errno. */
-static int open_again(int fd)
-{
-        char link[32], path[PAGE_BYTES];
-        struct stat was, is;
-        (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-        ssize_t len_bytes = readlink(link, path, sizeof(path) - 1);
-        if (len_bytes < 0)
-                return -1;
-        path[len_bytes] = '\0';
-        int again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (again < 0)
-                return -1;
-        if (fstat(fd, &was) == 0 && fstat(again, &is) == 0 && was.st_dev == is.st_dev &&
-            was.st_ino == is.st_ino)
-                return again;
-        (void) close(again);
-        errno = ESTALE;
-        return -1;
-}
-
-/* Appends "KEYfd" for the directory opened anew; false and errno. */
-static bool put_again(struct old_mount *m, size_t *len_bytes, const char *key, int fd)
-{
-        int again = open_again(fd);
-        if (again < 0)
-                return false;
-        m->opened[m->n_opened++] = again;
-        *len_bytes += (size_t) snprintf(m->options + *len_bytes, PAGE_BYTES - *len_bytes,
-                                        "%s/proc/self/fd/%d", key, again);
-        if (*len_bytes < PAGE_BYTES - sizeof(",volatile"))
-                return true;
-        errno = E2BIG;
-        return false;
-}
-
-static bool old_mount_options(struct old_mount *m)
-{
-        const struct overlay *o = m->overlay;
-        size_t len_bytes = 0;
-        for (size_t i = 0; i < o->n; i++)
-                if (!put_again(m, &len_bytes, i ? ":" : "lowerdir=", o->lower_fds[i]))
-                        return false;
-        if (o->upper_fd >= 0 && (!put_again(m, &len_bytes, ",upperdir=", o->upper_fd) ||
-                                 !put_again(m, &len_bytes, ",workdir=", o->work_fd)))
-                return false;
-        if (o->is_volatile)
-                (void) snprintf(m->options + len_bytes, PAGE_BYTES - len_bytes, ",volatile");
-        return true;
-}
-
-static int old_mount_child(void *argument)
-{
-        struct old_mount *m = argument;
-        /* What is mounted on a shared mount is mounted for its peers too, the host's /proc: not on / alone, which in a
-         * chroot may be no mount. */
-        if (syscall(__NR_mount, NULL, "/proc", NULL, MS_PRIVATE, NULL) == 0 && old_mount_options(m) &&
-            syscall(__NR_mount, "overlay", "/proc", "overlay", 0, m->options) == 0)
-                m->fd = (int) syscall(__NR_open_tree, AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-        m->errnum = errno;
-        for (size_t i = 0; i < m->n_opened; i++)
-                (void) close(m->opened[i]);
-        return 0;
-}
-
-static struct error *overlay_mount_with(struct old_mount *m, char *stack, int *out_fd)
-{
-        /* An exit signal of 0: no SIGCHLD for whoever waits for children by signal. */
-        pid_t child = clone(old_mount_child, stack + STACK_BYTES,
-                            CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS, m);
-        if (child < 0)
-                return error_errno(errno, "clone for an overlay mount");
-        while (waitpid(child, NULL, __WALL) < 0 && errno == EINTR)
-                continue;
-        if (m->fd < 0)
-                return error_errno(m->errnum, "mount overlay of %zu layers", m->overlay->n);
-        *out_fd = m->fd;
-        return NULL;
-}
-
-static struct error *overlay_mount_old(const struct overlay *o, int *out_fd)
-{
-        char *stack = malloc(STACK_BYTES);
-        struct old_mount m = {
-                .overlay = o, .options = malloc(PAGE_BYTES), .opened = calloc(o->n + 2, sizeof(int)), .fd = -1
-        };
-        struct error *e = m.options && m.opened && stack ? overlay_mount_with(&m, stack, out_fd)
-                                                         : error_errno(ENOMEM, "overlay options");
-        free(stack);
-        free(m.options);
-        free(m.opened);
-        return e;
-}
-
-static struct error *overlay_new(const struct overlay *o, int (*set)(int, const char *, int), int *out_fd)
-{
-        _cleanup_(closep) int fs_fd = -1;
-        TRY(fs_open("overlay", &fs_fd));
-        char lower[OPTION_MAX_BYTES + 1];
-        if (set)
-                TRY(overlay_set(fs_fd, o, set));
-        else if (lower_names(o, lower, sizeof(lower)))
-                TRY(overlay_set_old(fs_fd, o, lower));
-        else
-                return overlay_mount_old(o, out_fd);
-        return fs_mount(fs_fd, "overlay", 0, out_fd);
-}
-
-struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd, bool is_volatile,
-                            int *out_fd)
-{
-        struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile };
-        if (n == 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "an overlay of no layers");
-        if (n == 1 && upper_fd < 0) {
-                TRY(mount_clone(lower_fds[0], "", false, out_fd));
-                struct error *e = mount_attributes(*out_fd, MOUNT_ATTR_RDONLY, 0, 0, false);
-                if (e)
-                        closep(out_fd);
-                return e;
-        }
-        int (*const ways[])(int, const char *, int) = { set_fd, set_name, NULL };
-        for (size_t i = 0;; i++) {
-                struct error *e = overlay_new(&o, ways[i], out_fd);
-                if (!e || !ways[i])
-                        return e;
-                /* What every way would meet is told at once. */
-                int errnum = error_errnum_of(e);
-                if (errnum != EINVAL && errnum != EBADF && errnum != EOPNOTSUPP)
-                        return e;
-                error_free(e);
-        }
 }

@@ -36,9 +36,3 @@ MUST_CHECK struct error *mount_attach(int mount_fd, int dir_fd, const char *path
  * runs: below a shared root, and in a chroot, whose outside is let go as well. Errors: FAILED_PRECONDITION where the
  * namespace's root is an initramfs, which cannot be left. Source: pivot_root(2), setns(2). */
 MUST_CHECK struct error *mount_pivot(int mount_fd);
-
-/* An overlay over the lower directories (top first), detached. upper_fd and work_fd may be -1 together: read-only; a
- * single lower then is cloned, since an overlay wants two. By descriptor where the kernel takes them (6.13+), else by
- * /proc/self/fd names. */
-MUST_CHECK struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd,
-                                       bool is_volatile, int *out_fd);

@@ -10,7 +10,6 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "base/log.h"
-#include "base/mount.h"
 #include "base/tree.h"
 #include "images/store.h"
 #include "images/strings.h"
@@ -256,7 +255,7 @@ static struct error *mount_upper(struct images *images, const struct rootfs *roo
         /* Not mapped, but owned by the mapped ids: in a mapped one the host's root could not make what overlayfs needs. */
         if (rootfs->map && fchown(upper_fd, rootfs->map->owner, rootfs->map->owner) < 0)
                 return error_errno(errno, "give the writable layer to the root of the user namespace");
-        return mount_overlay(lowers, n, upper_fd, work_fd, true, out_fd);
+        return layers_overlay(rootfs->map, lowers, n, upper_fd, work_fd, true, out_fd);
 }
 
 static struct error *mount_layers(struct images *images, const struct rootfs *rootfs, int *out_fd)

@@ -1,5 +1,5 @@
 /* What rootfs.c and its neighbours share: where a rootfs is, and layers as overlayfs wants them. */
-#include "base/mount.h"
+#include "base/overlay.h"
 #include "images/store.h"
 #include <string.h>
 
@@ -54,6 +54,14 @@ void lowers_done(const struct rootfs_map *map, int *fds, size_t n_fds)
                 closep(&fds[i]);
 }
 
+struct error *layers_overlay(const struct rootfs_map *map, const int *lowers, size_t n, int upper_fd,
+                             int work_fd, bool is_volatile, int *out_fd)
+{
+        return map && map->userns_fd >= 0 ? mount_overlay_mapped(map->root_fd, map->userns_fd, lowers, n,
+                                                                 upper_fd, work_fd, is_volatile, out_fd)
+                                          : mount_overlay(lowers, n, upper_fd, work_fd, is_volatile, out_fd);
+}
+
 struct error *layers_view(struct images *images, const struct rootfs_map *map, struct layer *const *layers,
                           size_t n, int *out_fd)
 {
@@ -63,7 +71,7 @@ struct error *layers_view(struct images *images, const struct rootfs_map *map, s
                 return error_new(ERROR_FAILED_PRECONDITION, "the image has no layers");
         struct error *e = layers_lowers(images, map, layers, n, lowers, &n_lowers);
         if (!e)
-                e = mount_overlay(lowers, n_lowers, -1, -1, false, out_fd);
+                e = layers_overlay(map, lowers, n_lowers, -1, -1, false, out_fd);
         lowers_done(map, lowers, n_lowers);
         return e;
 }

@@ -1,3 +1,4 @@
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/mount.h"
 #include "images/store.h"
@@ -7,6 +8,7 @@ static void map_free(struct rootfs_map *map)
 {
         if (!map)
                 return;
+        closep(&map->userns_fd);
         closep(&map->mount_points_fd);
         closep(&map->layers_fd);
         closep(&map->root_fd); /* last: the others are in this mount only as long as it is open */
@@ -14,15 +16,28 @@ static void map_free(struct rootfs_map *map)
 }
 DEFINE_FREEP(struct rootfs_map, map_free)
 
+static struct error *map_now(struct images *images, int userns_fd, struct rootfs_map *map)
+{
+        TRY(mount_clone(images->root_fd, "", false, &map->root_fd));
+        struct error *e = mount_idmap(map->root_fd, userns_fd, false);
+        return e ? error_as(error_wrap(e, "the filesystem of the image store"), ERROR_FAILED_PRECONDITION)
+                 : NULL;
+}
+
+static struct error *map_keep(struct images *images, int userns_fd, struct rootfs_map *map)
+{
+        map->root_fd = fcntl(images->root_fd, F_DUPFD_CLOEXEC, 3);
+        map->userns_fd = fcntl(userns_fd, F_DUPFD_CLOEXEC, 3);
+        return map->root_fd < 0 || map->userns_fd < 0 ? error_errno(errno, "keep a user namespace") : NULL;
+}
+
 static struct error *map_make(struct images *images, int userns_fd, uint32_t owner, struct rootfs_map **out)
 {
         _cleanup_(map_freep) struct rootfs_map *map = NEW(struct rootfs_map);
-        *map = (struct rootfs_map){ .root_fd = -1, .layers_fd = -1, .mount_points_fd = -1, .owner = owner };
-        TRY(mount_clone(images->root_fd, "", false, &map->root_fd));
-        struct error *e = mount_idmap(map->root_fd, userns_fd, false);
-        if (e)
-                return error_as(error_wrap(e, "the filesystem of the image store"),
-                                ERROR_FAILED_PRECONDITION);
+        *map = (struct rootfs_map){
+                .root_fd = -1, .userns_fd = -1, .layers_fd = -1, .mount_points_fd = -1, .owner = owner
+        };
+        TRY(images->maps_when_mounting ? map_keep(images, userns_fd, map) : map_now(images, userns_fd, map));
         TRY(file_open_beneath(map->root_fd, "layers", O_RDONLY | O_DIRECTORY, 0, &map->layers_fd));
         TRY(file_open_beneath(map->root_fd, "mount-points", O_RDONLY | O_DIRECTORY, 0,
                               &map->mount_points_fd));
@@ -56,16 +71,27 @@ void rootfs_unmap(struct images *images, const char *container_id)
                 map_free(TAKE(rootfs->map));
 }
 
-/* An overlay is made of two directories of the store: kernels before 6.15 refuse those of a detached mount. */
-struct error *images_map_check(struct images *images, int userns_fd)
+/* An overlay is made of two directories of the store. */
+static struct error *try_overlay(struct images *images, int userns_fd)
 {
         _cleanup_(map_freep) struct rootfs_map *map = NULL;
         _cleanup_(closep) int fd = -1;
+        if (!images->maps_when_mounting)
+                TRY(fault_point("images.map.detached"));
         TRY(map_make(images, userns_fd, 0, &map));
         const int lowers[] = { map->layers_fd, map->mount_points_fd };
-        struct error *e = mount_overlay(lowers, LENGTH(lowers), -1, -1, false, &fd);
-        if (e)
-                return error_as(error_wrap(e, "an overlay of directories with other ids"),
-                                ERROR_FAILED_PRECONDITION);
-        return NULL;
+        return layers_overlay(map, lowers, LENGTH(lowers), -1, -1, false, &fd);
+}
+
+struct error *images_map_check(struct images *images, int userns_fd)
+{
+        struct error *e = try_overlay(images, userns_fd);
+        if (!e)
+                return NULL;
+        error_free(e);
+        images->maps_when_mounting = true; /* a kernel before 6.15 */
+        e = try_overlay(images, userns_fd);
+        return e ? error_as(error_wrap(e, "an overlay of directories with other ids"),
+                            ERROR_FAILED_PRECONDITION)
+                 : NULL;
 }

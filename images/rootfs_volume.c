@@ -3,7 +3,6 @@
  * be written to under a read-only root, and goes with the rootfs. */
 #include "base/digest.h"
 #include "base/file.h"
-#include "base/mount.h"
 #include "images/seams.h"
 #include "images/store.h"
 #include <fcntl.h>
@@ -45,17 +44,29 @@ static struct error *open_content(struct images *images, const struct rootfs *ro
         return NULL;
 }
 
-/* What the image does not have belongs to the root of the container's user namespace. */
-static struct error *mount_over(const int *fds, size_t n, uint32_t root_id, int upper_fd, int work_fd,
-                                int *out_fd)
+/* Whom the volume belongs to: whoever the image says, with the container's ids; what the image does not have, to the root of
+ * the container's user namespace. */
+static struct error *give_to_owner(const struct rootfs_map *map, const int *fds, size_t n, int upper_fd)
 {
         struct stat st;
-        if (fstat(fds[0], &st) < 0 ||
-            fchown(upper_fd, n > 1 ? st.st_uid : root_id, n > 1 ? st.st_gid : root_id) < 0 ||
-            fchmod(upper_fd, st.st_mode & 07777) < 0)
+        if (fstat(fds[0], &st) < 0)
+                return error_errno(errno, "look at the image's volume");
+        uint32_t uid = n > 1 ? st.st_uid : 0, gid = n > 1 ? st.st_gid : 0;
+        if (map && (n == 1 || map->userns_fd >= 0)) { /* else they were read with the map's ids */
+                uid += map->owner;
+                gid += map->owner;
+        }
+        if (fchown(upper_fd, uid, gid) < 0 || fchmod(upper_fd, st.st_mode & 07777) < 0)
                 return error_errno(errno, "give it the image's owner and mode");
+        return NULL;
+}
+
+static struct error *mount_over(const struct rootfs_map *map, const int *fds, size_t n, int upper_fd,
+                                int work_fd, int *out_fd)
+{
+        TRY(give_to_owner(map, fds, n, upper_fd));
         TRY(rootfs_forget_volatile(work_fd));
-        return mount_overlay(fds, n, upper_fd, work_fd, true, out_fd);
+        return layers_overlay(map, fds, n, upper_fd, work_fd, true, out_fd);
 }
 
 static struct error *mount_volume(struct images *images, const struct rootfs *rootfs, const char *path,
@@ -74,7 +85,7 @@ static struct error *mount_volume(struct images *images, const struct rootfs *ro
         TRY(make_parts(home_fd, name, &dir_fd, &upper_fd, &work_fd));
         struct error *e = open_content(images, rootfs, path, dir_fd, fds, &n);
         if (!e)
-                e = mount_over(fds, n, rootfs->map ? rootfs->map->owner : 0, upper_fd, work_fd, out_fd);
+                e = mount_over(rootfs->map, fds, n, upper_fd, work_fd, out_fd);
         for (size_t i = 0; i < n; i++)
                 closep(&fds[i]);
         return e;

@@ -22,6 +22,7 @@ struct images {
         struct layers *layers;
         struct catalog *catalog;
         struct rootfs_table *rootfs;
+        bool maps_when_mounting;  /* set by images_map_check, once: struct rootfs_map */
         atomic_bool is_open;      /* the background thread may use all of the above */
         atomic_int spare_workers; /* for pulls (install.c) */
         struct flights *pulls;    /* under way (pull.c) */
@@ -77,15 +78,20 @@ void layers_drop_repeated(struct images *images, struct layer **layers, size_t *
 MUST_CHECK struct error *layers_lowers(struct images *images, const struct rootfs_map *map,
                                        struct layer *const *layers, size_t n, int *fds, size_t *n_fds);
 void lowers_done(const struct rootfs_map *map, int *fds, size_t n_fds);
+/* mount_overlay, with a map's ids on the lowers, which were opened by it, if there is a map. */
+MUST_CHECK struct error *layers_overlay(const struct rootfs_map *map, const int *lowers, size_t n,
+                                        int upper_fd, int work_fd, bool is_volatile, int *out_fd);
 /* A read-only, detached mount of layers, base first. */
 MUST_CHECK struct error *layers_view(struct images *images, const struct rootfs_map *map,
                                      struct layer *const *layers, size_t n, int *out_fd);
 
 /* --- rootfs_map.c --- */
 
-/* One mount of ROOT with a user namespace's ids: what is opened below it has them, and so all layers are mapped at once. */
+/* One mount of ROOT with a user namespace's ids: what is opened below it has them, and so all layers are mapped at once. Where
+ * overlayfs refuses what is detached, before kernel 6.15, it is ROOT itself, and the ids come when an overlay is mounted. */
 struct rootfs_map {
         int root_fd, layers_fd, mount_points_fd;
+        int userns_fd;  /* -1: what is opened has the ids already */
         uint32_t owner; /* the host's id of that namespace's root */
 };
 

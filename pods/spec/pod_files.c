@@ -1,5 +1,6 @@
 #include "pods/spec/pod_files.h"
 #include "base/file.h"
+#include <fcntl.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -75,6 +76,17 @@ void pod_hostname(const struct sandbox *pod, char out[HOSTNAME_SIZE])
         (void) snprintf(out, HOSTNAME_SIZE, "%s", own ? pod->config->hostname : host.nodename);
 }
 
+/* Its owner is the root of the pod's users, so that no mount of it has to be mapped: a tmpfs can be only since kernel 6.3. */
+static struct error *write_file(const struct sandbox *pod, const char *name, const char *text,
+                                size_t len_bytes)
+{
+        TRY(file_replace(pod->dir_fd, name, text, len_bytes, 0644, false));
+        if (pod->userns.length &&
+            fchownat(pod->dir_fd, name, pod->userns.base, pod->userns.base, AT_SYMLINK_NOFOLLOW) < 0)
+                return error_errno(errno, "give %s to the root of the user namespace", name);
+        return NULL;
+}
+
 struct error *pod_files_write(struct sandbox *pod)
 {
         const Cri__PodSandboxConfig *config = pod->config;
@@ -84,9 +96,8 @@ struct error *pod_files_write(struct sandbox *pod)
         bool own = config->dns_config && (config->dns_config->n_servers || config->dns_config->n_searches ||
                                           config->dns_config->n_options);
         TRY_WRAP(own ? resolv_conf(config->dns_config, &text) : host_resolv_conf(&text), "resolv.conf");
-        TRY(file_replace(pod->dir_fd, "resolv.conf", text.bytes ? text.bytes : "", text.len_bytes, 0644,
-                         false));
+        TRY(write_file(pod, "resolv.conf", text.bytes ? text.bytes : "", text.len_bytes));
         pod_hostname(pod, hostname);
         _cleanup_(freep) char *name = format_string("%s\n", hostname);
-        return file_replace(pod->dir_fd, "hostname", name, strlen(name), 0644, false);
+        return write_file(pod, "hostname", name, strlen(name));
 }

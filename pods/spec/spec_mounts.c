@@ -251,7 +251,6 @@ static void add_pod_files(struct spec_source *s)
                 struct container_mount *m = mount_add(s->spec, MOUNT_BIND, files[i][0]);
                 m->host_path = format_string("%s/pods/%s/%s", s->node->state, pod->id, files[i][1]);
                 m->readonly = s->security->readonly_rootfs;
-                m->idmapped = pod->userns.length > 0;
         }
         if (pod->host_network && !is_asked(s, "/etc/hosts") && !asked_above(s, "/etc/hosts", &rest) &&
             access("/etc/hosts", R_OK) == 0) {

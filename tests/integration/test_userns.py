@@ -66,6 +66,17 @@ def in_exec(skiff, container, script):
     return done.exit_code, done.stdout.decode(), done.stderr.decode()
 
 
+@pytest.fixture(params=["detached", "attached"])
+def either(skiff, request):
+    """skiffd on a kernel that takes detached idmapped directories for an overlay, and on one that does not (before 6.15)."""
+    if request.param == "attached":
+        skiff.stop()
+        skiff.arm("images.map.detached", "fail")
+        skiff.start()
+        assert not skiff.fault_file.exists()
+    return skiff
+
+
 # --- ids ---
 
 
@@ -84,7 +95,8 @@ def test_root_inside_is_somebody_else_outside(skiff):
     assert own != host
 
 
-def test_files_of_the_image_and_of_the_pod_are_roots(skiff):
+def test_files_of_the_image_and_of_the_pod_are_roots(either):
+    skiff = either
     pod = run_pod(skiff)
     owners = sh(
         skiff, pod,
@@ -100,7 +112,8 @@ def test_files_of_the_image_and_of_the_pod_are_roots(skiff):
     assert owners.splitlines()[-1] == "1000"
 
 
-def test_the_writable_layer_belongs_to_the_mapped_ids_on_the_host(skiff):
+def test_the_writable_layer_belongs_to_the_mapped_ids_on_the_host(either):
+    skiff = either
     pod = run_pod(skiff)
     container = start(skiff, pod, ["sh", "-c", "touch /by-root; touch /by-user; chown 1000:1001 /by-user; sleep 60"])
     upper = skiff.root / "rootfs" / container[0] / container / "upper"
@@ -172,7 +185,8 @@ def test_a_volume_that_cannot_be_mapped_is_refused_by_name(skiff):
     assert "/proc/sys" in text and "/host-sys" in text and "user namespace" in text
 
 
-def test_an_image_volume_is_roots(skiff):
+def test_an_image_volume_is_roots(either):
+    skiff = either
     pod = run_pod(skiff)
     mount = {"image": {"image": harness.IMAGE}, "container_path": "/image", "readonly": True}
     part = {**mount, "container_path": "/part", "image_sub_path": "bin"}

@@ -1,10 +1,14 @@
 /* As root, on the real kernel: everything is detached, so nothing is left behind. */
 #include "base/mount.h"
+#include "base/overlay.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 
 static int make_dir(const char *parent, const char *name)
 {
@@ -52,6 +56,71 @@ static void an_overlay_shows_the_top_layer_first_and_writes_to_the_upper(void **
 }
 
 /* Sixty layers: more than 255 bytes of names, whichever way the kernel takes. */
+/* A user namespace: of a child that has ended by then. */
+static int userns_fd(uint32_t base)
+{
+        char path[32], line[32];
+        int go[2], rc = 0;
+        assert_int_equal(pipe(go), 0);
+        pid_t pid = fork();
+        if (pid == 0)
+                _exit(unshare(CLONE_NEWUSER) < 0 || write(go[1], "u", 1) != 1 || pause());
+        char byte;
+        assert_int_equal(read(go[0], &byte, 1), 1);
+        (void) snprintf(line, sizeof(line), "0 %u 1000\n", base);
+        for (const char *const *name = (const char *const[]){ "gid_map", "uid_map", NULL }; *name; name++) {
+                (void) snprintf(path, sizeof(path), "/proc/%d/%s", pid, *name);
+                int fd = open(path, O_WRONLY | O_CLOEXEC);
+                rc |= write(fd, line, strlen(line)) < 0;
+                (void) close(fd);
+        }
+        assert_int_equal(rc, 0);
+        (void) snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        (void) kill(pid, SIGKILL);
+        (void) waitpid(pid, NULL, 0);
+        (void) close(go[0]);
+        (void) close(go[1]);
+        return fd;
+}
+
+static uid_t owner_of(int dir_fd, const char *name)
+{
+        struct stat st;
+        assert_int_equal(fstatat(dir_fd, name, &st, 0), 0);
+        return st.st_uid;
+}
+
+static void an_overlay_maps_its_lowers_and_not_its_upper(void **dir)
+{
+        enum { BASE = 300000 };
+        const int lowers[] = { make_dir(*dir, "top"), make_dir(*dir, "base") };
+        _cleanup_(closep) int top = lowers[0], base = lowers[1], upper = make_dir(*dir, "upper"),
+                              work = make_dir(*dir, "work"), overlay = -1,
+                              tree = open(*dir, O_RDONLY | O_DIRECTORY), ids = userns_fd(BASE);
+        put(top, "both", "top");
+        put(base, "both", "base");
+        put(base, "only", "base");
+        assert_int_equal(fchownat(base, "only", 7, 7, 0), 0);
+        assert_ok(mount_overlay_mapped(tree, ids, lowers, 2, upper, work, true, &overlay));
+        assert_holds(overlay, "both", "top");
+        assert_int_equal(owner_of(overlay, "both"), BASE);
+        assert_int_equal(owner_of(overlay, "only"), BASE + 7);
+        assert_int_equal(owner_of(overlay, "."), 0);
+        put(overlay, "new", "new");
+        assert_holds(upper, "new", "new");
+        closep(&overlay);
+        assert_ok(mount_overlay_mapped(tree, ids, &base, 1, -1, -1, false, &overlay));
+        assert_int_equal(owner_of(overlay, "only"), BASE + 7);
+        assert_int_equal(openat(overlay, "x", O_CREAT | O_WRONLY, 0644), -1);
+        closep(&overlay);
+        /* A directory elsewhere would not be mapped. */
+        const int strange[] = { top, base };
+        assert_fails(ERROR_INTERNAL, "overlay of 2 layers",
+                     mount_overlay_mapped(upper, ids, strange, 2, -1, -1, false, &overlay));
+}
+
 static void an_overlay_of_many_layers_works(void **dir)
 {
         enum { LAYERS = 60 };
@@ -99,5 +168,5 @@ static void the_kernels_words_are_in_the_error(void **state)
 }
 
 UNIT_MAIN(IN_TMPDIR(an_overlay_shows_the_top_layer_first_and_writes_to_the_upper),
-          IN_TMPDIR(an_overlay_of_many_layers_works), IN_TMPDIR(attributes_and_options_reach_the_kernel),
-          TEST(the_kernels_words_are_in_the_error))
+          IN_TMPDIR(an_overlay_maps_its_lowers_and_not_its_upper), IN_TMPDIR(an_overlay_of_many_layers_works),
+          IN_TMPDIR(attributes_and_options_reach_the_kernel), TEST(the_kernels_words_are_in_the_error))
