@@ -15,9 +15,10 @@ exec unshare --net --mount --propagation private bash -c '
         mount -t tmpfs -o mode=755 netns /run/netns
         mount -t tmpfs -o mode=755 cni /var/lib/cni
         mount -t tmpfs -o mode=755 logs /var/log/pods
-        # Fast and without noise from the disk; gone with this mount namespace.
+        # Fast and without noise from the disk; gone with this mount namespace. $SKIFF_DISK is a file with a filesystem to use
+        # instead: a tmpfs cannot map ids before kernel 6.3.
         work=$(mktemp -d /tmp/skiff-integration.XXXXXX)
-        mount -t tmpfs -o mode=755,size=6g work "$work"
+        if [ -n "${SKIFF_DISK:-}" ]; then mount -o loop "$SKIFF_DISK" "$work"; else mount -t tmpfs -o mode=755,size=6g work "$work"; fi
         trap "umount -l $work; rmdir $work" EXIT
         [ "$SKIFF_ROOT_MOUNT" = private ] || mount --make-rshared /
         mount --make-shared /run/netns
