@@ -122,6 +122,7 @@ class Skiff:
         self.cri = None
         self.attempt = 0
         self.arguments = []
+        self.wrapper = []  # what skiffd is started by
         for path in (self.logs, self.cni_conf, self.certs):
             path.mkdir(parents=True, exist_ok=True)
         self.write_conflist(CONFLIST)
@@ -134,7 +135,7 @@ class Skiff:
 
     def command(self):
         return [
-            self.binaries / "skiffd",
+            *self.wrapper, self.binaries / "skiffd",
             "--root", self.root, "--state", self.state, "--listen", self.endpoint,
             "--cni-conf-dir", self.cni_conf, "--cni-bin-dir", self.cni_bin,
             "--registry-config-dir", self.certs, "--config", self.directory / "none.toml",
