@@ -156,7 +156,7 @@ def expected(shares, weight, quota, period, cpus, memory, both):
 
 # shares, their weight on v2, quota, period, cpus, memory, memory and swap
 FIRST = (512, 59, 50000, 100000, "0", 64 * MIB, 96 * MIB)
-UP = (2048, 170, 150000, 50000, "0-1", 256 * MIB, 512 * MIB)
+UP = (2048, 174, 150000, 50000, "0-1", 256 * MIB, 512 * MIB)
 DOWN = (2, 1, 1000, 20000, "1", 8 * MIB, 8 * MIB)
 NONE = (1024, 100, -1, 100000, "0", 32 * MIB, 40 * MIB)
 
