@@ -27,6 +27,7 @@ BIN = BUILD / "bin"
 SANITIZED = any(name in str(BUILD) for name in ("asan", "tsan"))
 # How many times slower than an ordinary machine: an emulated one says so by SKIFF_SLOW.
 SLOW = float(os.environ.get("SKIFF_SLOW", 4 if SANITIZED else 1))
+KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 IMAGE = "docker.io/library/busybox:latest"
 CGROUP_ROOTS = [path for path in glob.glob("/sys/fs/cgroup/*") if os.path.isdir(path) and not os.path.islink(path)]
 LEASES = pathlib.Path("/var/lib/cni/networks")
