@@ -210,6 +210,28 @@ def test_the_limits_hold(skiff):
     harness.wait_for(throttled, "the quota to bite")
 
 
+def test_a_kill_for_the_pods_limit_is_told_too(skiff):
+    """kubelet limits the cgroup above, and the kernel picks a process in a container."""
+    parent = f"/sys/fs/cgroup{'' if V2 else '/memory'}{skiff.cgroup_parent}"
+    pod = skiff.run_pod(host_network=True)
+    container = skiff.run(pod, ["sh", "-c", "read x < /go; tail /dev/zero; read x < /go; exit 3"], mounts=[fifo(skiff)])
+    other = skiff.run(pod, ["sleep", "1000"])
+    with open(f"{parent}/{'memory.max' if V2 else 'memory.limit_in_bytes'}", "w", encoding="utf-8") as file:
+        file.write(str(32 * MIB))
+    (skiff.directory / "go").write_text("go\n")
+    harness.wait_for(lambda: "killed for want of memory" in skiff.log_text(), "the log", 60)
+    assert skiff.status(container).state == 1
+    (skiff.directory / "go").write_text("go\n")
+    status = skiff.wait_exited(container, 60)
+    assert (status.exit_code, status.reason) == (3, "OOMKilled") and skiff.status(other).state == 1
+    assert skiff.info(container)["oomKilled"]
+
+
+def fifo(skiff):
+    os.mkfifo(skiff.directory / "go")
+    return {"host_path": str(skiff.directory / "go"), "container_path": "/go"}
+
+
 def test_hugepages_that_the_host_has_not_are_none(skiff):
     """kubelet limits every size to 0, whatever the host's controllers."""
     pod = skiff.run_pod(host_network=True)

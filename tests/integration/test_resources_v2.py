@@ -225,3 +225,19 @@ def test_a_container_that_somebody_froze_ends(skiff, pod, end):
         assert skiff.status(container.id).exit_code == 137
     skiff.cri.RemoveContainer(container_id=container.id)
     assert not container.directory.exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/pressure/cpu"), reason="this kernel has no PSI")
+def test_pressure_is_told(skiff, pod):
+    busy = Limited(skiff, pod, {"cpu_quota": 5000, "cpu_period": 100000}, ["sh", "-c", "while :; do :; done"])
+    idle = Limited(skiff, pod, {})
+
+    def stats(container):
+        return skiff.cri.ContainerStats(container_id=container.id).stats
+
+    harness.wait_for(lambda: stats(busy).cpu.psi.Some.Total > 50000 and stats(busy).cpu.psi.Full.Total > 50000, "its waiting", 20)
+    now = dict(line.split("=") for line in busy["cpu.pressure"].split("\n")[0].split()[1:])
+    assert stats(busy).cpu.psi.Some.Total >= int(now["total"])
+    harness.wait_for(lambda: stats(busy).cpu.psi.Some.Avg10 > 1, "the average", 20)
+    for usage in (stats(idle).cpu, stats(idle).memory, stats(idle).io, stats(busy).memory):
+        assert usage.HasField("psi") and usage.psi.Some.Total < 50000 and usage.psi.Full.Avg300 == 0

@@ -17,7 +17,7 @@ tests_v2="$t/test_resources_v2.py $t/test_resources.py $t/test_pod_resources.py 
         $t/test_metrics.py $t/test_exec_and_logs.py $t/test_restart.py $t/test_hostile.py $t/test_stops.py $t/test_image_volumes.py
         $t/test_userns.py $t/test_leftovers.py"
 units_systemd='cgroup_parent cgroup_scope'
-tests_systemd="$t/test_systemd.py $t/test_resources.py $t/test_pod_resources.py"
+tests_systemd=$t/test_systemd.py
 if [ $short = yes ]; then
         memory=3072
         units_v2=cgroup
