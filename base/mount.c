@@ -165,6 +165,7 @@ struct overlay {
         size_t n;
         int upper_fd, work_fd;
         bool is_volatile;
+        const struct mount_map *map; /* of the lower directories; NULL: none */
 };
 
 static int set_fd(int fs_fd, const char *key, int fd)
@@ -217,31 +218,53 @@ static struct error *overlay_set_old(int fs_fd, const struct overlay *o, const c
         return o->is_volatile ? fs_set(fs_fd, "volatile", NULL) : NULL;
 }
 
+enum { PAGE_BYTES = 4096, STACK_BYTES = 65536 };
+
 /* mount(2) takes a page of options where fsconfig takes 255 bytes, but mounts into a namespace: so a child that
  * shares memory and descriptors, in a mount namespace of its own, mounts and clones it detached. Before 6.15 overlay
  * takes only directories of the caller's own namespace, so the child opens them anew, by the names that they have, and
- * checks that they are the same. */
+ * checks that they are the same. Directories with other ids must be of a mount of that namespace too: a mapped clone of
+ * what holds them is attached there, and they are opened below it.
+ *
+ * All of it is attached at /proc, which is surely a mount, so the descriptors' own directory is opened before, and is the
+ * working directory: "12" then is a directory by its descriptor. */
 struct old_mount {
         const struct overlay *overlay;
         char *options; /* PAGE_BYTES */
         int *opened;   /* the descriptors are shared: what it opened it closes */
         size_t n_opened;
         int fd, errnum;
+        int map_fd;            /* the mapped clone; -1: none */
+        char root[PAGE_BYTES]; /* the path of what it is a clone of */
 };
 
-enum { PAGE_BYTES = 4096, STACK_BYTES = 65536 };
-
-/* The directory of fd in this process's mount namespace; -1 and errno. */
-static int open_again(int fd)
+/* The path of a descriptor, in the directory of descriptors that is the working directory. */
+static bool path_of(int fd, char path[PAGE_BYTES])
 {
-        char link[32], path[PAGE_BYTES];
+        char link[16];
+        (void) snprintf(link, sizeof(link), "%d", fd);
+        ssize_t len_bytes = readlink(link, path, PAGE_BYTES - 1);
+        path[len_bytes < 0 ? 0 : len_bytes] = '\0';
+        return len_bytes >= 0;
+}
+
+/* The directory of fd in this process's mount namespace, below the mapped clone where there is one and is_mapped; -1 and errno. */
+static int open_again(const struct old_mount *m, int fd, bool is_mapped)
+{
+        char path[PAGE_BYTES];
         struct stat was, is;
-        (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-        ssize_t len_bytes = readlink(link, path, sizeof(path) - 1);
-        if (len_bytes < 0)
+        if (!path_of(fd, path))
                 return -1;
-        path[len_bytes] = '\0';
-        int again = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        const char *below = path;
+        if (is_mapped && m->map_fd >= 0) {
+                size_t root_bytes = strlen(m->root);
+                if (strncmp(path, m->root, root_bytes) != 0 || path[root_bytes] != '/') {
+                        errno = ESTALE; /* it would not have the ids that it is to have */
+                        return -1;
+                }
+                below = path + root_bytes + 1;
+        }
+        int again = openat(below == path ? AT_FDCWD : m->map_fd, below, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (again < 0)
                 return -1;
         if (fstat(fd, &was) == 0 && fstat(again, &is) == 0 && was.st_dev == is.st_dev &&
@@ -253,14 +276,13 @@ static int open_again(int fd)
 }
 
 /* Appends "KEYfd" for the directory opened anew; false and errno. */
-static bool put_again(struct old_mount *m, size_t *len_bytes, const char *key, int fd)
+static bool put_again(struct old_mount *m, size_t *len_bytes, const char *key, int fd, bool is_mapped)
 {
-        int again = open_again(fd);
+        int again = open_again(m, fd, is_mapped);
         if (again < 0)
                 return false;
         m->opened[m->n_opened++] = again;
-        *len_bytes += (size_t) snprintf(m->options + *len_bytes, PAGE_BYTES - *len_bytes,
-                                        "%s/proc/self/fd/%d", key, again);
+        *len_bytes += (size_t) snprintf(m->options + *len_bytes, PAGE_BYTES - *len_bytes, "%s%d", key, again);
         if (*len_bytes < PAGE_BYTES - sizeof(",volatile"))
                 return true;
         errno = E2BIG;
@@ -272,27 +294,55 @@ static bool old_mount_options(struct old_mount *m)
         const struct overlay *o = m->overlay;
         size_t len_bytes = 0;
         for (size_t i = 0; i < o->n; i++)
-                if (!put_again(m, &len_bytes, i ? ":" : "lowerdir=", o->lower_fds[i]))
+                if (!put_again(m, &len_bytes, i ? ":" : "lowerdir=", o->lower_fds[i], true))
                         return false;
-        if (o->upper_fd >= 0 && (!put_again(m, &len_bytes, ",upperdir=", o->upper_fd) ||
-                                 !put_again(m, &len_bytes, ",workdir=", o->work_fd)))
+        if (o->upper_fd >= 0 && (!put_again(m, &len_bytes, ",upperdir=", o->upper_fd, false) ||
+                                 !put_again(m, &len_bytes, ",workdir=", o->work_fd, false)))
                 return false;
         if (o->is_volatile)
                 (void) snprintf(m->options + len_bytes, PAGE_BYTES - len_bytes, ",volatile");
         return true;
 }
 
+/* What is mounted on a shared mount is mounted for its peers too, the host's /proc: not on / alone, which in a chroot may be
+ * no mount. */
+static bool enter_descriptors(void)
+{
+        int fd = syscall(__NR_mount, NULL, "/proc", NULL, MS_PRIVATE, NULL) == 0
+                         ? open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC)
+                         : -1;
+        bool entered = fd >= 0 && fchdir(fd) == 0;
+        if (fd >= 0)
+                (void) close(fd);
+        return entered;
+}
+
+static bool attach_mapped(struct old_mount *m)
+{
+        const struct mount_map *map = m->overlay->map;
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .propagation = MS_PRIVATE };
+        if (!map)
+                return true;
+        attr.userns_fd = (__u64) map->userns_fd;
+        if (!path_of(map->root_fd, m->root))
+                return false;
+        m->map_fd = (int) syscall(__NR_open_tree, AT_FDCWD, m->root, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        return m->map_fd >= 0 &&
+               syscall(__NR_mount_setattr, m->map_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0 &&
+               syscall(__NR_move_mount, m->map_fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) == 0;
+}
+
 static int old_mount_child(void *argument)
 {
         struct old_mount *m = argument;
-        /* What is mounted on a shared mount is mounted for its peers too, the host's /proc: not on / alone, which in a
-         * chroot may be no mount. */
-        if (syscall(__NR_mount, NULL, "/proc", NULL, MS_PRIVATE, NULL) == 0 && old_mount_options(m) &&
+        if (enter_descriptors() && attach_mapped(m) && old_mount_options(m) &&
             syscall(__NR_mount, "overlay", "/proc", "overlay", 0, m->options) == 0)
                 m->fd = (int) syscall(__NR_open_tree, AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
         m->errnum = errno;
         for (size_t i = 0; i < m->n_opened; i++)
                 (void) close(m->opened[i]);
+        if (m->map_fd >= 0)
+                (void) close(m->map_fd);
         return 0;
 }
 
@@ -314,9 +364,11 @@ static struct error *overlay_mount_with(struct old_mount *m, char *stack, int *o
 static struct error *overlay_mount_old(const struct overlay *o, int *out_fd)
 {
         char *stack = malloc(STACK_BYTES);
-        struct old_mount m = {
-                .overlay = o, .options = malloc(PAGE_BYTES), .opened = calloc(o->n + 2, sizeof(int)), .fd = -1
-        };
+        struct old_mount m = { .overlay = o,
+                               .options = malloc(PAGE_BYTES),
+                               .opened = calloc(o->n + 2, sizeof(int)),
+                               .fd = -1,
+                               .map_fd = -1 };
         struct error *e = m.options && m.opened && stack ? overlay_mount_with(&m, stack, out_fd)
                                                          : error_errno(ENOMEM, "overlay options");
         free(stack);
@@ -342,7 +394,7 @@ static struct error *overlay_new(const struct overlay *o, int (*set)(int, const 
 struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd, bool is_volatile,
                             int *out_fd)
 {
-        struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile };
+        struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile, NULL };
         if (n == 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "an overlay of no layers");
         if (n == 1 && upper_fd < 0) {
@@ -363,4 +415,20 @@ struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int wo
                         return e;
                 error_free(e);
         }
+}
+
+struct error *mount_overlay_mapped(const int *lower_fds, size_t n, int upper_fd, int work_fd,
+                                   bool is_volatile, const struct mount_map *map, int *out_fd)
+{
+        struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile, map };
+        _cleanup_(closep) int fd = -1;
+        if (n == 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "an overlay of no layers");
+        if (n > 1 || upper_fd >= 0)
+                return overlay_mount_old(&o, out_fd);
+        TRY(mount_clone(lower_fds[0], "", false, &fd));
+        TRY(mount_idmap(fd, map->userns_fd, false));
+        TRY(mount_attributes(fd, MOUNT_ATTR_RDONLY, 0, 0, false));
+        *out_fd = TAKE_FD(fd);
+        return NULL;
 }

@@ -42,3 +42,12 @@ MUST_CHECK struct error *mount_pivot(int mount_fd);
  * /proc/self/fd names. */
 MUST_CHECK struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd,
                                        bool is_volatile, int *out_fd);
+
+/* The same, where the lower directories are to have the ids of a user namespace, for kernels before 6.15, which take no
+ * directories of a detached mount: root_fd is a directory that holds them all, with a path in this mount namespace, and none of
+ * them has other ids yet. */
+struct mount_map {
+        int root_fd, userns_fd;
+};
+MUST_CHECK struct error *mount_overlay_mapped(const int *lower_fds, size_t n, int upper_fd, int work_fd,
+                                              bool is_volatile, const struct mount_map *map, int *out_fd);

@@ -256,7 +256,7 @@ static struct error *mount_upper(struct images *images, const struct rootfs *roo
         /* Not mapped, but owned by the mapped ids: in a mapped one the host's root could not make what overlayfs needs. */
         if (rootfs->map && fchown(upper_fd, rootfs->map->owner, rootfs->map->owner) < 0)
                 return error_errno(errno, "give the writable layer to the root of the user namespace");
-        return mount_overlay(lowers, n, upper_fd, work_fd, true, out_fd);
+        return map_overlay(images, rootfs->map, lowers, n, upper_fd, work_fd, out_fd);
 }
 
 static struct error *mount_layers(struct images *images, const struct rootfs *rootfs, int *out_fd)
@@ -268,7 +268,7 @@ static struct error *mount_layers(struct images *images, const struct rootfs *ro
                 return error_new(ERROR_FAILED_PRECONDITION,
                                  rootfs->n ? "a layer of its image is gone" : "its image has no layers");
         struct error *e = layers_lowers(images, map, rootfs->layers, rootfs->n, lowers, &n);
-        lowers[n] = map ? map->mount_points_fd : images->rootfs->mount_points_fd;
+        lowers[n] = map_of_lowers(map) ? map->mount_points_fd : images->rootfs->mount_points_fd;
         if (!e)
                 e = mount_upper(images, rootfs, lowers, n + 1, out_fd);
         lowers_done(map, lowers, n);

@@ -1,5 +1,4 @@
 /* What rootfs.c and its neighbours share: where a rootfs is, and layers as overlayfs wants them. */
-#include "base/mount.h"
 #include "images/store.h"
 #include <string.h>
 
@@ -36,6 +35,7 @@ struct error *layers_lowers(struct images *images, const struct rootfs_map *map,
                             size_t n, int *fds, size_t *n_fds)
 {
         bool is_opaque = false;
+        map = map_of_lowers(map);
         *n_fds = 0;
         for (size_t i = n; i > 0 && !is_opaque; i--) {
                 struct error *e =
@@ -50,7 +50,7 @@ struct error *layers_lowers(struct images *images, const struct rootfs_map *map,
 
 void lowers_done(const struct rootfs_map *map, int *fds, size_t n_fds)
 {
-        for (size_t i = 0; map && i < n_fds; i++) /* else they are the layers' own */
+        for (size_t i = 0; map_of_lowers(map) && i < n_fds; i++) /* else they are the layers' own */
                 closep(&fds[i]);
 }
 
@@ -63,7 +63,7 @@ struct error *layers_view(struct images *images, const struct rootfs_map *map, s
                 return error_new(ERROR_FAILED_PRECONDITION, "the image has no layers");
         struct error *e = layers_lowers(images, map, layers, n, lowers, &n_lowers);
         if (!e)
-                e = mount_overlay(lowers, n_lowers, -1, -1, false, out_fd);
+                e = map_overlay(images, map, lowers, n_lowers, -1, -1, out_fd);
         lowers_done(map, lowers, n_lowers);
         return e;
 }

@@ -22,6 +22,7 @@ struct images {
         struct layers *layers;
         struct catalog *catalog;
         struct rootfs_table *rootfs;
+        bool maps_attached;       /* of rootfs_map: how; set by images_map_check, before anything is mapped */
         atomic_bool is_open;      /* the background thread may use all of the above */
         atomic_int spare_workers; /* for pulls (install.c) */
         struct flights *pulls;    /* under way (pull.c) */
@@ -83,11 +84,18 @@ MUST_CHECK struct error *layers_view(struct images *images, const struct rootfs_
 
 /* --- rootfs_map.c --- */
 
-/* One mount of ROOT with a user namespace's ids: what is opened below it has them, and so all layers are mapped at once. */
+/* One mount of ROOT with a user namespace's ids: what is opened below it has them, and so all layers are mapped at once. On
+ * kernels that want it attached (images->maps_attached) it is made with each overlay, and there is only the namespace. */
 struct rootfs_map {
-        int root_fd, layers_fd, mount_points_fd;
-        uint32_t owner; /* the host's id of that namespace's root */
+        int root_fd, layers_fd, mount_points_fd, userns_fd; /* -1 what there is not */
+        uint32_t owner;                                     /* the host's id of that namespace's root */
 };
+
+/* The map that lower directories are opened below; NULL where they are the store's own. */
+const struct rootfs_map *map_of_lowers(const struct rootfs_map *map);
+/* An overlay of directories that were opened so, detached; volatile where it has an upper_fd (else -1, and work_fd). */
+MUST_CHECK struct error *map_overlay(struct images *images, const struct rootfs_map *map, const int *lowers,
+                                     size_t n, int upper_fd, int work_fd, int *out_fd);
 
 /* --- rootfs_held.c --- */
 

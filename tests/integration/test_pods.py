@@ -205,15 +205,6 @@ def test_what_is_not_built_is_refused_with_a_sentence(skiff, security, word):
     assert code == grpc.StatusCode.UNIMPLEMENTED and word in text
 
 
-@pytest.mark.skipif(harness.KERNEL >= (6, 15), reason="a kernel that can have user namespaces (test_userns.py)")
-def test_user_namespaces_that_cannot_be_had_are_refused_and_not_published(skiff):
-    ids = [{"host_id": 200000, "container_id": 0, "length": 65536}]
-    security = {"namespace_options": {"userns_options": {"mode": 0, "uids": ids, "gids": ids}}}
-    code, text = harness.code_of(skiff.run_pod, security=security)
-    assert code == grpc.StatusCode.FAILED_PRECONDITION and "user namespace" in text, text
-    assert not any(handler.features.user_namespaces for handler in skiff.cri.Status().runtime_handlers)
-
-
 def test_an_unknown_handler_is_refused(skiff):
     code, text = harness.code_of(
         skiff.cri.RunPodSandbox, config=skiff.pod_config(host_network=True), runtime_handler="kata"
