@@ -333,7 +333,7 @@ static void serve(struct skiffd *d, const sigset_t *signals)
 
 static void prepare_process(sigset_t *signals)
 {
-        struct rlimit files;
+        struct rlimit files, core;
         struct sigaction now;
         /* Whoever started us from a script may ignore some (`skiffd &`, nohup), and containers would inherit that. */
         for (int number = 1; number < NSIG; number++)
@@ -352,6 +352,10 @@ static void prepare_process(sigset_t *signals)
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
                 files.rlim_cur = files.rlim_max; /* some descriptors a pod */
                 (void) setrlimit(RLIMIT_NOFILE, &files);
+        }
+        if (getrlimit(RLIMIT_CORE, &core) == 0) {
+                core.rlim_cur = 0; /* ours would hold credentials; containers have the hard one */
+                (void) setrlimit(RLIMIT_CORE, &core);
         }
 }
 

@@ -59,6 +59,17 @@ static struct error *remove_pod(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+static struct error *update_pod(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Cri__UpdatePodSandboxResourcesRequest *request = (const void *) rpc_request(call);
+        Cri__UpdatePodSandboxResourcesResponse response = CRI__UPDATE_POD_SANDBOX_RESOURCES_RESPONSE__INIT;
+        TRY(validate_id("pod_sandbox_id", request->pod_sandbox_id));
+        TRY_WRAP(node_update_pod(daemon->node, request, rpc_wait(call)), "update pod %s",
+                 request->pod_sandbox_id);
+        return rpc_reply(call, &response.base);
+}
+
 static struct error *pod_status(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
@@ -90,6 +101,7 @@ const struct rpc sandbox_rpcs[] = {
         { RUNTIME_SERVICE, "RunPodSandbox", POOL_POD, false, run_pod },
         { RUNTIME_SERVICE, "StopPodSandbox", POOL_POD, false, stop_pod },
         { RUNTIME_SERVICE, "RemovePodSandbox", POOL_POD, false, remove_pod },
+        { RUNTIME_SERVICE, "UpdatePodSandboxResources", POOL_POD, false, update_pod },
         { RUNTIME_SERVICE, "PodSandboxStatus", POOL_QUICK, false, pod_status },
         { RUNTIME_SERVICE, "ListPodSandbox", POOL_QUICK, false, list_pods },
         { RUNTIME_SERVICE, "StreamPodSandboxes", POOL_LISTEN, true, stream_pods },

@@ -1,10 +1,13 @@
 #!/bin/sh
-# install-packages.sh build|test: installs what deploy/packages.txt lists ("test" includes "build"), if anything is
-# missing. Wants root on Debian 12.
+# install-packages.sh build|test|vm: installs what deploy/packages.txt lists ("test" includes "build"; "vm" is the guests'
+# alone), if anything is missing. Wants root on Debian 12.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 kinds=build
-[ "${1:-build}" = test ] && kinds='build|test'
+case ${1:-build} in
+test) kinds='build|test' ;;
+vm) kinds=vm ;;
+esac
 wanted=$(grep -E "^($kinds) " "$here/packages.txt" | cut -d' ' -f2)
 missing=
 for package in $wanted; do

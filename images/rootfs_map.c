@@ -72,25 +72,26 @@ void rootfs_unmap(struct images *images, const char *container_id)
 }
 
 /* An overlay is made of two directories of the store. */
-static struct error *try_overlay(struct images *images, int userns_fd)
+static struct error *try_overlay(const struct rootfs_map *map)
 {
-        _cleanup_(map_freep) struct rootfs_map *map = NULL;
         _cleanup_(closep) int fd = -1;
-        if (!images->maps_when_mounting)
-                TRY(fault_point("images.map.detached"));
-        TRY(map_make(images, userns_fd, 0, &map));
         const int lowers[] = { map->layers_fd, map->mount_points_fd };
         return layers_overlay(map, lowers, LENGTH(lowers), -1, -1, false, &fd);
 }
 
 struct error *images_map_check(struct images *images, int userns_fd)
 {
-        struct error *e = try_overlay(images, userns_fd);
+        _cleanup_(map_freep) struct rootfs_map *now = NULL, *kept = NULL;
+        TRY(map_make(images, userns_fd, 0, &now));
+        struct error *e = fault_point("images.map.detached");
+        if (!e)
+                e = try_overlay(now);
         if (!e)
                 return NULL;
         error_free(e);
         images->maps_when_mounting = true; /* a kernel before 6.15 */
-        e = try_overlay(images, userns_fd);
+        TRY(map_make(images, userns_fd, 0, &kept));
+        e = try_overlay(kept);
         return e ? error_as(error_wrap(e, "an overlay of directories with other ids"),
                             ERROR_FAILED_PRECONDITION)
                  : NULL;

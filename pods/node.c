@@ -5,12 +5,9 @@
 #include "pods/feed.h"
 #include "pods/lifecycle/react.h"
 #include "pods/lifecycle/recover.h"
-#include "pods/message.h"
 #include "pods/records.h"
 #include "pods/spec/image_users.h"
-#include "pods/spec/spec.h"
 #include "pods/table.h"
-#include "runtime/cgroup/cgroup.h"
 #include <string.h>
 
 #define BOOT_ID_LIMIT_BYTES 64
@@ -116,89 +113,4 @@ struct error *node_leaks(struct node *node, char ***out)
 struct error *node_checkpoint(struct node *node)
 {
         return db_checkpoint(node->db);
-}
-
-/* --- resources --- */
-
-/* What an update leaves out stays as it was. Memory without swap sets both (spec_limits). */
-static Cri__LinuxContainerResources *merged(const Cri__LinuxContainerResources *before,
-                                            const Cri__LinuxContainerResources *update)
-{
-        Cri__LinuxContainerResources m = *update;
-        if (!m.cpu_period)
-                m.cpu_period = before->cpu_period;
-        if (!m.cpu_quota)
-                m.cpu_quota = before->cpu_quota;
-        if (!m.cpu_shares)
-                m.cpu_shares = before->cpu_shares;
-        if (!m.memory_swap_limit_in_bytes && before->memory_swap_limit_in_bytes)
-                m.memory_swap_limit_in_bytes = m.memory_limit_in_bytes ? m.memory_limit_in_bytes
-                                                                       : before->memory_swap_limit_in_bytes;
-        if (!m.memory_limit_in_bytes)
-                m.memory_limit_in_bytes = before->memory_limit_in_bytes;
-        m.oom_score_adj = before->oom_score_adj;
-        if (!*m.cpuset_cpus)
-                m.cpuset_cpus = before->cpuset_cpus;
-        if (!*m.cpuset_mems)
-                m.cpuset_mems = before->cpuset_mems;
-        if (!m.n_hugepage_limits) {
-                m.hugepage_limits = before->hugepage_limits;
-                m.n_hugepage_limits = before->n_hugepage_limits;
-        }
-        if (!m.n_unified) {
-                m.unified = before->unified;
-                m.n_unified = before->n_unified;
-        }
-        return message_copy(&m);
-}
-
-/* The record first: it can be written again as it was, while of a cgroup's earlier values only the cgroup knows. */
-static struct error *update_apply(struct container *c, const struct cgroup_limits *limits,
-                                  const Cri__LinuxContainerResources *now)
-{
-        struct node *node = c->pod->node;
-        TRY(record_container_resources(node->db, c->id, now));
-        struct error *e = cgroup_update(node->config.cgroups, c->cgroup_path, limits);
-        if (!e)
-                return NULL;
-        struct error *stuck = record_container_resources(node->db, c->id, c->resources);
-        if (stuck)
-                e = error_wrap(e, "the record stays changed (%s)", error_message(stuck));
-        error_free(stuck);
-        return e;
-}
-
-static struct error *update_held(struct container *c, const Cri__LinuxContainerResources *resources)
-{
-        struct node *node = c->pod->node;
-        _cleanup_(spec_limits_done) struct cgroup_limits limits = { 0 };
-        _cleanup_(message_freep) Cri__LinuxContainerResources *now = NULL;
-        TRY(spec_limits(resources, &limits));
-        (void) pthread_mutex_lock(&node->lock);
-        bool alive = c->state == CONTAINER_CREATED || c->state == CONTAINER_RUNNING;
-        now = alive ? merged(spec_resources_of(c), resources) : NULL;
-        (void) pthread_mutex_unlock(&node->lock);
-        if (!alive)
-                return error_new(ERROR_FAILED_PRECONDITION, "container %s has ended", c->id);
-        TRY(update_apply(c, &limits, now));
-        (void) pthread_mutex_lock(&node->lock);
-        Cri__LinuxContainerResources *before = c->resources;
-        c->resources = TAKE(now);
-        (void) pthread_mutex_unlock(&node->lock);
-        message_free(before);
-        return NULL;
-}
-
-struct error *node_update_container(struct node *node, const char *id,
-                                    const Cri__LinuxContainerResources *resources)
-{
-        bool joined;
-        struct error *result;
-        _cleanup_(container_unrefp) struct container *c = table_find_container(node, id);
-        if (!c)
-                return error_new(ERROR_NOT_FOUND, "container %s does not exist", id);
-        TRY(operation_begin(&c->operation, &node->lock, OPERATION_OTHER, NULL, &joined, &result));
-        struct error *e = update_held(c, resources);
-        operation_end(&c->operation, &node->lock, e);
-        return e;
 }

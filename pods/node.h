@@ -85,6 +85,12 @@ MUST_CHECK struct error *node_run_pod(struct node *node, const Cri__PodSandboxCo
 MUST_CHECK struct error *node_stop_pod(struct node *node, const char *id);
 /* Removes it with its containers, stopping it first where it must. Idempotent; an unknown id succeeds. */
 MUST_CHECK struct error *node_remove_pod(struct node *node, const char *id);
+/* What it says replaces what the pod's config said of overhead and resources; what it leaves out stays. Errors: NOT_FOUND;
+ * FAILED_PRECONDITION when the pod is not ready; INVALID_ARGUMENT for what cannot be; UNAVAILABLE when systemd, which has
+ * the pod's weight, does not answer. After an error all is as before. */
+MUST_CHECK struct error *node_update_pod(struct node *node,
+                                         const Cri__UpdatePodSandboxResourcesRequest *request,
+                                         const struct wait *wait);
 MUST_CHECK struct error *node_pod_status(struct node *node, const char *id, bool verbose,
                                          const struct node_reply *reply);
 MUST_CHECK struct error *node_list_pods(struct node *node, const Cri__PodSandboxFilter *filter,

@@ -1,6 +1,7 @@
 /* Tables:
  *
- *   pod                 written once: what RunPodSandbox asked, as packed protobuf, and where it was put
+ *   pod                 what RunPodSandbox asked, as packed protobuf, and where it was put; written once, but for the
+ *                       config's resources
  *   pod_progress        narrow: the state. A MAKING pod is undone from the last step of run_pod down: each undo is
  *                       harmless where its step never ran
  *   pod_network         the conflist before ADD, the result after it
@@ -60,6 +61,14 @@ static struct error *pod_insert(struct db *db, void *context)
 struct error *record_pod(struct db *db, const struct sandbox *pod)
 {
         return db_transaction(db, pod_insert, (void *) (uintptr_t) pod);
+}
+
+struct error *record_pod_config(struct db *db, const char *id, const Cri__PodSandboxConfig *config)
+{
+        _cleanup_(freep) void *bytes = NULL;
+        size_t len_bytes = 0;
+        message_pack(&config->base, &bytes, &len_bytes);
+        return db_do(db, "UPDATE pod SET config=? WHERE id=?", db_blob(bytes, len_bytes), db_text(id));
 }
 
 struct error *record_pod_progress(struct db *db, const char *id, enum pod_state state)

@@ -11,6 +11,9 @@ MUST_CHECK struct error *records_open(const char *root, struct db **out);
 
 /* The pod's row with state MAKING. Errors: ALREADY_EXISTS cannot happen: the tables reserved the name. */
 MUST_CHECK struct error *record_pod(struct db *db, const struct sandbox *pod);
+/* Its config anew. */
+MUST_CHECK struct error *record_pod_config(struct db *db, const char *id,
+                                           const Cri__PodSandboxConfig *config);
 MUST_CHECK struct error *record_pod_progress(struct db *db, const char *id, enum pod_state state);
 /* What CNI must get again at DEL; result NULL before ADD has ended. */
 MUST_CHECK struct error *record_pod_network(struct db *db, const char *id, const char *conflist,

@@ -79,6 +79,7 @@ struct sandbox {
         bool lost;          /* its supervisor or infra has died: NOTREADY, and stopped in the background */
         bool name_released; /* a failed make that could not be undone yet */
         struct cpu_rate rate;
+        Cri__LinuxContainerResources *overhead, *resources; /* as updated since; NULL: as in config */
 
         /* operation */
         size_t begun;            /* steps of run_pod that may have run */

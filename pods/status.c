@@ -2,6 +2,7 @@
 #include "pods/status.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "pods/resources.h"
 #include "pods/select.h"
 #include "pods/spec/oci_spec.h"
 #include "pods/spec/spec.h"
@@ -170,6 +171,10 @@ static struct error *pod_info(const struct sandbox *pod, struct buf *out)
                 pod->runtime && pod->state == POD_READY ? runtime_pod_supervisor_pid(pod->runtime) : 0));
         TRY(put_member(out, "cgroup", pod->cgroup_path));
         TRY(put_member(out, "notice", pod->runtime ? runtime_pod_notice(pod->runtime) : NULL));
+        TRY(buf_append_text(out, ",\"overhead\":"));
+        TRY(resources_put(pod_overhead_of(pod), out));
+        TRY(buf_append_text(out, ",\"resources\":"));
+        TRY(resources_put(pod_resources_of(pod), out));
         TRY(put_json(out, "cniResult", pod->state == POD_READY ? pod->result : NULL));
         TRY(put_times(out, "runStepsNs", &pod->run_times));
         TRY(put_times(out, "stopStepsNs", &pod->stop_times));

@@ -53,6 +53,8 @@ struct container *container_new(const char *id, const char *pod_id, Cri__Contain
 static void sandbox_free(struct sandbox *pod)
 {
         message_free(pod->config);
+        message_free(pod->overhead);
+        message_free(pod->resources);
         runtime_pod_free(pod->runtime);
         free_strings(pod->ips);
         closep(&pod->dir_fd);

@@ -4,8 +4,10 @@
 #   fuzz targets      a few seconds each
 #   integration       the debug build, then an ASan+UBSan skiffd, skiff-pod and helpers
 #   races             unit tests and the integration tests where most goes on at once, with TSan (tests/tsan.sh runs all)
+#   guests            what matters on cgroup v2 and under systemd, in emulated machines (tests/vm/lane.sh --short); skipped,
+#                     with what is missing, where they cannot be had
 #   checks            clang-tidy, gcc -fanalyzer and cppcheck on what changed; layout; sizes of files and functions
-# --quick leaves out the sanitizer, clang and fuzz parts. Wants root on Debian 12; touches nothing outside its own
+# --quick leaves out the sanitizer, clang, fuzz and guest parts. Wants root on Debian 12; touches nothing outside its own
 # directories, namespaces and cgroups.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -67,6 +69,20 @@ integration() { # integration PRESET [pytest arguments]
         count "integration ($preset${SKIFF_ROOT_MOUNT:+, / $SKIFF_ROOT_MOUNT})" "${ok:-0}" "$bad" "${gone:-0}"
 }
 
+guests() {
+        began=$SECONDS
+        timeout -k 30 900 tests/vm/lane.sh --short >"$logs/guests" 2>&1
+        local lines ok=0 bad=0 gone=0
+        lines=$(grep -E '^vm [a-z0-9]+: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$logs/guests")
+        grep '^SKIPPED' "$logs/guests"
+        if [ -z "$lines" ] || echo "$lines" | grep -qv ' 0 failed'; then tail -n 150 "$logs/guests"; fi
+        [ -n "$lines" ] || lines='vm guests: 0 passed, 1 failed, 0 skipped'
+        while read -r _ _ passes _ fails _ skips _; do
+                ok=$((ok + passes)) bad=$((bad + fails)) gone=$((gone + skips))
+        done <<<"$lines"
+        count guests "$ok" "$bad" "$gone"
+}
+
 fuzz() {
         local target name
         for target in build/fuzz/fuzz/*; do
@@ -88,6 +104,7 @@ for root in private chroot; do # nodes have it shared, as the run before
 done
 step 'checks' tests/check.sh
 if [ $quick = no ]; then
+        guests
         step 'build clang' build clang
         units clang
         step 'build asan' build asan

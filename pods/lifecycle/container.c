@@ -86,6 +86,7 @@ static struct error *make_cgroup(void *object, const struct wait *wait)
         struct cgroups *cgroups = c->pod->node->config.cgroups;
         _cleanup_(spec_limits_done) struct cgroup_limits limits = { 0 };
         (void) wait;
+        TRY(spec_check_least(spec_resources_of(c)));
         TRY(spec_limits(spec_resources_of(c), &limits));
         TRY_WRAP(cgroup_make(cgroups, c->cgroup_path, CGROUP_CONTAINER, &limits), "resources");
         return cgroup_devices(cgroups, c->cgroup_path, c->spec->device_rules, c->spec->n_device_rules,

@@ -11,6 +11,7 @@
 #include "pods/lifecycle/pod_directory.h"
 #include "pods/message.h"
 #include "pods/records.h"
+#include "pods/resources.h"
 #include "pods/spec/pod_files.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/sysctls.h"
@@ -333,6 +334,7 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
         struct error *result;
         _cleanup_(freep) char *same_id = NULL;
         TRY(spec_check_pod(config));
+        TRY(pod_resources_check(config));
         TRY(pod_files_check(config));
         if (config->linux)
                 TRY(sysctls_check(config->linux));

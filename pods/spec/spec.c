@@ -71,6 +71,8 @@ static struct error *check_container(const struct spec_source *s)
 {
         if (s->container->state == CONTAINER_MAKING) /* not of one that was made before this was asked */
                 TRY(check_privileged(s));
+        if (s->container->state == CONTAINER_MAKING)
+                TRY(spec_check_classes(s));
         if (s->config->n_cdi_devices)
                 return not_built("config.CDI_devices", "CDI");
         TRY(userns_check_container(s->security->namespace_options, &s->container->pod->userns));

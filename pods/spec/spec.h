@@ -43,6 +43,10 @@ MUST_CHECK struct error *spec_add_devices(struct spec_source *s);
  * (cgroup_limits_done). */
 MUST_CHECK struct error *spec_limits(const Cri__LinuxContainerResources *resources,
                                      struct cgroup_limits *out);
+/* That a container can start with them. Errors: INVALID_ARGUMENT. */
+MUST_CHECK struct error *spec_check_least(const Cri__LinuxContainerResources *resources);
+/* That no class of RDT or blockio is asked for by an annotation. Errors: INVALID_ARGUMENT naming it. */
+MUST_CHECK struct error *spec_check_classes(const struct spec_source *s);
 void spec_limits_done(struct cgroup_limits *limits);
 
 /* The path's plain form: no doubled or trailing slash, no "." and "..", so that two names of one place compare equal and

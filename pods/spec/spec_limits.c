@@ -6,6 +6,9 @@
 #include <sys/sysmacros.h>
 
 #define DEVICE_DIRECTORY_DEPTH 8
+#define CPU_TIME_MIN_US 1000
+#define CPU_PERIOD_MAX_US 1000000
+#define MEMORY_MIN_BYTES (512 << 10) /* in half of it a small static program can still start */
 
 const Cri__LinuxContainerResources *spec_resources_of(const struct container *c)
 {
@@ -13,6 +16,62 @@ const Cri__LinuxContainerResources *spec_resources_of(const struct container *c)
         if (c->resources)
                 return c->resources;
         return c->config->linux && c->config->linux->resources ? c->config->linux->resources : &none;
+}
+
+/* "0-2,7". The kernel takes more ("0,,1"), and means by it what nobody meant. */
+static struct error *check_list(const char *field, const char *list)
+{
+        const char *at = list;
+        while (*at) {
+                unsigned first = 0, last = 0;
+                int n = 0, n_range = 0;
+                if (*at >= '0' && *at <= '9' && sscanf(at, "%5u%n", &first, &n) == 1 && at[n] == '-' &&
+                    at[n + 1] >= '0' && at[n + 1] <= '9' && sscanf(at + n, "-%5u%n", &last, &n_range) == 1 &&
+                    last >= first)
+                        n += n_range;
+                at += n;
+                if (!n || (*at && *at != ',') || (*at && !at[1]))
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "resources.%s: \"%.40s\" is no list like 0-2,7", field, list);
+                at += *at == ',';
+        }
+        return NULL;
+}
+
+/* What cannot be, whatever the host has. Source: Documentation/scheduler/sched-bwc.rst. */
+static struct error *check_values(const Cri__LinuxContainerResources *r)
+{
+        if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1 ||
+            r->memory_swap_limit_in_bytes < -1)
+                return error_new(ERROR_INVALID_ARGUMENT, "resources: a limit is negative");
+        if (r->cpu_period && (r->cpu_period < CPU_TIME_MIN_US || r->cpu_period > CPU_PERIOD_MAX_US))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "resources.cpu_period: %lld is not from 1000 to 1000000 (microseconds)",
+                                 (long long) r->cpu_period);
+        if (r->cpu_quota > 0 && r->cpu_quota < CPU_TIME_MIN_US)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "resources.cpu_quota: %lld is less than 1000 (microseconds)",
+                                 (long long) r->cpu_quota);
+        if (r->memory_limit_in_bytes && r->memory_swap_limit_in_bytes > 0 &&
+            (r->memory_limit_in_bytes < 0 || r->memory_limit_in_bytes > r->memory_swap_limit_in_bytes))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "resources.memory_swap_limit_in_bytes: memory and swap"
+                                 " together are less than memory");
+        if (r->oom_score_adj < -1000 || r->oom_score_adj > 1000)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "resources.oom_score_adj: %lld is not from -1000 to 1000",
+                                 (long long) r->oom_score_adj);
+        TRY(check_list("cpuset_cpus", r->cpuset_cpus));
+        return check_list("cpuset_mems", r->cpuset_mems);
+}
+
+struct error *spec_check_least(const Cri__LinuxContainerResources *r)
+{
+        if (r->memory_limit_in_bytes <= 0 || r->memory_limit_in_bytes >= MEMORY_MIN_BYTES)
+                return NULL;
+        return error_new(ERROR_INVALID_ARGUMENT,
+                         "resources.memory_limit_in_bytes: in %lld nothing can start; %d is the least",
+                         (long long) r->memory_limit_in_bytes, MEMORY_MIN_BYTES);
 }
 
 struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_limits *out)
@@ -24,13 +83,7 @@ struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_l
                                        .cpuset_mems = r->cpuset_mems,
                                        .memory_limit_bytes = r->memory_limit_in_bytes,
                                        .memory_swap_limit_bytes = r->memory_swap_limit_in_bytes };
-        if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1 ||
-            r->memory_swap_limit_in_bytes < -1)
-                return error_new(ERROR_INVALID_ARGUMENT, "resources: a limit is negative");
-        if (r->oom_score_adj < -1000 || r->oom_score_adj > 1000)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "resources.oom_score_adj: %lld is not from -1000 to 1000",
-                                 (long long) r->oom_score_adj);
+        TRY(check_values(r));
         /* A limit of memory alone would let the rest go to swap without end: both are limited, as by other runtimes. */
         if (!out->memory_swap_limit_bytes)
                 out->memory_swap_limit_bytes = out->memory_limit_bytes;
@@ -54,6 +107,44 @@ struct error *spec_limits(const Cri__LinuxContainerResources *r, struct cgroup_l
         out->n_hugepages = r->n_hugepage_limits;
         out->unified = unified;
         out->n_unified = r->n_unified;
+        return NULL;
+}
+
+/* Neither is built, and both other runtimes refuse a class that they cannot give (one passes over blockio's). A key of a pod
+ * says it for all of its containers, or, with a name at its end, for one. */
+static struct error *check_class(const char *key, const char *value, const char *container_key,
+                                 const char *pod_prefix, const char *container_name)
+{
+        size_t prefix_bytes = strlen(pod_prefix);
+        bool is_meant = strcmp(key, container_key) == 0;
+        if (strncmp(key, pod_prefix, prefix_bytes) == 0) {
+                const char *of = key + prefix_bytes;
+                is_meant = strcmp(of, "pod") == 0 ||
+                           (strncmp(of, "container.", 10) == 0 && strcmp(of + 10, container_name) == 0);
+        }
+        if (!is_meant || !*value)
+                return NULL;
+        return error_new(ERROR_INVALID_ARGUMENT,
+                         "annotation %s: the class \"%.80s\" cannot be given; skiff has no %s classes", key,
+                         value, strncmp(pod_prefix, "rdt", 3) == 0 ? "RDT" : "blockio");
+}
+
+static struct error *check_classes(const char *key, const char *value, const char *container_name)
+{
+        TRY(check_class(key, value, "io.kubernetes.cri.rdt-class", "rdt.resources.beta.kubernetes.io/",
+                        container_name));
+        return check_class(key, value, "io.kubernetes.cri.blockio-class",
+                           "blockio.resources.beta.kubernetes.io/", container_name);
+}
+
+struct error *spec_check_classes(const struct spec_source *s)
+{
+        const Cri__PodSandboxConfig *pod = s->container->pod->config;
+        const char *name = s->config->metadata ? s->config->metadata->name : "";
+        for (size_t i = 0; i < s->config->n_annotations; i++)
+                TRY(check_classes(s->config->annotations[i]->key, s->config->annotations[i]->value, name));
+        for (size_t i = 0; i < pod->n_annotations; i++)
+                TRY(check_classes(pod->annotations[i]->key, pod->annotations[i]->value, name));
         return NULL;
 }
 

@@ -121,6 +121,15 @@ static bool level_exists(const struct cgroups *c, const char *path)
         return false;
 }
 
+/* Whether a container's is there in every hierarchy. */
+static bool level_is_whole(const struct cgroups *c, const char *path)
+{
+        for (size_t i = 0; i < c->n; i++)
+                if (faccessat(c->hierarchies[i].fd, path, F_OK, 0) < 0)
+                        return false;
+        return true;
+}
+
 /* Noted before it is made: a kill between its hierarchies must not leave what nobody removes. Should kubelet have been
  * faster in one of them, it is kubelet's. */
 static struct error *parent_make(struct cgroups *c, const char *path)
@@ -189,11 +198,21 @@ struct error *cgroup_make(struct cgroups *c, const char *path, enum cgroup_kind 
         return NULL;
 }
 
+/* Somebody may have removed it behind our back. */
+static struct error *or_gone(const struct cgroups *c, const char *below, struct error *e)
+{
+        if (!e || error_errnum_of(e) != ENOENT || level_is_whole(c, below))
+                return e;
+        return error_as(error_wrap(e, "the cgroup is gone"), ERROR_FAILED_PRECONDITION);
+}
+
 struct error *cgroup_update(struct cgroups *c, const char *path, const struct cgroup_limits *limits)
 {
         const char *below;
         TRY(cgroup_path_check(path, &below));
-        TRY_WRAP(limits_set(c, below, limits, true), "limits of cgroup %s", path);
+        struct error *e = level_is_whole(c, below) ? limits_set(c, below, limits, true)
+                                                   : error_errno(ENOENT, "open it");
+        TRY_WRAP(or_gone(c, below, e), "limits of cgroup %s", path);
         return NULL;
 }
 
@@ -233,7 +252,7 @@ struct error *cgroup_entry_open(struct cgroups *c, const char *path, enum cgroup
         }
         if (!e)
                 *out = entry;
-        return e;
+        return kind == CGROUP_CONTAINER ? or_gone(c, below, e) : e;
 }
 
 void cgroup_entry_done(struct cgroup_entry *entry)

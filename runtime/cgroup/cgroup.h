@@ -82,11 +82,13 @@ struct device_rule {
 enum cgroup_kind { CGROUP_CONTAINER, CGROUP_SANDBOX };
 
 /* Makes the cgroup (and parents) in the hierarchies and sets the limits. Idempotent. Undone by cgroup_remove. Errors:
- * INVALID_ARGUMENT for a limit that cannot be (a cpuset of cpus that the host has not, a quota too small). */
+ * INVALID_ARGUMENT for a limit that cannot be (a cpuset of cpus that the host has not, a quota too small, a setting that the
+ * kernel does not know); FAILED_PRECONDITION for one whose controller this host, or this part of the tree, has not. */
 MUST_CHECK struct error *cgroup_make(struct cgroups *cgroups, const char *path, enum cgroup_kind kind,
                                      const struct cgroup_limits *limits);
 /* Sets all of the limits of a cgroup that is in use, or none: when one is refused the others are as they were. One caller
- * at a time a cgroup. Errors: as cgroup_make; FAILED_PRECONDITION when more memory is in use than the new limit. */
+ * at a time a cgroup. Errors: as cgroup_make; FAILED_PRECONDITION when more memory is in use than the new limit, or the cgroup
+ * is gone. */
 MUST_CHECK struct error *cgroup_update(struct cgroups *cgroups, const char *path,
                                        const struct cgroup_limits *limits);
 
@@ -115,6 +117,11 @@ bool cgroup_is_adopted(const char *path);
  * systemd does not answer, or not in time; FAILED_PRECONDITION with its words when it refuses. */
 MUST_CHECK struct error *cgroup_adopt(struct cgroups *cgroups, const char *path, pid_t pid,
                                       int64_t cpu_shares, const struct wait *wait);
+
+/* Sets the CPU weight of the scope that such a path is in, which is systemd's to keep: shares as above, 0: systemd's own. Errors:
+ * as cgroup_adopt. */
+MUST_CHECK struct error *cgroup_set_shares(struct cgroups *cgroups, const char *path, int64_t cpu_shares,
+                                           const struct wait *wait);
 
 /* The CGROUP_SANDBOX paths in scopes that this skiffd (this notes_path) has made and that are there; NULL-terminated, the
  * caller's (free_strings). Without systemd none. */

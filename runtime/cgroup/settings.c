@@ -80,26 +80,46 @@ static struct error *lines_put(const struct setting *s, const char *path)
         return NULL;
 }
 
+/* Files in which the line of a device that has none says something all the same: what it must say for it to go. */
+static const struct {
+        const char *file, *none;
+} of_devices[] = { { "io.max", "rbps=max wbps=max riops=max wiops=max" },
+                   { "io.weight", "default" },
+                   { "io.bfq.weight", "default" },
+                   { "io.latency", "target=0" } };
+
 static struct error *put_back(const struct setting *s, const char *path)
 {
-        if (strcmp(s->file, "io.max") == 0 && !has_key(s->before, s->value)) {
-                _cleanup_(freep) char *none = format_string("%.*srbps=max wbps=max riops=max wiops=max",
-                                                            (int) key_bytes(s->value), s->value);
+        size_t n_bytes = key_bytes(s->value);
+        bool is_device = memchr(s->value, ':', strnlen(s->value, n_bytes)) != NULL;
+        for (size_t i = 0; is_device && i < LENGTH(of_devices); i++) {
+                if (strcmp(s->file, of_devices[i].file) != 0 || has_key(s->before, s->value))
+                        continue;
+                _cleanup_(freep) char *none =
+                        format_string("%.*s%s", (int) n_bytes, s->value, of_devices[i].none);
                 return cgroup_put(s->h, path, s->file, none);
         }
         return lines_put(s, path);
 }
 
-/* The first n, last first. All are tried; what could not be put back is told with e. */
+static bool is_as_before(const struct setting *s, const char *path)
+{
+        char text[VALUE_MAX_BYTES];
+        struct error *e = cgroup_read(s->h, path, s->file, text, sizeof(text));
+        bool same = !e && strcmp(text, s->before) == 0;
+        error_ignore(e); /* then it is not known to be */
+        return same;
+}
+
+/* The first n, last first. All are tried: a value that cannot be put back before another one has been may come right with
+ * that (a quota and its period). What is not as it was then is told with e. */
 static struct error *undo(const struct settings *settings, size_t n, const char *path, struct error *e)
 {
-        while (n-- > 0) {
-                struct error *stuck = put_back(&settings->list[n], path);
-                if (stuck)
-                        e = error_wrap(e, "%s stays changed (%s)", settings->list[n].file,
-                                       error_message(stuck));
-                error_free(stuck);
-        }
+        for (size_t i = n; i-- > 0;)
+                error_ignore(put_back(&settings->list[i], path));
+        for (size_t i = 0; i < n; i++)
+                if (!is_as_before(&settings->list[i], path))
+                        e = error_wrap(e, "%s stays changed", settings->list[i].file);
         return e;
 }
 

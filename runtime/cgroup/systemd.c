@@ -371,6 +371,31 @@ struct error *cgroup_adopt(struct cgroups *c, const char *path, pid_t pid, int64
         return NULL;
 }
 
+struct error *cgroup_set_shares(struct cgroups *c, const char *path, int64_t cpu_shares,
+                                const struct wait *wait)
+{
+        const char *leaf;
+        _cleanup_(scope_names_done) struct scope_names names = { .unit = NULL };
+        struct patience patience = patience_of(wait);
+        struct systemd *systemd;
+        TRY(cgroup_path_check(path, &leaf));
+        if (!scope_of(leaf, &names))
+                return error_new(ERROR_INTERNAL, "%s is in no scope", path);
+        TRY(systemd_of(c, &systemd));
+        uint64_t weight = cpu_shares > 0 ? cgroup_weight_of_shares(cpu_shares) : SYSTEMD_WEIGHT_OWN;
+        for (;;) {
+                struct systemd_call call;
+                struct error *e = systemd_begin_weight(systemd, names.unit, weight, &call);
+                if (!e)
+                        e = systemd_finish(&call, wait);
+                if (!e)
+                        return NULL;
+                e = wait_if_lost(&patience, e);
+                if (e)
+                        return error_wrap(e, "set the weight of %s", names.unit);
+        }
+}
+
 /* --- its end --- */
 
 struct error *scope_remove(struct cgroups *c, const struct scope_names *names, const struct wait *wait)

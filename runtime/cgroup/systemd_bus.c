@@ -324,6 +324,19 @@ static int fill_unit(struct systemd *s, sd_bus_message *m, const void *context)
         return s->sd_bus_message_append(m, "s", (const char *) context);
 }
 
+struct weight {
+        const char *unit;
+        uint64_t cpu_weight;
+};
+
+/* Of the running unit alone: nothing is written to /etc. */
+static int fill_weight(struct systemd *s, sd_bus_message *m, const void *context)
+{
+        const struct weight *weight = context;
+        int r = s->sd_bus_message_append(m, "sb", weight->unit, 1);
+        return r < 0 ? r : s->sd_bus_message_append(m, "a(sv)", 1, "CPUWeight", "t", weight->cpu_weight);
+}
+
 struct error *systemd_begin_scope(struct systemd *s, const struct systemd_scope *scope,
                                   struct systemd_call *call)
 {
@@ -335,6 +348,14 @@ struct error *systemd_begin_stop(struct systemd *s, const char *unit, struct sys
 {
         call->wants_job = true;
         return call_begin(s, "StopUnit", fill_stop, unit, call);
+}
+
+struct error *systemd_begin_weight(struct systemd *s, const char *unit, uint64_t cpu_weight,
+                                   struct systemd_call *call)
+{
+        const struct weight weight = { unit, cpu_weight };
+        call->wants_job = false;
+        return call_begin(s, "SetUnitProperties", fill_weight, &weight, call);
 }
 
 struct error *systemd_begin_reset_failed(struct systemd *s, const char *unit, struct systemd_call *call)

@@ -60,6 +60,10 @@ MUST_CHECK struct error *systemd_begin_scope(struct systemd *systemd, const stru
                                              struct systemd_call *call);
 MUST_CHECK struct error *systemd_begin_stop(struct systemd *systemd, const char *unit,
                                             struct systemd_call *call);
+/* Sets a unit's CPUWeight, until it ends. SYSTEMD_WEIGHT_OWN: as if none had been set. */
+#define SYSTEMD_WEIGHT_OWN UINT64_MAX
+MUST_CHECK struct error *systemd_begin_weight(struct systemd *systemd, const char *unit, uint64_t cpu_weight,
+                                              struct systemd_call *call);
 MUST_CHECK struct error *systemd_begin_reset_failed(struct systemd *systemd, const char *unit,
                                                     struct systemd_call *call);
 

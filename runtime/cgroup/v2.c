@@ -2,6 +2,7 @@
  * of their own, beside the containers'. */
 #include "runtime/cgroup/cgroup_internal.h"
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TEXT_BYTES 8192
@@ -124,16 +125,76 @@ static void hugepage_limits(struct cgroups *c, const char *path, const struct cg
 
 /* A key is a file of a controller's in the cgroup's own directory: no way out of it, and none of the files by which
  * processes are moved, frozen and killed. */
-static struct error *unified_add(struct cgroups *c, const struct cgroup_unified *u, struct settings *out)
+static struct error *unified_add(struct cgroups *c, const char *path, const struct cgroup_unified *u,
+                                 bool in_use, struct settings *out)
 {
         if (!u->key || !*u->key || strchr(u->key, '/') || strncmp(u->key, "cgroup.", 7) == 0 ||
             strcmp(u->key, "memory.reclaim") == 0 || !strchr(u->key, '.'))
                 return error_new(ERROR_INVALID_ARGUMENT, "unified cgroup setting \"%s\" is not one",
                                  u->key ? u->key : "");
-        settings_add(out, &c->hierarchies[0], u->key, u->value ? u->value : "");
+        if (!u->value || !*u->value)
+                return error_new(ERROR_INVALID_ARGUMENT, "unified cgroup setting \"%s\" has no value",
+                                 u->key);
+        if (in_use && strcmp(u->key, "memory.max") == 0 && strspn(u->value, "0123456789") == strlen(u->value))
+                TRY(check_use(&c->hierarchies[0], path, strtoll(u->value, NULL, 10)));
+        settings_add(out, &c->hierarchies[0], u->key, u->value);
         return NULL;
 }
 
+/* --- whether the kernel has what is asked for --- */
+
+static bool has_controller(const struct hierarchy *h, const char *path, const char *controller)
+{
+        char text[TEXT_BYTES], *rest = text;
+        bool has = false;
+        struct error *e = cgroup_read(h, path, "cgroup.controllers", text, sizeof(text));
+        for (char *word; !e && !has && (word = strsep(&rest, " \n"));)
+                has = strcmp(word, controller) == 0;
+        error_ignore(e); /* it is not there, and has none */
+        return has;
+}
+
+/* v2_prepare gives what every container needs; of the rest a level may have kept something for itself. */
+static void hand_down(const struct hierarchy *h, const char *path, const char *controller)
+{
+        char word[32];
+        _cleanup_(freep) char *part = dup_string(path);
+        (void) snprintf(word, sizeof(word), "+%s", controller);
+        error_ignore(cgroup_put(h, ".", "cgroup.subtree_control", word));
+        for (char *slash = part; (slash = strchr(slash, '/')); slash++) {
+                *slash = '\0';
+                error_ignore(cgroup_put(h, part, "cgroup.subtree_control", word));
+                *slash = '/';
+        }
+}
+
+/* What is missing: the controller, here or on this host, or the setting. */
+static struct error *check_file(const struct hierarchy *h, const char *path, const char *file)
+{
+        static const char *const known[] = { "cpu",    "cpuset", "dmem", "hugetlb", "io",
+                                             "memory", "misc",   "pids", "rdma",    "perf_event" };
+        char controller[32];
+        bool is_known = false;
+        if (cgroup_has_file(h, path, file))
+                return NULL;
+        (void) snprintf(controller, sizeof(controller), "%.*s", (int) strcspn(file, "."), file);
+        for (size_t i = 0; i < LENGTH(known); i++)
+                is_known = is_known || strcmp(known[i], controller) == 0;
+        if (is_known && !has_controller(h, ".", controller))
+                return error_new(ERROR_FAILED_PRECONDITION, "%s: this host has no cgroup controller %s", file,
+                                 controller);
+        if (is_known && !has_controller(h, path, controller))
+                hand_down(h, path, controller);
+        if (cgroup_has_file(h, path, file))
+                return NULL;
+        if (is_known && !has_controller(h, path, controller))
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "%s: the cgroup above does not hand down the controller %s", file,
+                                 controller);
+        return error_new(ERROR_INVALID_ARGUMENT, "%s: the kernel has no such cgroup setting", file);
+}
+
+/* What is said by the kernel's own names comes last, and so counts. */
 static struct error *v2_limits(struct cgroups *c, const char *path, const struct cgroup_limits *l,
                                bool in_use, struct settings *out)
 {
@@ -142,7 +203,9 @@ static struct error *v2_limits(struct cgroups *c, const char *path, const struct
         add_or_max(c, "pids.max", l->pids_limit, out);
         hugepage_limits(c, path, l, out);
         for (size_t i = 0; i < l->n_unified; i++)
-                TRY(unified_add(c, &l->unified[i], out));
+                TRY(unified_add(c, path, &l->unified[i], in_use, out));
+        for (size_t i = 0; i < out->n; i++)
+                TRY(check_file(out->list[i].h, path, out->list[i].file));
         return NULL;
 }
 

@@ -22,6 +22,11 @@ static void limits_set(const struct child *child)
         if (nofile.rlim_cur > nofile.rlim_max)
                 nofile.rlim_cur = nofile.rlim_max;
         (void) setrlimit(RLIMIT_NOFILE, &nofile);
+        /* Of us no core is to be written; a container's is its own affair. */
+        if (getrlimit(RLIMIT_CORE, &own) == 0) {
+                own.rlim_cur = own.rlim_max;
+                (void) setrlimit(RLIMIT_CORE, &own);
+        }
         for (size_t i = 0; i < p->n_rlimits; i++) {
                 struct rlimit limit = { .rlim_cur = p->rlimits[i].soft, .rlim_max = p->rlimits[i].hard };
                 /* By number: the first argument's type differs between the libcs. */

@@ -27,6 +27,7 @@ BIN = BUILD / "bin"
 SANITIZED = any(name in str(BUILD) for name in ("asan", "tsan"))
 # How many times slower than an ordinary machine: an emulated one says so by SKIFF_SLOW.
 SLOW = float(os.environ.get("SKIFF_SLOW", 4 if SANITIZED else 1))
+KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 IMAGE = "docker.io/library/busybox:latest"
 CGROUP_ROOTS = [path for path in glob.glob("/sys/fs/cgroup/*") if os.path.isdir(path) and not os.path.islink(path)]
 LEASES = pathlib.Path("/var/lib/cni/networks")
@@ -122,6 +123,7 @@ class Skiff:
         self.cri = None
         self.attempt = 0
         self.arguments = []
+        self.wrapper = []  # what skiffd is started by
         for path in (self.logs, self.cni_conf, self.certs):
             path.mkdir(parents=True, exist_ok=True)
         self.write_conflist(CONFLIST)
@@ -134,7 +136,7 @@ class Skiff:
 
     def command(self):
         return [
-            self.binaries / "skiffd",
+            *self.wrapper, self.binaries / "skiffd",
             "--root", self.root, "--state", self.state, "--listen", self.endpoint,
             "--cni-conf-dir", self.cni_conf, "--cni-bin-dir", self.cni_bin,
             "--registry-config-dir", self.certs, "--config", self.directory / "none.toml",

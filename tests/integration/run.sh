@@ -4,6 +4,7 @@
 # minutes, with the stacks of what it waited for (conftest.py).
 # $SKIFF_ROOT_MOUNT says how / is mounted: shared, as systemd has it on nodes (the default); private; or chroot, where all
 # runs in a chroot below a shared root.
+# $SKIFF_TEST_FILES=ext4 has the tests' files on an ext4 in memory: before 6.3 the ids of a tmpfs cannot be mapped.
 set -eu
 cd "$(dirname "$0")/../.."
 export SKIFF_BUILD=${SKIFF_BUILD:-$PWD/build/debug} SKIFF_ROOT_MOUNT=${SKIFF_ROOT_MOUNT:-shared}
@@ -15,11 +16,17 @@ exec unshare --net --mount --propagation private bash -c '
         mount -t tmpfs -o mode=755 netns /run/netns
         mount -t tmpfs -o mode=755 cni /var/lib/cni
         mount -t tmpfs -o mode=755 logs /var/log/pods
-        # Fast and without noise from the disk; gone with this mount namespace. $SKIFF_DISK is a file with a filesystem to use
-        # instead: a tmpfs cannot map ids before kernel 6.3.
+        # Fast and without noise from the disk; gone with this mount namespace.
         work=$(mktemp -d /tmp/skiff-integration.XXXXXX)
-        if [ -n "${SKIFF_DISK:-}" ]; then mount -o loop "$SKIFF_DISK" "$work"; else mount -t tmpfs -o mode=755,size=6g work "$work"; fi
+        mount -t tmpfs -o mode=755,size=6g work "$work"
         trap "umount -l $work; rmdir $work" EXIT
+        mkdir "$work/t"
+        if [ "${SKIFF_TEST_FILES:-tmpfs}" = ext4 ]; then
+                truncate -s 4G "$work/ext4"
+                mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=1 "$work/ext4"
+                mount -o loop "$work/ext4" "$work/t" && chmod 755 "$work/t"
+                trap "umount $work/t; umount -l $work; rmdir $work" EXIT
+        fi
         [ "$SKIFF_ROOT_MOUNT" = private ] || mount --make-rshared /
         mount --make-shared /run/netns
         enter=
@@ -28,5 +35,5 @@ exec unshare --net --mount --propagation private bash -c '
                 mount --rbind / "$work/root"
                 enter="chroot $work/root"
         fi
-        $enter bash -c "cd \"\$top\" && exec /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --timeout=300 --basetemp=\"\$0/t\" \"\$@\"" \
+        $enter bash -c "cd \"\$top\" && exec /usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --timeout=300 --basetemp=\"\$0/t/t\" \"\$@\"" \
                 "$work" "${@:-tests/integration}"' run "$@"

@@ -1,4 +1,4 @@
-"""The systemd cgroup driver, on a host with systemd and cgroup v2 (tests/vm/systemd.sh): scopes and slices, and what systemd
+"""The systemd cgroup driver, on a host with systemd and cgroup v2 (tests/vm/lane.sh systemd): scopes and slices, and what systemd
 does to them: reloads, stops, an end without an answer."""
 
 import concurrent.futures
@@ -122,6 +122,40 @@ def test_a_pod_is_one_scope(skiff):
         assert "hugetlb" in (home(skiff, pod) / containers[0] / "cgroup.controllers").read_text()
     skiff.remove_pod(pod)
     assert not home(skiff, pod).parent.exists()
+
+
+def test_the_weight_follows_the_pods_resources(skiff):
+    pod = run_pod(skiff, linux={"cgroup_parent": skiff.slice, "resources": {"cpu_shares": 2048}})
+    container = skiff.run(pod, ["sleep", "1000"])
+    weights = [int(shown(scope(pod), "CPUWeight")["CPUWeight"])]
+    for shares in (1024, 512, 262144, 0, 77):
+        skiff.cri.UpdatePodSandboxResources(pod_sandbox_id=pod, resources={"cpu_shares": shares})
+        weights.append(shown(scope(pod), "CPUWeight")["CPUWeight"])
+        wanted = "100" if weights[-1] == "[not set]" else weights[-1]
+        harness.wait_for(lambda: (home(skiff, pod) / "cpu.weight").read_text() == f"{wanted}\n", "the scope's weight")  # noqa: B023
+    assert weights == [174, "100", "59", "10000", "[not set]", "14"]
+    systemctl("daemon-reload")
+    assert (home(skiff, pod) / "cpu.weight").read_text() == "14\n"
+    skiff.restart()
+    assert skiff.pod_info(pod)["resources"] == {"cpu_shares": 77} and skiff.status(container).state == 1
+
+
+def test_an_update_without_systemd_changes_nothing(skiff, deaf_systemd):
+    pod = run_pod(skiff, linux={"cgroup_parent": skiff.slice, "resources": {"cpu_shares": 512}})
+    deaf_systemd("refused")
+    code, text = harness.code_of(
+        skiff.cri.UpdatePodSandboxResources, pod_sandbox_id=pod, overhead={"cpu_shares": 3}, resources={"cpu_shares": 1024}
+    )
+    assert code == grpc.StatusCode.UNAVAILABLE and "systemd" in text, text
+    told = skiff.pod_info(pod)
+    assert told["resources"] == {"cpu_shares": 512} and told["overhead"] is None
+    # What systemd does not have to be asked for needs no systemd.
+    skiff.cri.UpdatePodSandboxResources(pod_sandbox_id=pod, overhead={"cpu_shares": 3})
+    skiff.restart()
+    told = skiff.pod_info(pod)
+    assert told["resources"] == {"cpu_shares": 512} and told["overhead"] == {"cpu_shares": 3}
+    deaf_systemd.end()
+    assert shown(scope(pod), "CPUWeight") == {"CPUWeight": "59"}
 
 
 def test_containers_see_their_own_cgroup_and_privileged_ones_the_hosts(skiff):

@@ -1,4 +1,4 @@
-/* Scopes, as root under systemd on cgroup v2 (tests/vm/systemd.sh); elsewhere it is skipped. */
+/* Scopes, as root under systemd on cgroup v2 (tests/vm/lane.sh systemd); elsewhere it is skipped. */
 #include "base/file.h"
 #include "base/process.h"
 #include "runtime/cgroup/cgroup_internal.h"

@@ -1,5 +1,5 @@
 /* As root. The conversions are pure; the rest makes cgroups below /skiff-test-PID on whatever this host has: v1 hierarchies
- * or v2 (tests/vm/cgroup-v2.sh runs it there). */
+ * or v2 (tests/vm/lane.sh v2 runs it there). */
 #include "base/file.h"
 #include "base/process.h"
 #include "runtime/cgroup/cgroup_internal.h"
@@ -442,6 +442,8 @@ static void a_unified_setting_is_a_controllers_own(void **dir)
         };
         assert_ok(file_mkdirs(dir_fd, "c", 0755));
         assert_ok(file_replace(dir_fd, "c/cgroup.kill", "", 0, 0644, false));
+        assert_ok(file_replace(dir_fd, "cgroup.controllers", "cpu memory\n", 11, 0644, false));
+        assert_ok(file_replace(dir_fd, "c/cgroup.controllers", "memory\n", 7, 0644, false));
         for (size_t i = 0; i < LENGTH(bad); i++) {
                 const struct cgroup_unified unified = { .key = bad[i], .value = "1" };
                 const struct cgroup_limits limits = { .unified = &unified, .n_unified = 1 };
@@ -450,6 +452,70 @@ static void a_unified_setting_is_a_controllers_own(void **dir)
                 assert_int_equal(error_code_of(e), ERROR_INVALID_ARGUMENT);
                 error_free(e);
         }
+        static const struct {
+                const char *key, *value, *text;
+                enum error_code code;
+        } others[] = {
+                { "memory.none", "1", "memory.none: the kernel has no such", ERROR_INVALID_ARGUMENT },
+                { "pids.max", "1", "pids.max: this host has no cgroup controller pids",
+                  ERROR_FAILED_PRECONDITION },
+                { "cpu.weight", "1", "does not hand down the controller cpu", ERROR_FAILED_PRECONDITION },
+                { "memory.high", "", "\"memory.high\" has no value", ERROR_INVALID_ARGUMENT },
+        };
+        for (size_t i = 0; i < LENGTH(others); i++) {
+                const struct cgroup_unified unified = { .key = others[i].key, .value = others[i].value };
+                const struct cgroup_limits limits = { .unified = &unified, .n_unified = 1 };
+                assert_fails(others[i].code, others[i].text, cgroup_update(&c, "/c", &limits));
+        }
+        const struct cgroup_limits none = { .cpu_shares = 7 };
+        assert_fails(ERROR_FAILED_PRECONDITION, "the cgroup is gone", cgroup_update(&c, "/d", &none));
+}
+
+/* Plain files stand for a cgroup's, in a mount namespace of its own: the last of two settings can be read and not written, and
+ * the first goes back. */
+static void assert_goes_back(const char *dir, const char *file, const char *before, const char *value,
+                             const char *after)
+{
+        char text[64];
+        _cleanup_(settings_done) struct settings settings = { 0 };
+        _cleanup_(closep) int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        const struct hierarchy h = { .mount = (char *) (uintptr_t) dir, .fd = dir_fd };
+        _cleanup_(freep) char *path = format_string("c/%s", file);
+        assert_ok(file_replace(dir_fd, path, before, strlen(before), 0644, false));
+        settings_add(&settings, &h, file, value);
+        settings_add(&settings, &h, "pids.max", "7");
+        struct error *e = settings_apply(&settings, "c", true);
+        assert_int_equal(error_errnum_of(e), EROFS);
+        file_value(dir_fd, path, text);
+        assert_string_equal(text, after);
+        bool told = strstr(error_message(e), "stays changed") != NULL;
+        assert_int_equal(told, strcmp(before, after) != 0);
+        error_free(e);
+}
+
+static void what_was_written_goes_back(void **dir)
+{
+        static const struct {
+                const char *file, *before, *value, *after;
+        } settings[] = { { "cpu.max", "max 100000\n", "10000", "max 100000\n" },
+                         { "io.max", "", "8:0 rbps=1", "8:0 rbps=max wbps=max riops=max wiops=max" },
+                         { "io.max", "8:0 rbps=9\n", "8:0 rbps=1", "8:0 rbps=9\n" },
+                         { "io.weight", "default 100\n", "8:0 200", "8:0 default\n" },
+                         { "io.weight", "default 100\n", "200", "default 100\n" },
+                         { "io.latency", "", "8:0 target=9", "8:0 target=0" } };
+        _cleanup_(closep) int before_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(freep) char *last = format_string("%s/c/pids.max", (const char *) *dir);
+        assert_ok(file_mkdirs(dir_fd, "c", 0755));
+        assert_ok(file_replace(dir_fd, "c/pids.max", "9\n", 2, 0644, false));
+        assert_int_equal(unshare(CLONE_NEWNS), 0);
+        assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        assert_int_equal(mount(last, last, NULL, MS_BIND, NULL), 0);
+        assert_int_equal(mount(NULL, last, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+        for (size_t i = 0; i < LENGTH(settings); i++)
+                assert_goes_back(*dir, settings[i].file, settings[i].before, settings[i].value,
+                                 settings[i].after);
+        assert_int_equal(setns(before_fd, CLONE_NEWNS), 0);
 }
 
 /* In a mount namespace of its own: the same hierarchy by two names counts once. */
@@ -645,7 +711,7 @@ UNIT_MAIN(TEST(memory_stat_of_either_version_is_read), TEST(block_devices_of_eit
           IN_TMPDIR(limits_are_set_and_all_is_removed), IN_TMPDIR(an_update_is_done_whole_or_not_at_all),
           IN_TMPDIR(memory_and_swap_go_up_and_down_together),
           IN_TMPDIR(memory_that_is_in_use_is_not_taken_away), IN_TMPDIR(reserved_hugepages_are_limited_too),
-          IN_TMPDIR(a_unified_setting_is_a_controllers_own),
+          IN_TMPDIR(a_unified_setting_is_a_controllers_own), IN_TMPDIR(what_was_written_goes_back),
           IN_TMPDIR(a_hierarchy_that_is_mounted_twice_counts_once), IN_TMPDIR(parents_that_were_there_stay),
           IN_TMPDIR(a_sandbox_has_directories_where_they_count), IN_TMPDIR(everything_in_it_is_killed),
           IN_TMPDIR(devices_are_denied_by_default), IN_TMPDIR(bad_paths_are_refused))
