@@ -37,6 +37,8 @@ struct node_config {
         struct seccomp_cache *seccomp;
         struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
+        const char *cdi_dirs;    /* separated by colons, of CDI files; NULL: none */
+        bool device_ownership; /* devices belong to the user and group that a container is asked to run as */
         uint64_t log_line_max_bytes;
         const char *no_userns; /* why no pod can have a user namespace; NULL: it can */
 };
@@ -165,6 +167,9 @@ MUST_CHECK struct error *node_list_pod_stats(struct node *node, const Cri__PodSa
 MUST_CHECK struct error *node_metric_descriptors(const struct node_reply *reply);
 /* Of the pods that are ready and the containers that run. */
 MUST_CHECK struct error *node_list_pod_metrics(struct node *node, const struct node_reply *reply);
+
+/* What is wrong with the CDI files of this host: text lines for people, NULL-terminated, owned by the caller. */
+char **node_cdi_problems(struct node *node);
 
 /* What is left over of pods that no record knows: text lines for people, NULL-terminated, owned by the caller. */
 MUST_CHECK struct error *node_leaks(struct node *node, char ***out);

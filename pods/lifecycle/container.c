@@ -8,6 +8,7 @@
 #include "pods/feed.h"
 #include "pods/message.h"
 #include "pods/records.h"
+#include "pods/spec/cdi_devices.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/volumes.h"
 #include "pods/table.h"
@@ -306,6 +307,7 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
         TRY(container_derive(node, c));
         TRY(resolve_image(c));
         TRY(volumes_resolve(c));
+        TRY(cdi_devices_resolve(c));
         TRY(operation_begin(&c->operation, &node->lock, OPERATION_MAKE, wait, &joined, &result));
         struct error *e = add_to_pod(c, wait);
         if (!e)

@@ -84,21 +84,23 @@ static struct error *source_prepare(int fd, const struct container_mount *m)
                          (m->noexec ? MOUNT_ATTR_NOEXEC : 0U) | (m->readonly ? MOUNT_ATTR_RDONLY : 0U);
         /* Of one without a host_path, a clone of an image or of a view of cgroups, there is no peer. */
         TRY(mount_attributes(fd, 0, 0, propagation_of(m->propagation), true));
-        if (plain)
-                TRY(mount_attributes(fd, plain, 0, 0, false));
+        if (m->tree.set || m->tree.clear)
+                TRY(mount_attributes(fd, m->tree.set, m->tree.clear, 0, true));
+        if (plain || m->itself.set || m->itself.clear)
+                TRY(mount_attributes(fd, plain | m->itself.set, m->itself.clear, 0, false));
         if (m->recursive_readonly)
                 TRY(mount_attributes(fd, MOUNT_ATTR_RDONLY, 0, 0, true));
         return NULL;
 }
 
-/* The host's file or directory as a detached mount, with all that is mounted below it. */
+/* The host's file or directory as a detached mount, with all that is mounted below it, unless it is wanted alone. */
 static struct error *source_open(const struct container_mount *m, int *out_fd)
 {
         struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
         _cleanup_(closep) int fd = (int) syscall(SYS_openat2, AT_FDCWD, m->host_path, &how, sizeof(how));
         if (fd < 0)
                 return error_errno(errno, "open");
-        return mount_clone_peer(fd, "", true, out_fd);
+        return mount_clone_peer(fd, "", !m->alone, out_fd);
 }
 
 /* With all that is mounted below: one filesystem that cannot, and the whole is refused. */
