@@ -71,7 +71,7 @@ struct container_hook {
         enum hook_stage stage;
         char *path;         /* START_CONTAINER: in the container; else on the host */
         char **argv, **env; /* NULL-terminated, never NULL */
-        int64_t timeout_s;  /* 0: HOOK_TIMEOUT_S */
+        int64_t timeout_s;  /* 0, and more than it: HOOK_TIMEOUT_S */
 };
 #define HOOK_TIMEOUT_S 300
 

@@ -60,7 +60,7 @@ struct cdi_edits {
         size_t n_gids;
 };
 
-void cdi_edits_done(struct cdi_edits *edits);
+void cdi_edits_done(struct cdi_edits *edits); /* frees what it holds; nothing is asked for then */
 
 /* Whether nothing is asked for. */
 bool cdi_edits_are_empty(const struct cdi_edits *edits);

@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "images/images.h"
 #include "pods/feed.h"
+#include "pods/lifecycle/bundle.h"
 #include "pods/message.h"
 #include "pods/records.h"
 #include "pods/spec/cdi_devices.h"
@@ -383,13 +384,16 @@ static struct error *start_process(void *object, const struct wait *wait)
 {
         struct start *start = object;
         struct container *c = start->c;
-        const struct runtime_start how = { .started_wall_ns = c->started_ns,
-                                           .rootfs = mount_rootfs,
-                                           .log = c->log_path ? open_log : NULL,
-                                           .context = c,
-                                           .mount_fds = start->mount_fds,
-                                           .log_line_max_bytes = c->pod->node->config.log_line_max_bytes };
+        _cleanup_(bundle_done) struct bundle bundle = { .path = NULL };
+        struct runtime_start how = { .started_wall_ns = c->started_ns,
+                                     .rootfs = mount_rootfs,
+                                     .log = c->log_path ? open_log : NULL,
+                                     .context = c,
+                                     .mount_fds = start->mount_fds,
+                                     .log_line_max_bytes = c->pod->node->config.log_line_max_bytes,
+                                     .log_max_bytes = c->pod->node->config.log_max_bytes };
         pid_t pid = 0;
+        TRY(bundle_make(c, &bundle, &how.hooks));
         TRY(runtime_container_start(c->pod->runtime, c->spec, &how, wait, &pid));
         note_running(c, pid);
         return NULL;
