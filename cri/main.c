@@ -218,6 +218,7 @@ static struct error *open_node(struct skiffd *d)
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
                                             .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes,
+                                            .log_max_bytes = (uint64_t) d->config.log_max_bytes,
                                             .cdi_dirs = d->config.cdi_spec_dirs,
                                             .device_ownership = d->config.device_ownership != 0,
                                             .no_userns = d->no_userns };
