@@ -28,6 +28,7 @@ struct skiff_config {
         int64_t pull_uid;     /* fits uint32_t */
         int64_t pull_stall_seconds;
         int64_t log_line_max_bytes; /* max_container_log_line_size */
+        int64_t rw_layer_max_bytes; /* container_rw_layer_max_bytes; 0: none */
         int64_t log_max_bytes;      /* container_log_max_bytes; 0: none */
         char *cdi_spec_dirs;        /* colon-separated */
         int64_t device_ownership;   /* device_ownership_from_security_context: 0 or 1 */

@@ -40,8 +40,9 @@ struct node_config {
         const char *cdi_dirs;    /* separated by colons, of CDI files; NULL: none */
         bool device_ownership; /* devices belong to the user and group that a container is asked to run as */
         uint64_t log_line_max_bytes;
-        uint64_t log_max_bytes; /* of a container's log file; 0: no bound */
-        const char *no_userns;  /* why no pod can have a user namespace; NULL: it can */
+        uint64_t rw_layer_max_bytes; /* that a container may write into its root; 0: no bound */
+        uint64_t log_max_bytes;      /* of a container's log file; 0: no bound */
+        const char *no_userns;       /* why no pod can have a user namespace; NULL: it can */
 };
 
 /* Opens ROOT/pods.db and recovers. When it returns reads are right, and interrupted makes are being undone in the

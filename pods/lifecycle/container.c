@@ -10,6 +10,7 @@
 #include "pods/message.h"
 #include "pods/records.h"
 #include "pods/spec/cdi_devices.h"
+#include "pods/spec/rw_layer.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/volumes.h"
 #include "pods/table.h"
@@ -70,7 +71,11 @@ static struct error *make_rootfs(void *object, const struct wait *wait)
 {
         struct container *c = object;
         (void) wait;
+        uint64_t max_bytes = 0;
+        TRY(rw_layer_bound(c, &max_bytes));
         TRY(rootfs_make(c->pod->node->config.images, c->id, c->image_id));
+        if (max_bytes)
+                TRY(rootfs_bound(c->pod->node->config.images, c->id, max_bytes));
         return volumes_hold(c);
 }
 

@@ -18,7 +18,7 @@ arguments=$(printf " '%s'" "$@")
 exec "$run_v2" -m 6144 -t "$seconds" -- "
         grep -q cgroup2 /proc/mounts || exit 1
         for module in bridge veth nf_tables nft_chain_nat nft_compat xt_comment xt_mark xt_conntrack xt_nat \
-            xt_MASQUERADE xt_addrtype xt_multiport overlay loop ext4; do
+            xt_MASQUERADE xt_addrtype xt_multiport overlay loop ext4 quota_v2; do
                 modprobe -q \$module || true
         done
         cd '$here' && SKIFF_SLOW=\${SKIFF_SLOW:-8} SKIFF_BUILD='$build' tests/integration/run.sh$arguments"
