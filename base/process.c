@@ -37,6 +37,7 @@ struct process_start process_start_init(const char *path, const char *const *arg
                                        .argv = argv,
                                        .mount_namespace_fd = -1,
                                        .namespaces_fd = -1,
+                                       .mounts_of_fd = -1,
                                        .cgroup_fd = -1 };
         for (size_t i = 0; i < PROCESS_FDS_MAX; i++)
                 start.fds[i] = -1;
@@ -66,7 +67,7 @@ static IN_CHILD int park(int fd)
 }
 
 /* Descriptors go to their numbers in two rounds, since one may stand where another has to go: first each is parked high
- * up, then put down. *exec_fd and *mounts_fd are parked too. */
+ * up, then put down. *exec_fd and *mounts_fd, which is of either kind, are parked too. */
 static IN_CHILD int child_descriptors(struct spawned *child, int *exec_fd, int *mounts_fd)
 {
         const struct process_start *start = child->start;
@@ -74,7 +75,8 @@ static IN_CHILD int child_descriptors(struct spawned *child, int *exec_fd, int *
         int parked[PROCESS_FDS_MAX], null_fd = -1;
         if (start->exec_fd >= 0 && (*exec_fd = park(start->exec_fd)) < 0)
                 return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
-        if (start->mount_namespace_fd >= 0 && (*mounts_fd = park(start->mount_namespace_fd)) < 0)
+        int from_fd = start->mounts_of_fd >= 0 ? start->mounts_of_fd : start->mount_namespace_fd;
+        if (from_fd >= 0 && (*mounts_fd = park(from_fd)) < 0)
                 return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
         for (size_t i = 0; i < n; i++) {
                 bool null = i >= start->n_fds || start->fds[i] < 0;
@@ -113,7 +115,8 @@ static IN_CHILD int child_prepare(struct spawned *child, int *exec_fd)
                 return child_fail(child, SPAWN_STAGE_MOUNTS);
         if (child_enter(child) < 0 || child_descriptors(child, exec_fd, &mounts_fd) < 0)
                 return -1;
-        if (mounts_fd >= 0 && (setns(mounts_fd, CLONE_NEWNS) < 0 || unshare(CLONE_NEWNS) < 0))
+        if (mounts_fd >= 0 && (setns(mounts_fd, CLONE_NEWNS) < 0 ||
+                               (child->start->mounts_of_fd < 0 && unshare(CLONE_NEWNS) < 0)))
                 return child_fail(child, SPAWN_STAGE_MOUNTS);
         if (chdir(child->start->cwd ? child->start->cwd : "/") < 0)
                 return child_fail(child, SPAWN_STAGE_CWD);

@@ -7,7 +7,15 @@
 
 #define DEFAULT_CONFIG "/etc/skiff/skiff.toml"
 
-enum option_type { OPTION_TEXT, OPTION_PATH, OPTION_FILE, OPTION_PATHS, OPTION_NUMBER, OPTION_LIST };
+enum option_type {
+        OPTION_TEXT,
+        OPTION_PATH,
+        OPTION_FILE,
+        OPTION_PATHS,
+        OPTION_NUMBER,
+        OPTION_SWITCH,
+        OPTION_LIST
+};
 
 struct option {
         const char *flag, *key;
@@ -46,6 +54,17 @@ static const struct option options[] = {
           "SECONDS", "a registry that sends nothing for so long is given up" },
         { "max-container-log-line-size", "max_container_log_line_size", OPTION_NUMBER, AT(log_line_max_bytes),
           "16384", 64, 1 << 20, "BYTES", "longer lines are written as partial ones" },
+        { "container-log-max-bytes", "container_log_max_bytes", OPTION_NUMBER, AT(log_max_bytes), "0", 0,
+          INT64_MAX, "BYTES",
+          "a container's log that is so long gets nothing more until it is rotated; 0: no bound" },
+        { "container-rw-layer-max-bytes", "container_rw_layer_max_bytes", OPTION_NUMBER,
+          AT(rw_layer_max_bytes), "0", 0, INT64_MAX, "BYTES",
+          "what a container may write into its root; needs project quotas; 0: no bound" },
+        { "cdi-spec-dirs", "cdi_spec_dirs", OPTION_PATHS, AT(cdi_spec_dirs), "/etc/cdi:/var/run/cdi", 0, 0,
+          "DIR[:DIR]", "CDI files of devices; the later directory wins" },
+        { "device-ownership-from-security-context", "device_ownership_from_security_context", OPTION_SWITCH,
+          AT(device_ownership), "false", 0, 0, "true|false",
+          "devices belong to the user and group that a container runs as" },
         { "stream-address", "stream_address", OPTION_TEXT, AT(stream_address), "127.0.0.1", 0, 0, "ADDRESS",
           "where exec, attach and port-forward are served" },
         { "stream-port", "stream_port", OPTION_NUMBER, AT(stream_port), "0", 0, UINT16_MAX, "PORT",
@@ -121,6 +140,13 @@ static struct error *set_number(struct skiff_config *config, const struct option
         return NULL;
 }
 
+/* A number that is 0 or 1, so that there is one kind of member for both. */
+static struct error *set_switch(struct skiff_config *config, const struct option *option, bool on)
+{
+        *(int64_t *) (void *) ((char *) config + option->offset) = on;
+        return NULL;
+}
+
 static void set_list(struct skiff_config *config, const struct option *option, const char *const *items,
                      size_t n)
 {
@@ -150,6 +176,12 @@ static struct error *set_from_text(struct skiff_config *config, const struct opt
 {
         if (option->type == OPTION_LIST)
                 return set_list_from_text(config, option, text);
+        if (option->type == OPTION_SWITCH) {
+                bool on = strcmp(text, "true") == 0;
+                return on || strcmp(text, "false") == 0
+                               ? set_switch(config, option, on)
+                               : error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is neither true nor false", text);
+        }
         if (option->type != OPTION_NUMBER)
                 return set_text(config, option, text);
         char *end = NULL;
@@ -173,6 +205,10 @@ static struct error *set_from_toml(struct skiff_config *config, const struct opt
                 return toml_type_of(value) == TOML_INTEGER
                                ? set_number(config, option, toml_integer(value, 0))
                                : wrong_type(value, "a whole number");
+        if (option->type == OPTION_SWITCH)
+                return toml_type_of(value) == TOML_BOOLEAN
+                               ? set_switch(config, option, toml_boolean(value, false))
+                               : wrong_type(value, "true or false");
         if (option->type != OPTION_LIST)
                 return toml_type_of(value) == TOML_STRING ? set_text(config, option, toml_text(value, ""))
                                                           : wrong_type(value, "a string");
@@ -338,7 +374,7 @@ void skiff_config_done(struct skiff_config *config)
         for (size_t i = 0; i < LENGTH(options); i++) {
                 if (options[i].type == OPTION_LIST)
                         free_strings(config->pinned_images);
-                else if (options[i].type != OPTION_NUMBER)
+                else if (options[i].type != OPTION_NUMBER && options[i].type != OPTION_SWITCH)
                         free(*text_at(config, &options[i]));
         }
         *config = (struct skiff_config){ 0 };

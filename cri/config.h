@@ -27,10 +27,14 @@ struct skiff_config {
         char **pinned_images; /* NULL-terminated, never NULL */
         int64_t pull_uid;     /* fits uint32_t */
         int64_t pull_stall_seconds;
-        int64_t log_line_max_bytes;                             /* max_container_log_line_size */
-        char *stream_address;                                   /* numeric */
-        int64_t stream_port;                                    /* fits uint16_t; 0: the kernel chooses */
-        int64_t stream_uid;                                     /* fits uint32_t */
+        int64_t log_line_max_bytes; /* max_container_log_line_size */
+        int64_t rw_layer_max_bytes; /* container_rw_layer_max_bytes; 0: none */
+        int64_t log_max_bytes;      /* container_log_max_bytes; 0: none */
+        char *cdi_spec_dirs;        /* colon-separated */
+        int64_t device_ownership;   /* device_ownership_from_security_context: 0 or 1 */
+        char *stream_address;       /* numeric */
+        int64_t stream_port;        /* fits uint16_t; 0: the kernel chooses */
+        int64_t stream_uid;         /* fits uint32_t */
         char *stream_tls_cert, *stream_tls_key, *stream_tls_ca; /* files; "": none */
 };
 

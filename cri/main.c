@@ -180,7 +180,10 @@ static struct error *open_images(struct skiffd *d)
                                               .pinned = (const char *const *) d->config.pinned_images,
                                               .stall_s = (uint32_t) d->config.pull_stall_seconds,
                                               .holder_fd = d->holder_fd };
-        return images_open(&config, &d->images);
+        TRY(images_open(&config, &d->images));
+        if (d->config.rw_layer_max_bytes)
+                TRY_WRAP(rootfs_bound_check(d->images), "container_rw_layer_max_bytes: %s", d->config.root);
+        return NULL;
 }
 
 static struct error *open_cni(struct skiffd *d)
@@ -218,6 +221,10 @@ static struct error *open_node(struct skiffd *d)
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
                                             .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes,
+                                            .rw_layer_max_bytes = (uint64_t) d->config.rw_layer_max_bytes,
+                                            .log_max_bytes = (uint64_t) d->config.log_max_bytes,
+                                            .cdi_dirs = d->config.cdi_spec_dirs,
+                                            .device_ownership = d->config.device_ownership != 0,
                                             .no_userns = d->no_userns };
         return node_open(&config, &d->node);
 }

@@ -1,8 +1,10 @@
 /* Version, Status, RuntimeConfig, UpdateRuntimeConfig: what kubelet asks when it starts, and then every few seconds. */
 #include "api/cri.pb-c.h"
 #include "base/buf.h"
+#include "base/json.h"
 #include "cni/cni.h"
 #include "cri/daemon.h"
+#include "pods/node.h"
 #include "runtime/cgroup/cgroup.h"
 #include <arpa/inet.h>
 #include <string.h>
@@ -18,12 +20,28 @@ static struct error *version(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+/* Files of devices that cannot be used: whoever misses one looks here. */
+static struct error *put_cdi_problems(struct daemon *daemon, struct buf *json)
+{
+        char **lines = node_cdi_problems(daemon->node);
+        struct error *e = buf_append_text(json, ",\"cdiErrors\":[");
+        for (char **line = lines; !e && *line; line++) {
+                if (line > lines)
+                        e = buf_append_text(json, ",");
+                if (!e)
+                        e = json_put_text(json, *line);
+        }
+        free_strings(lines);
+        return e ? e : buf_append_text(json, "]");
+}
+
 static struct error *status_info(struct daemon *daemon, bool network_ready, struct buf *json)
 {
         TRY(buf_append_format(json, "{\"cgroupVersion\":%d,\"cgroupDriver\":\"%s\",\"networkReady\":%s",
                               cgroups_is_v2(daemon->cgroups) ? 2 : 1,
                               cgroups_by_systemd(daemon->cgroups) ? "systemd" : "cgroupfs",
                               network_ready ? "true" : "false"));
+        TRY(put_cdi_problems(daemon, json));
         return buf_append_format(json, ",\"version\":\"%s\"}", SKIFF_VERSION);
 }
 
@@ -61,6 +79,7 @@ static struct error *status(void *context, struct rpc_call *call)
         response.runtime_handlers = handlers;
         response.n_runtime_handlers = LENGTH(handlers);
         features.supplemental_groups_policy = true;
+        features.mount_options = true;
         response.features = &features;
         if (request->verbose) {
                 TRY(status_info(daemon, !not_ready, &info));

@@ -156,6 +156,13 @@ MUST_CHECK struct error *rootfs_make(struct images *images, const char *containe
 /* Mounts it, detached: *out_fd is a mount (fsmount(2)) that nobody but its holders sees. */
 MUST_CHECK struct error *rootfs_mount(struct images *images, const char *container_id, int *out_fd);
 
+/* Whether rootfs_bound can work: FAILED_PRECONDITION, with the reason, where the store's filesystem has no project quotas. */
+MUST_CHECK struct error *rootfs_bound_check(struct images *images);
+
+/* Bounds what the container writes, beside its volumes of others, to max_bytes: it gets EDQUOT for more. Once, before it is
+ * mounted. Errors: as rootfs_bound_check. */
+MUST_CHECK struct error *rootfs_bound(struct images *images, const char *container_id, uint64_t max_bytes);
+
 /* From here on what is mounted for the container, its rootfs and volumes, has the ids of a user namespace (userns_fd,
  * borrowed), whose root is the host's id owner; until rootfs_unmap, which frees what that took and is fine where there is no
  * such thing. What has been mounted stays as it is. Errors: FAILED_PRECONDITION where kernel or filesystem cannot. */

@@ -11,6 +11,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/tree.h"
+#include "images/quota.h"
 #include "images/store.h"
 #include "images/strings.h"
 #include <fcntl.h>
@@ -53,6 +54,21 @@ static void pin_listed(struct images *images, char *text, struct rootfs *rootfs)
         }
 }
 
+/* The number of its bound, where it has one. Read at the start alone. */
+static uint32_t project_of(struct rootfs_table *table, const char *id)
+{
+        _cleanup_(closep) int fd =
+                openat(rootfs_home(table, id), id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? 0 : quota_project(fd);
+}
+
+static void project_free(struct rootfs_table *table, const char *id, uint32_t project)
+{
+        if (project) /* one that stays taken is a number less, of half a thousand million */
+                log_error(LOG_LEVEL_WARN, quota_free(rootfs_home(table, id), project), "free a quota",
+                          "container", id);
+}
+
 static struct error *load_one(struct images *images, struct rootfs_table *table, const char *id)
 {
         _cleanup_(freep) char *path = format_string("%s/layers", id), *text = NULL;
@@ -60,10 +76,12 @@ static struct error *load_one(struct images *images, struct rootfs_table *table,
         struct error *e = file_read(rootfs_home(table, id), path, LAYERS_FILE_LIMIT, &text, &len_bytes);
         if (e) {
                 error_ignore(e); /* never finished, or nothing of ours */
+                project_free(table, id, project_of(table, id));
                 return trash_put(images->trash, rootfs_home(table, id), id);
         }
         struct rootfs *rootfs = NEW(struct rootfs);
         rootfs->id = dup_string(id);
+        rootfs->project = project_of(table, id);
         pin_listed(images, text, rootfs);
         held_load(images, table, rootfs);
         rootfs_add(table, rootfs);
@@ -230,6 +248,30 @@ struct error *rootfs_make(struct images *images, const char *container_id, const
         return NULL;
 }
 
+struct error *rootfs_bound_check(struct images *images)
+{
+        return quota_check(images->root_fd);
+}
+
+/* It is its container's own, as rootfs_mount has it. */
+struct error *rootfs_bound(struct images *images, const char *container_id, uint64_t max_bytes)
+{
+        static const char *const writable[] = { "upper", "work", NULL };
+        _cleanup_(closep) int dir_fd = -1;
+        (void) pthread_mutex_lock(&images->rootfs->lock);
+        struct rootfs *rootfs = rootfs_find(images->rootfs, container_id);
+        (void) pthread_mutex_unlock(&images->rootfs->lock);
+        if (!rootfs)
+                return error_new(ERROR_INTERNAL, "rootfs of %s: there is none", container_id);
+        if (rootfs->project)
+                return NULL;
+        TRY(file_open_beneath(rootfs_home(images->rootfs, container_id), container_id, O_RDONLY | O_DIRECTORY,
+                              0, &dir_fd));
+        TRY_WRAP(quota_bound(dir_fd, writable, max_bytes, &rootfs->project),
+                 "bound the writable layer to %llu bytes", (unsigned long long) max_bytes);
+        return NULL;
+}
+
 /* --- mounting --- */
 
 /* A volatile mount leaves a mark that forbids the next: it guards against a crash of the machine, after which no container
@@ -327,6 +369,7 @@ struct error *rootfs_remove(struct images *images, const char *container_id)
         (void) pthread_mutex_unlock(&images->rootfs->lock);
         if (!rootfs)
                 return NULL;
+        project_free(images->rootfs, container_id, rootfs->project);
         rootfs_free(images, rootfs);
         /* On a full disk layers may have to wait for the next collection; the container is gone all the same. */
         log_error(LOG_LEVEL_WARN, catalog_collect(images->catalog), "unused layers stay for now", "container",

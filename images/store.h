@@ -48,6 +48,7 @@ struct rootfs {
                 struct held *next;
         } * held;
         struct rootfs_map *map; /* while it is being mounted with other ids; NULL */
+        uint32_t project;       /* of its bound (quota.h); 0: it has none */
         bool is_broken;         /* a layer is not there: it can only be removed */
         uint64_t bytes, inodes; /* as last sampled; these are locked */
         int64_t sampled_ns;     /* when that ended, monotonic; 0: never */

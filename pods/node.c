@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "pods/cdi/cdi.h"
 #include "pods/feed.h"
 #include "pods/lifecycle/react.h"
 #include "pods/lifecycle/recover.h"
@@ -37,6 +38,7 @@ struct error *node_open(const struct node_config *config, struct node **out)
         _cleanup_(node_freep) struct node *node = NEW(struct node);
         pthread_condattr_t monotonic;
         node->image_users = image_users_new();
+        node->cdi = cdi_new(config->cdi_dirs);
         node->config = *config;
         node->root = dup_string(config->root);
         node->state = dup_string(config->state);
@@ -81,6 +83,7 @@ void node_free(struct node *node)
         events_free(node->events);
         drop_tables(node);
         image_users_free(node->image_users);
+        cdi_free(node->cdi);
         feed_free(node->feed);
         db_free(node->db);
         closep(&node->state_fd);
@@ -108,6 +111,11 @@ bool node_idle(struct node *node, int64_t timeout_ms)
 struct error *node_leaks(struct node *node, char ***out)
 {
         return recover_sweep(node, false, out);
+}
+
+char **node_cdi_problems(struct node *node)
+{
+        return cdi_problems(node->cdi);
 }
 
 struct error *node_checkpoint(struct node *node)

@@ -37,8 +37,12 @@ struct node_config {
         struct seccomp_cache *seccomp;
         struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
+        const char *cdi_dirs;    /* separated by colons, of CDI files; NULL: none */
+        bool device_ownership; /* devices belong to the user and group that a container is asked to run as */
         uint64_t log_line_max_bytes;
-        const char *no_userns; /* why no pod can have a user namespace; NULL: it can */
+        uint64_t rw_layer_max_bytes; /* that a container may write into its root; 0: no bound */
+        uint64_t log_max_bytes;      /* of a container's log file; 0: no bound */
+        const char *no_userns;       /* why no pod can have a user namespace; NULL: it can */
 };
 
 /* Opens ROOT/pods.db and recovers. When it returns reads are right, and interrupted makes are being undone in the
@@ -171,6 +175,9 @@ MUST_CHECK struct error *node_list_pod_stats(struct node *node, const Cri__PodSa
 MUST_CHECK struct error *node_metric_descriptors(const struct node_reply *reply);
 /* Of the pods that are ready and the containers that run. */
 MUST_CHECK struct error *node_list_pod_metrics(struct node *node, const struct node_reply *reply);
+
+/* What is wrong with the CDI files of this host: text lines for people, NULL-terminated, owned by the caller. */
+char **node_cdi_problems(struct node *node);
 
 /* What is left over of pods that no record knows: text lines for people, NULL-terminated, owned by the caller. */
 MUST_CHECK struct error *node_leaks(struct node *node, char ***out);

@@ -8,6 +8,7 @@
  *   container           written once
  *   container_progress  state, times, exit code, reason
  *   container_resources what it may use, as updated
+ *   container_cdi       written with it, where it has CDI devices: what they change
  *   container_found     written once, when it has been created: what the status tells and the request does not
  *
  * Recovery, by pod_progress.state: MAKING: undo, newest step first, and forget the pod. READY: find its
@@ -37,6 +38,7 @@ static const char *const migrations[] = {
         "CREATE TABLE container_resources (id TEXT PRIMARY KEY, resources BLOB NOT NULL) WITHOUT ROWID;",
         "CREATE TABLE container_found (id TEXT PRIMARY KEY, user BLOB NOT NULL, stop_signal INTEGER NOT NULL,"
         " image_name TEXT) WITHOUT ROWID;",
+        "CREATE TABLE container_cdi (id TEXT PRIMARY KEY, edits TEXT NOT NULL) WITHOUT ROWID;",
         NULL,
 };
 
@@ -104,6 +106,8 @@ static struct error *container_insert(struct db *db, void *context)
         TRY(db_do(db, "INSERT INTO container VALUES (?,?,?,?,?,?,?,?)", db_text(c->id), db_text(c->pod->id),
                   db_text(c->name), db_blob(config, len_bytes), db_text(c->image_id), db_text(c->image_ref),
                   db_text(c->image_config), DB_INT(c->created_ns)));
+        if (c->cdi)
+                TRY(db_do(db, "INSERT INTO container_cdi VALUES (?,?)", db_text(c->id), db_text(c->cdi)));
         return db_do(db, "INSERT INTO container_progress VALUES (?,?,0,0,0,0,NULL,NULL)", db_text(c->id),
                      DB_INT(CONTAINER_MAKING));
 }
@@ -179,6 +183,7 @@ static struct error *container_delete(struct db *db, void *context)
 {
         const char *id = context;
         TRY(db_do(db, "DELETE FROM container WHERE id=?", db_text(id)));
+        TRY(db_do(db, "DELETE FROM container_cdi WHERE id=?", db_text(id)));
         TRY(db_do(db, "DELETE FROM container_resources WHERE id=?", db_text(id)));
         TRY(db_do(db, "DELETE FROM container_found WHERE id=?", db_text(id)));
         return db_do(db, "DELETE FROM container_progress WHERE id=?", db_text(id));
@@ -270,6 +275,7 @@ static struct error *container_of_row(const struct db_row *row, struct container
         c->oom_killed = db_row_integer(row, 11) != 0;
         c->reason = dup_string(text_or_null(row, 12));
         c->message = dup_string(text_or_null(row, 13));
+        c->cdi = dup_string(text_or_null(row, 18));
         *out = c;
         TRY(found_of_row(row, 15, c));
         bytes = db_row_blob(row, 14, &len_bytes);
@@ -304,9 +310,9 @@ struct error *records_read(struct db *db, const struct records_reader *reader)
                 db,
                 "SELECT id, pod_id, config, image_id, image_ref, image_config, created_ns, state, "
                 "started_ns, finished_ns,"
-                " exit_code, oom_killed, reason, message, resources, user, stop_signal, image_name"
+                " exit_code, oom_killed, reason, message, resources, user, stop_signal, image_name, edits"
                 " FROM container JOIN container_progress USING (id) LEFT JOIN container_resources USING (id)"
-                " LEFT JOIN container_found USING (id)"
+                " LEFT JOIN container_found USING (id) LEFT JOIN container_cdi USING (id)"
                 " ORDER BY created_ns",
                 NULL, 0, read_container, context);
 }

@@ -97,6 +97,7 @@ struct container {
         char *image_id, *image_ref; /* the config's digest; the name it was asked by, as CRI echoes it */
         char *image_name;           /* a tag of it, or else a digest, when it was asked for by its id; NULL */
         char *image_config;         /* its config as JSON: the image may be removed while we run */
+        char *cdi; /* what its CDI devices change, settled when it was created: cdi_edits_put; NULL: it has none */
         char *cgroup_path, *log_path; /* absolute, or NULL: no log */
         int64_t created_ns;
 
@@ -146,6 +147,7 @@ struct node {
         struct container *containers, *containers_by_name;
         size_t background; /* jobs under way */
         struct image_users *image_users;
+        struct cdi *cdi;
         bool closing; /* nothing new is begun */
 
         struct events *events;

@@ -81,6 +81,7 @@ static void container_free(struct container *c)
         free(c->image_ref);
         free(c->image_name);
         free(c->image_config);
+        free(c->cdi);
         free(c->cgroup_path);
         free(c->log_path);
         free(c->reason);

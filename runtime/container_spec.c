@@ -17,6 +17,15 @@ void process_spec_done(struct process_spec *process)
         *process = (struct process_spec){ 0 };
 }
 
+void container_mount_done(struct container_mount *mount)
+{
+        free(mount->target);
+        free(mount->host_path);
+        free(mount->image_id);
+        free(mount->data);
+        closep(&mount->source_fd);
+}
+
 static void limits_done(struct cgroup_limits *limits)
 {
         for (size_t i = 0; i < limits->n_hugepages; i++)
@@ -36,15 +45,16 @@ void container_spec_free(struct container_spec *spec)
         if (!spec)
                 return;
         process_spec_done(&spec->process);
-        for (size_t i = 0; i < spec->n_mounts; i++) {
-                free(spec->mounts[i].target);
-                free(spec->mounts[i].host_path);
-                free(spec->mounts[i].image_id);
-                free(spec->mounts[i].data);
-                closep(&spec->mounts[i].source_fd);
-        }
+        for (size_t i = 0; i < spec->n_mounts; i++)
+                container_mount_done(&spec->mounts[i]);
         for (size_t i = 0; i < spec->n_devices; i++)
                 free(spec->devices[i].path);
+        for (size_t i = 0; i < spec->n_hooks; i++) {
+                free(spec->hooks[i].path);
+                free_strings(spec->hooks[i].argv);
+                free_strings(spec->hooks[i].env);
+        }
+        free(spec->hooks);
         free(spec->mounts);
         free(spec->devices);
         free(spec->device_rules);

@@ -30,6 +30,11 @@ enum mount_kind {
 
 enum mount_propagation { MOUNT_PRIVATE, MOUNT_SLAVE, MOUNT_SHARED };
 
+/* MOUNT_ATTR_* bits of mount_setattr(2). */
+struct mount_change {
+        uint64_t set, clear;
+};
+
 struct container_mount {
         enum mount_kind kind;
         char *target;    /* in the container */
@@ -37,6 +42,8 @@ struct container_mount {
         char *image_id; /* MOUNT_BIND without a host_path: what pods mounts for it; no matter to the handler */
         char *data;     /* MOUNT_TMPFS: mount options; MOUNT_BIND of a mount: what of it to show, NULL: all */
         bool readonly, recursive_readonly, nosuid, nodev, noexec;
+        bool alone;                       /* MOUNT_BIND: without what is mounted below it */
+        struct mount_change itself, tree; /* MOUNT_BIND: more of it; and of it with what is mounted below */
         bool idmapped; /* MOUNT_BIND of a host_path: its files' ids are those of the pod's user namespace */
         enum mount_propagation propagation;
         int source_fd; /* MOUNT_BIND: a detached mount instead of host_path; -1: none */
@@ -44,9 +51,29 @@ struct container_mount {
 
 struct container_device {
         char *path; /* in the container: "/dev/fuse" */
-        char type;  /* 'c' or 'b' */
+        char type;  /* 'c', 'b' or, without numbers, 'p' */
         uint32_t major, minor, mode, uid, gid;
 };
+
+/* When a hook runs: the stages of the OCI runtime spec, in its order. */
+enum hook_stage {
+        HOOK_PRESTART,
+        HOOK_CREATE_RUNTIME,
+        HOOK_CREATE_CONTAINER,
+        HOOK_START_CONTAINER,
+        HOOK_POSTSTART,
+        HOOK_POSTSTOP,
+        HOOK_STAGES, /* how many there are */
+};
+
+/* A program that is run with the container's state, as JSON, on its standard input. */
+struct container_hook {
+        enum hook_stage stage;
+        char *path;         /* START_CONTAINER: in the container; else on the host */
+        char **argv, **env; /* NULL-terminated, never NULL */
+        int64_t timeout_s;  /* 0, and more than it: HOOK_TIMEOUT_S */
+};
+#define HOOK_TIMEOUT_S 300
 
 struct container_rlimit {
         int resource; /* RLIMIT_* */
@@ -87,6 +114,8 @@ struct container_spec {
         size_t n_devices;
         struct device_rule *device_rules;
         size_t n_device_rules;
+        struct container_hook *hooks; /* in the order to run, each in its stage */
+        size_t n_hooks;
         bool all_devices;  /* privileged */
         bool host_network; /* for MOUNT_SYSFS */
         char *cgroup_path;
@@ -97,4 +126,5 @@ struct container_spec {
 struct container_spec *container_spec_new(void); /* zeroed, source_fds -1 where mounts are added later */
 void container_spec_free(struct container_spec *spec);
 DEFINE_FREEP(struct container_spec, container_spec_free)
+void container_mount_done(struct container_mount *mount); /* what it owns */
 void process_spec_done(struct process_spec *process);

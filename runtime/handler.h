@@ -153,6 +153,13 @@ size_t runtime_pod_running(const struct runtime_pod *pod, const struct runtime_c
 /* Reads STATE/pods/ID/exits; *out is an array owned by the caller (free). An absent file is no exits. */
 MUST_CHECK struct error *runtime_exits_read(int dir_fd, struct runtime_exit **out, size_t *n);
 
+/* What hooks are told beside the container's state. */
+struct hook_surroundings {
+        const char *
+                bundle; /* a directory on the host with config.json, whose root is the directory rootfs in it */
+        const char *annotations; /* a JSON object */
+};
+
 struct runtime_start {
         int64_t started_wall_ns; /* now; it also tells this start's exit from that of an earlier one */
         /* Mounts the root filesystem: *out_fd, a detached mount, is the handler's then. Called once, on the thread of the
@@ -163,7 +170,9 @@ struct runtime_start {
         void *context;        /* of both */
         const int *mount_fds; /* detached mounts for the spec's mounts without a host_path, by the same index,
                                       * borrowed; -1: none. NULL: none at all */
-        uint64_t log_line_max_bytes; /* longer lines are cut into partial ones; 16384 as the peers do */
+        uint64_t log_line_max_bytes;    /* longer lines are cut into partial ones; 16384 as the peers do */
+        uint64_t log_max_bytes;         /* a log file that is so long gets nothing more; 0: no bound */
+        struct hook_surroundings hooks; /* where the spec has hooks */
 };
 
 /* Starts a container whose cgroup exists. On success its process has been exec'ed: *pid is its host number for people.
@@ -172,6 +181,12 @@ struct runtime_start {
 MUST_CHECK struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
                                                  const struct runtime_start *start, const struct wait *wait,
                                                  pid_t *pid);
+
+/* Runs the hooks that come after a container's end. Each gets its chance: a failure is told when all have run, the first one's.
+ * Those of the other stages run in runtime_container_start, which fails with the words of one that does. */
+MUST_CHECK struct error *runtime_container_poststop(const struct container_spec *spec,
+                                                    const struct hook_surroundings *surroundings,
+                                                    const struct wait *wait);
 
 /* Sends a signal to the main process. Succeeds when it is gone. */
 MUST_CHECK struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, int signal,

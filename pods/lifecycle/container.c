@@ -6,8 +6,11 @@
 #include "base/utf8.h"
 #include "images/images.h"
 #include "pods/feed.h"
+#include "pods/lifecycle/bundle.h"
 #include "pods/message.h"
 #include "pods/records.h"
+#include "pods/spec/cdi_devices.h"
+#include "pods/spec/rw_layer.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/volumes.h"
 #include "pods/table.h"
@@ -68,7 +71,11 @@ static struct error *make_rootfs(void *object, const struct wait *wait)
 {
         struct container *c = object;
         (void) wait;
+        uint64_t max_bytes = 0;
+        TRY(rw_layer_bound(c, &max_bytes));
         TRY(rootfs_make(c->pod->node->config.images, c->id, c->image_id));
+        if (max_bytes)
+                TRY(rootfs_bound(c->pod->node->config.images, c->id, max_bytes));
         return volumes_hold(c);
 }
 
@@ -307,6 +314,7 @@ struct error *node_create_container(struct node *node, const Cri__CreateContaine
         TRY(container_derive(node, c));
         TRY(resolve_image(c));
         TRY(volumes_resolve(c));
+        TRY(cdi_devices_resolve(c));
         TRY(operation_begin(&c->operation, &node->lock, OPERATION_MAKE, wait, &joined, &result));
         struct error *e = add_to_pod(c, wait);
         if (!e)
@@ -382,13 +390,16 @@ static struct error *start_process(void *object, const struct wait *wait)
 {
         struct start *start = object;
         struct container *c = start->c;
-        const struct runtime_start how = { .started_wall_ns = c->started_ns,
-                                           .rootfs = mount_rootfs,
-                                           .log = c->log_path ? open_log : NULL,
-                                           .context = c,
-                                           .mount_fds = start->mount_fds,
-                                           .log_line_max_bytes = c->pod->node->config.log_line_max_bytes };
+        _cleanup_(bundle_done) struct bundle bundle = { .path = NULL };
+        struct runtime_start how = { .started_wall_ns = c->started_ns,
+                                     .rootfs = mount_rootfs,
+                                     .log = c->log_path ? open_log : NULL,
+                                     .context = c,
+                                     .mount_fds = start->mount_fds,
+                                     .log_line_max_bytes = c->pod->node->config.log_line_max_bytes,
+                                     .log_max_bytes = c->pod->node->config.log_max_bytes };
         pid_t pid = 0;
+        TRY(bundle_make(c, &bundle, &how.hooks));
         TRY(runtime_container_start(c->pod->runtime, c->spec, &how, wait, &pid));
         note_running(c, pid);
         return NULL;

@@ -4,6 +4,7 @@
 #include "images/images.h"
 #include "pods/background.h"
 #include "pods/feed.h"
+#include "pods/lifecycle/bundle.h"
 #include "pods/lifecycle/container.h"
 #include "pods/lifecycle/parking.h"
 #include "pods/lifecycle/settle.h"
@@ -261,6 +262,7 @@ struct error *container_drop_rootfs(void *object, const struct wait *wait)
 {
         struct container *c = object;
         (void) wait;
+        TRY(bundle_remove(c));
         return rootfs_remove(c->pod->node->config.images, c->id);
 }
 

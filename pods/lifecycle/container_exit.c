@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pods/feed.h"
+#include "pods/lifecycle/bundle.h"
 #include "pods/lifecycle/container.h"
 #include "pods/lifecycle/parking.h"
 #include "pods/lifecycle/pod_directory.h"
@@ -58,6 +59,7 @@ void container_exited(struct container *c, const struct runtime_exit *exit)
         log_error(LOG_LEVEL_WARN, record_container_progress(node->db, c), "record an exit", "container",
                   c->id);
         parking_settle(c, NULL);
+        bundle_poststop(c);
 }
 
 static void container_lost(struct container *c)

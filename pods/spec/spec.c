@@ -73,8 +73,6 @@ static struct error *check_container(const struct spec_source *s)
                 TRY(check_privileged(s));
         if (s->container->state == CONTAINER_MAKING)
                 TRY(spec_check_classes(s));
-        if (s->config->n_cdi_devices)
-                return not_built("config.CDI_devices", "CDI");
         TRY(userns_check_container(s->security->namespace_options, &s->container->pod->userns));
         TRY(check_apparmor("config.linux.security_context.apparmor", s->security->apparmor));
         if (*s->security->apparmor_profile && strcmp(s->security->apparmor_profile, "unconfined") != 0)
@@ -224,7 +222,8 @@ static struct error *build(struct spec_source *s)
         TRY(spec_add_process(s));
         TRY(spec_add_security(s));
         TRY(spec_add_devices(s));
-        return spec_add_mounts(s);
+        TRY(spec_add_mounts(s));
+        return spec_add_cdi(s);
 }
 
 struct error *spec_ensure(struct node *node, struct container *c)

@@ -1,8 +1,8 @@
 /* spec.h - CRI's container config + the image's config -> container_spec: every rule that CRI states about merging.
  *
  * What is asked and cannot be done is refused here with a sentence (UNIMPLEMENTED, INVALID_ARGUMENT), never ignored.
- * Parts of it are in spec_process.c (argv, environment, user, capabilities, seccomp), spec_mounts.c and spec_limits.c
- * (cgroup, devices). Threads: any. */
+ * Parts of it are in spec_process.c (argv, environment, user, capabilities, seccomp), spec_mounts.c, spec_limits.c
+ * (cgroup, devices) and spec_cdi.c. Threads: any. */
 #pragma once
 #include "images/images.h"
 #include "pods/state.h"
@@ -38,6 +38,17 @@ MUST_CHECK struct error *spec_add_process(struct spec_source *s);
 MUST_CHECK struct error *spec_add_security(struct spec_source *s);
 MUST_CHECK struct error *spec_add_mounts(struct spec_source *s);
 MUST_CHECK struct error *spec_add_devices(struct spec_source *s);
+
+/* What the container's CDI devices change, after all else: their part in spec_cdi.c. Of the rest they use these: further
+ * groups of the process, without root's; a device in place of one of that path, whose rule is added where `rule` says what may
+ * be done; a mount in place of one with that target, zeroed but for the three; and the order of all mounts. */
+MUST_CHECK struct error *spec_add_cdi(struct spec_source *s);
+void spec_add_extra_groups(struct spec_source *s, const uint32_t *gids, size_t n);
+void spec_replace_device(struct container_spec *spec, const struct container_device *device,
+                         const char *permissions);
+struct container_mount *spec_replace_mount(struct container_spec *spec, enum mount_kind kind,
+                                           const char *target);
+void spec_sort_mounts(struct container_spec *spec);
 
 /* CRI's resources to a cgroup's limits; strings in out are borrowed from resources. arrays are owned by the caller
  * (cgroup_limits_done). */

@@ -161,6 +161,12 @@ static void rule_add(struct container_spec *spec, struct device_rule rule)
         spec->device_rules[spec->n_device_rules++] = rule;
 }
 
+static void devices_append(struct container_spec *spec, struct container_device device)
+{
+        spec->devices = grow_array(spec->devices, spec->n_devices + 1, sizeof(device));
+        spec->devices[spec->n_devices++] = device;
+}
+
 /* The nodes that every container has; that it may use them cgroup_devices sees to. */
 static void add_standard_devices(struct container_spec *spec)
 {
@@ -170,35 +176,57 @@ static void add_standard_devices(struct container_spec *spec)
         } standard[] = { { "/dev/null", 1, 3 },   { "/dev/zero", 1, 5 },    { "/dev/full", 1, 7 },
                          { "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 } };
         for (size_t i = 0; i < LENGTH(standard); i++) {
-                spec->devices = grow_array(spec->devices, spec->n_devices + 1, sizeof(*spec->devices));
-                spec->devices[spec->n_devices++] =
-                        (struct container_device){ .path = dup_string(standard[i].path),
-                                                   .type = 'c',
-                                                   .major = standard[i].major,
-                                                   .minor = standard[i].minor,
-                                                   .mode = 0666 };
+                devices_append(spec, (struct container_device){ .path = dup_string(standard[i].path),
+                                                                .type = 'c',
+                                                                .major = standard[i].major,
+                                                                .minor = standard[i].minor,
+                                                                .mode = 0666 });
         }
 }
 
-static void device_add(struct container_spec *spec, const char *container_path, const struct stat *st,
-                       const char *permissions)
+static void permit(struct container_spec *spec, const struct container_device *d, const char *permissions)
 {
-        char type = S_ISBLK(st->st_mode) ? 'b' : 'c';
-        uint32_t major_number = major(st->st_rdev), minor_number = minor(st->st_rdev);
+        rule_add(spec,
+                 (struct device_rule){ true, d->type, d->major, d->minor, strchr(permissions, 'r') != NULL,
+                                       strchr(permissions, 'w') != NULL, strchr(permissions, 'm') != NULL });
+}
+
+void spec_replace_device(struct container_spec *spec, const struct container_device *device,
+                         const char *permissions)
+{
+        size_t kept = 0;
+        for (size_t i = 0; i < spec->n_devices; i++) {
+                if (strcmp(spec->devices[i].path, device->path) == 0)
+                        free(spec->devices[i].path);
+                else
+                        spec->devices[kept++] = spec->devices[i];
+        }
+        spec->n_devices = kept;
+        devices_append(spec, *device);
+        if (device->type != 'p' && *permissions)
+                permit(spec, device, permissions);
+}
+
+/* Of a device in the container where it is not the host's node's: 0 is that. */
+struct owner {
+        uint32_t uid, gid;
+};
+
+static void device_add(struct container_spec *spec, const char *container_path, const struct stat *st,
+                       const char *permissions, const struct owner *owner)
+{
         for (size_t i = 0; i < spec->n_devices; i++)
                 if (strcmp(spec->devices[i].path, container_path) == 0)
                         return;
-        spec->devices = grow_array(spec->devices, spec->n_devices + 1, sizeof(*spec->devices));
-        spec->devices[spec->n_devices++] = (struct container_device){ .path = dup_string(container_path),
-                                                                      .type = type,
-                                                                      .major = major_number,
-                                                                      .minor = minor_number,
-                                                                      .mode = st->st_mode & 0777,
-                                                                      .uid = st->st_uid,
-                                                                      .gid = st->st_gid };
-        rule_add(spec, (struct device_rule){
-                               true, type, major_number, minor_number, strchr(permissions, 'r') != NULL,
-                               strchr(permissions, 'w') != NULL, strchr(permissions, 'm') != NULL });
+        struct container_device device = { .path = dup_string(container_path),
+                                           .type = S_ISBLK(st->st_mode) ? 'b' : 'c',
+                                           .major = major(st->st_rdev),
+                                           .minor = minor(st->st_rdev),
+                                           .mode = st->st_mode & 0777,
+                                           .uid = owner->uid ? owner->uid : st->st_uid,
+                                           .gid = owner->gid ? owner->gid : st->st_gid };
+        devices_append(spec, device);
+        permit(spec, &device, permissions);
 }
 
 static bool is_device(const struct stat *st)
@@ -208,7 +236,7 @@ static bool is_device(const struct stat *st)
 
 /* Every device below a directory. What has a place of its own in a container is left out. */
 static void devices_below(struct container_spec *spec, const char *host_path, const char *container_path,
-                          const char *permissions, int depth)
+                          const char *permissions, const struct owner *owner, int depth)
 {
         static const char *const own[] = {
                 "pts", "shm", "mqueue", "fd", "console", "ptmx", ".", "..", ".lxc"
@@ -224,14 +252,27 @@ static void devices_below(struct container_spec *spec, const char *host_path, co
                 if (skipped || lstat(below, &st) < 0)
                         continue;
                 if (S_ISDIR(st.st_mode))
-                        devices_below(spec, below, target, permissions, depth - 1);
+                        devices_below(spec, below, target, permissions, owner, depth - 1);
                 else if (is_device(&st))
-                        device_add(spec, target, &st, permissions);
+                        device_add(spec, target, &st, permissions, owner);
         }
+}
+
+/* The user and group that the container is asked to run as, where the node is set up so: others may not use most devices. */
+static struct owner owner_of(const struct spec_source *s)
+{
+        const Cri__Int64Value *user = s->security->run_as_user, *group = s->security->run_as_group;
+        struct owner owner = { .uid = 0 };
+        if (s->node->config.device_ownership) {
+                owner.uid = user ? (uint32_t) user->value : 0; /* checked with the process */
+                owner.gid = group ? (uint32_t) group->value : 0;
+        }
+        return owner;
 }
 
 static struct error *add_asked(struct spec_source *s, size_t i)
 {
+        const struct owner owner = owner_of(s);
         const Cri__Device *device = s->config->devices[i];
         const char *target = *device->container_path ? device->container_path : device->host_path;
         struct stat st;
@@ -245,10 +286,10 @@ static struct error *add_asked(struct spec_source *s, size_t i)
                 return error_new(ERROR_INVALID_ARGUMENT, "config.devices[%zu].host_path: %s: %s", i,
                                  device->host_path, strerror(errno));
         if (S_ISDIR(st.st_mode))
-                devices_below(s->spec, device->host_path, target, device->permissions,
+                devices_below(s->spec, device->host_path, target, device->permissions, &owner,
                               DEVICE_DIRECTORY_DEPTH);
         else if (is_device(&st))
-                device_add(s->spec, target, &st, device->permissions);
+                device_add(s->spec, target, &st, device->permissions, &owner);
         else
                 return error_new(ERROR_INVALID_ARGUMENT, "config.devices[%zu].host_path: %s is no device", i,
                                  device->host_path);
@@ -257,10 +298,11 @@ static struct error *add_asked(struct spec_source *s, size_t i)
 
 struct error *spec_add_devices(struct spec_source *s)
 {
+        const struct owner of_host = { .uid = 0 };
         s->spec->all_devices = s->security->privileged;
         add_standard_devices(s->spec);
         if (s->security->privileged)
-                devices_below(s->spec, "/dev", "/dev", "rwm", DEVICE_DIRECTORY_DEPTH);
+                devices_below(s->spec, "/dev", "/dev", "rwm", &of_host, DEVICE_DIRECTORY_DEPTH);
         for (size_t i = 0; i < s->config->n_devices; i++)
                 TRY(add_asked(s, i));
         return NULL;

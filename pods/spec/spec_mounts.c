@@ -1,5 +1,6 @@
 /* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
 #include "images/images.h"
+#include "pods/spec/mount_options.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/userns.h"
 #include "pods/spec/volumes.h"
@@ -15,6 +16,20 @@ static struct container_mount *mount_add(struct container_spec *spec, enum mount
         struct container_mount *m = &spec->mounts[spec->n_mounts++];
         *m = (struct container_mount){ .kind = kind, .target = dup_string(target), .source_fd = -1 };
         return m;
+}
+
+struct container_mount *spec_replace_mount(struct container_spec *spec, enum mount_kind kind,
+                                           const char *target)
+{
+        size_t kept = 0;
+        for (size_t i = 0; i < spec->n_mounts; i++) {
+                if (strcmp(spec->mounts[i].target, target) == 0)
+                        container_mount_done(&spec->mounts[i]);
+                else
+                        spec->mounts[kept++] = spec->mounts[i];
+        }
+        spec->n_mounts = kept;
+        return mount_add(spec, kind, target);
 }
 
 char *spec_path_clean(const char *path)
@@ -172,9 +187,7 @@ static struct error *check_mount(const Cri__Mount *mount, size_t i)
                                  "config.mounts[%zu].container_path: \"%s\" is not absolute", i,
                                  mount->container_path);
         TRY(check_target(mount, i));
-        if (mount->n_mount_options)
-                return error_new(ERROR_UNIMPLEMENTED,
-                                 "config.mounts[%zu].mount_options: not supported by skiff yet", i);
+        TRY_WRAP(mount_options_check(mount), "config.mounts[%zu].mount_options", i);
         if (is_volume(mount)) /* checked when its image was found */
                 return NULL;
         if (*mount->image_sub_path)
@@ -205,6 +218,7 @@ static void add_asked(struct spec_source *s, const Cri__Mount *mount)
         _cleanup_(freep) char *target = spec_path_clean(mount->container_path);
         struct container_mount *m = mount_add(s->spec, MOUNT_BIND, target);
         m->readonly = mount->readonly;
+        mount_options_add(m, mount);
         if (is_volume(mount)) {
                 m->image_id = dup_string(mount->image->image_ref);
                 m->data = dup_string(mount->image_sub_path);
@@ -226,9 +240,10 @@ static size_t depth_of(const char *path)
 }
 
 /* A mount comes after the one that it lies in, whatever order they were asked in; equals keep their order. */
-static void sort_by_depth(struct container_mount *mounts, size_t n)
+void spec_sort_mounts(struct container_spec *spec)
 {
-        for (size_t i = 1; i < n; i++)
+        struct container_mount *mounts = spec->mounts;
+        for (size_t i = 1; i < spec->n_mounts; i++)
                 for (size_t j = i; j > 0 && depth_of(mounts[j].target) < depth_of(mounts[j - 1].target);
                      j--) {
                         struct container_mount swapped = mounts[j];
@@ -324,7 +339,7 @@ struct error *spec_add_mounts(struct spec_source *s)
         add_image_volumes(s);
         for (size_t i = 0; i < s->config->n_mounts; i++)
                 add_asked(s, s->config->mounts[i]);
-        sort_by_depth(s->spec->mounts, s->spec->n_mounts);
+        spec_sort_mounts(s->spec);
         drop_shared(s, s->spec->masked_paths);
         drop_shared(s, s->spec->readonly_paths);
         return NULL;

@@ -187,6 +187,16 @@ static void remember_user(struct container *c, const struct process_spec *p)
         (void) pthread_mutex_unlock(&c->pod->node->lock);
 }
 
+void spec_add_extra_groups(struct spec_source *s, const uint32_t *gids, size_t n)
+{
+        struct process_spec *p = &s->spec->process;
+        for (size_t i = 0; i < n; i++)
+                if (gids[i] != 0)
+                        add_group(p, gids[i]);
+        tidy_groups(p);
+        remember_user(s->container, p);
+}
+
 static struct error *add_user(struct spec_source *s, struct user *user)
 {
         _cleanup_(freep) char *text = NULL;

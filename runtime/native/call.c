@@ -29,7 +29,8 @@ uint32_t call_version(const struct runtime_pod *pod)
         return version ? version : protocol_range().oldest;
 }
 
-struct error *call_check_sessions(const struct runtime_pod *pod)
+/* what: that those before `since` do not know. */
+static struct error *check_since(const struct runtime_pod *pod, uint32_t since, const char *what)
 {
         uint32_t version = pod->version;
         const char *undriven = pod->undriven;
@@ -37,11 +38,22 @@ struct error *call_check_sessions(const struct runtime_pod *pod)
                 return error_new(ERROR_UNAVAILABLE, "%s", undriven);
         if (!version)
                 return error_new(ERROR_UNAVAILABLE, "the pod's supervisor has not answered yet");
-        if (version < PROTOCOL_SESSIONS)
+        if (version < since)
                 return error_new(ERROR_FAILED_PRECONDITION,
-                                 "the pod's supervisor is of an older build, which knows no exec, attach or "
-                                 "port-forward and no terminals: the pod has to be made anew");
+                                 "the pod's supervisor is of an older build, which knows %s: the pod has to "
+                                 "be made anew",
+                                 what);
         return NULL;
+}
+
+struct error *call_check_sessions(const struct runtime_pod *pod)
+{
+        return check_since(pod, PROTOCOL_SESSIONS, "no exec, attach or port-forward and no terminals");
+}
+
+struct error *call_check_hooks(const struct runtime_pod *pod)
+{
+        return check_since(pod, PROTOCOL_HOOKS, "no hooks and no fifos among devices");
 }
 
 struct error *call_send(int fd, struct wire_writer *w, const int *fds, size_t n_fds, const struct wait *wait)

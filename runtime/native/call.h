@@ -91,6 +91,8 @@ MUST_CHECK struct error *call_exec_memfd(uint32_t version, const struct process_
 /* FAILED_PRECONDITION when its supervisor is of a build that knows no sessions and no terminals; UNAVAILABLE when it has not
  * told its version yet. */
 MUST_CHECK struct error *call_check_sessions(const struct runtime_pod *pod);
+/* The same of hooks, and what came with them. */
+MUST_CHECK struct error *call_check_hooks(const struct runtime_pod *pod);
 
 /* The number by which this process's pid namespace knows the process of a pidfd: for people. 0 when it is gone. */
 pid_t call_pid_of(int pid_fd);

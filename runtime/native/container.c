@@ -2,6 +2,7 @@
 #include "base/mount.h"
 #include "base/socket.h"
 #include "runtime/native/call.h"
+#include "runtime/native/hooks.h"
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
@@ -84,21 +85,23 @@ static struct error *source_prepare(int fd, const struct container_mount *m)
                          (m->noexec ? MOUNT_ATTR_NOEXEC : 0U) | (m->readonly ? MOUNT_ATTR_RDONLY : 0U);
         /* Of one without a host_path, a clone of an image or of a view of cgroups, there is no peer. */
         TRY(mount_attributes(fd, 0, 0, propagation_of(m->propagation), true));
-        if (plain)
-                TRY(mount_attributes(fd, plain, 0, 0, false));
+        if (m->tree.set || m->tree.clear)
+                TRY(mount_attributes(fd, m->tree.set, m->tree.clear, 0, true));
+        if (plain || m->itself.set || m->itself.clear)
+                TRY(mount_attributes(fd, plain | m->itself.set, m->itself.clear, 0, false));
         if (m->recursive_readonly)
                 TRY(mount_attributes(fd, MOUNT_ATTR_RDONLY, 0, 0, true));
         return NULL;
 }
 
-/* The host's file or directory as a detached mount, with all that is mounted below it. */
+/* The host's file or directory as a detached mount, with all that is mounted below it, unless it is wanted alone. */
 static struct error *source_open(const struct container_mount *m, int *out_fd)
 {
         struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
         _cleanup_(closep) int fd = (int) syscall(SYS_openat2, AT_FDCWD, m->host_path, &how, sizeof(how));
         if (fd < 0)
                 return error_errno(errno, "open");
-        return mount_clone_peer(fd, "", true, out_fd);
+        return mount_clone_peer(fd, "", !m->alone, out_fd);
 }
 
 /* With all that is mounted below: one filesystem that cannot, and the whole is refused. */
@@ -258,7 +261,7 @@ static struct error *cgroup_fds_add(struct parcel *p, struct cgroups *cgroups, c
 /* rootfs_fd: the end of a socket on which the process will get its root filesystem. */
 static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, const struct container_spec *spec,
                                  const struct runtime_start *start, int rootfs_fd,
-                                 struct container_message *m)
+                                 const struct hook_message *hooks, struct container_message *m)
 {
         *m = (struct container_message){ .spec = *spec,
                                          .oom = PROTOCOL_NO_FD,
@@ -266,7 +269,9 @@ static struct error *parcel_fill(struct parcel *p, struct cgroups *cgroups, cons
                                          .tree = PROTOCOL_NO_FD,
                                          .log_follows = start->log != NULL,
                                          .log_line_max_bytes = start->log_line_max_bytes,
-                                         .started_wall_ns = start->started_wall_ns };
+                                         .log_max_bytes = start->log_max_bytes,
+                                         .started_wall_ns = start->started_wall_ns,
+                                         .hooks = *hooks };
         TRY(parcel_lend(p, rootfs_fd, &m->rootfs));
         TRY(cgroup_fds_add(p, cgroups, spec->cgroup_path, m));
         TRY(mounts_add(p, cgroups, spec, start));
@@ -316,53 +321,6 @@ static struct error *start_commit(int fd, const struct wait *wait)
         return call_send(fd, &w, NULL, 0, wait);
 }
 
-static struct error *start_failed(struct call_answer *answer, const struct container_message *m, bool *ending)
-{
-        struct child_report report;
-        if (answer->type == 0)
-                return error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
-        call_report(answer, &report);
-        *ending = report.stage == STAGE_ENDING;
-        return stage_error(&report, &m->spec, &m->spec.process);
-}
-
-/* The report socket ends with the exec (or with a death before it: an exit like any other, which comes as an event), or
- * it holds what failed, which the supervisor tells. It is looked at here as well, so that a start is known without
- * another turn of the supervisor; nobody takes anything out of it. */
-static struct error *start_watch(int fd, int report_fd, const struct wait *wait, bool *runs)
-{
-        struct pollfd fds[] = { { .fd = report_fd, .events = POLLIN },
-                                { .fd = fd, .events = POLLIN },
-                                { .fd = wait->cancel_fd, .events = POLLIN } };
-        while (!fds[0].revents && !fds[1].revents) {
-                if (poll(fds, LENGTH(fds), wait_left_ms(wait)) < 0 && errno != EINTR)
-                        return error_errno(errno, "poll");
-                if (!fds[0].revents && !fds[1].revents) /* one that runs was not cancelled in time */
-                        TRY(wait_check(wait, "start the process"));
-        }
-        char first;
-        *runs = recv(report_fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-        return NULL;
-}
-
-/* *ending: one of that id is there still. */
-static struct error *start_answer(int fd, const struct container_message *m, const struct wait *wait,
-                                  pid_t *pid, bool *ending)
-{
-        _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
-        bool runs = false;
-        TRY(call_receive(fd, &answer, wait));
-        if (answer.type != MESSAGE_SPAWNED || answer.n_fds != 2)
-                return start_failed(&answer, m, ending);
-        *pid = call_pid_of(answer.fds[0]);
-        TRY(start_watch(fd, answer.fds[1], wait, &runs));
-        if (runs)
-                return start_commit(fd, wait);
-        call_answer_done(&answer);
-        TRY(call_receive(fd, &answer, wait));
-        return start_failed(&answer, m, ending);
-}
-
 /* What follows the request: the log, and the way on which the root filesystem goes to the process. */
 struct handover {
         int ours, its;
@@ -387,16 +345,32 @@ static struct error *handover_open(struct handover *handover)
         return NULL;
 }
 
-/* Once: a try that was refused has taken nothing out, and the next one's process finds it. */
-static struct error *rootfs_send(struct handover *handover, const struct runtime_start *start,
-                                 const struct wait *wait)
+struct starting {
+        struct runtime_pod *pod;
+        const struct container_spec *spec;
+        const struct runtime_start *start;
+        struct parcel parcel;
+        struct container_message message;
+        struct handover handover;
+        /* Where the spec has hooks: */
+        struct hook_place place;
+        char *view_path, *state_begin; /* of message.hooks */
+        bool view_is_wanted;
+};
+
+/* Once: a try that was refused has taken nothing out, and the next one's process finds it. With hooks that want them the
+ * host's mounts go along. */
+static struct error *rootfs_send(struct starting *s, const struct wait *wait)
 {
-        _cleanup_(closep) int mount_fd = -1;
-        if (handover->is_sent)
+        _cleanup_(closep) int mount_fd = -1, host_fd = -1;
+        if (s->handover.is_sent)
                 return NULL;
-        TRY(start->rootfs(start->context, &mount_fd));
-        TRY(socket_send(handover->ours, "", 1, &mount_fd, 1, wait));
-        handover->is_sent = true;
+        if (s->view_is_wanted)
+                TRY_WRAP(mount_clone(AT_FDCWD, "/", true, &host_fd), "the host's mounts, for hooks");
+        TRY(s->start->rootfs(s->start->context, &mount_fd));
+        const int fds[] = { mount_fd, host_fd };
+        TRY(socket_send(s->handover.ours, "", 1, fds, s->view_is_wanted ? 2 : 1, wait));
+        s->handover.is_sent = true;
         return NULL;
 }
 
@@ -414,13 +388,87 @@ static struct error *log_send(struct handover *handover, const struct runtime_st
         return call_send(fd, &w, &handover->log_fd, 1, wait);
 }
 
-struct starting {
-        struct runtime_pod *pod;
-        const struct runtime_start *start;
-        struct parcel parcel;
-        struct container_message message;
-        struct handover handover;
-};
+/* What the process said of a hook of its own that failed. */
+static struct error *hook_error(const struct starting *s, const struct child_report *report)
+{
+        char words[HOOK_TEXT_MAX + 1];
+        ssize_t n_bytes = recv(s->handover.ours, words, sizeof(words) - 1, MSG_DONTWAIT);
+        if (n_bytes <= 0)
+                return stage_error(report, s->spec, &s->spec->process);
+        return error_new(ERROR_FAILED_PRECONDITION, "%.*s", (int) n_bytes, words);
+}
+
+static struct error *start_failed(const struct starting *s, struct call_answer *answer, bool *ending)
+{
+        struct child_report report;
+        if (answer->type == 0)
+                return error_new(ERROR_FAILED_PRECONDITION, "the pod's supervisor has ended");
+        call_report(answer, &report);
+        *ending = report.stage == STAGE_ENDING;
+        if (report.stage == STAGE_HOOK)
+                return hook_error(s, &report);
+        return stage_error(&report, &s->message.spec, &s->message.spec.process);
+}
+
+/* The process has put its root into the host's tree, and waits. */
+static struct error *hooks_of_host(const struct starting *s, int pid_fd, const struct wait *wait)
+{
+        static const enum hook_stage stages[] = { HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER };
+        pid_t pid = call_pid_of(pid_fd);
+        char byte;
+        if (recv(s->handover.ours, &byte, 1, MSG_DONTWAIT) != 1)
+                return error_new(ERROR_FAILED_PRECONDITION, "the process did not wait for its hooks");
+        for (size_t i = 0; i < LENGTH(stages); i++)
+                TRY(hooks_run(s->spec, stages[i], i < 2 ? "creating" : "created", pid, pid_fd, &s->place,
+                              wait));
+        return socket_send(s->handover.ours, "", 1, NULL, 0, wait);
+}
+
+/* The report socket ends with the exec (or with a death before it: an exit like any other, which comes as an event), or
+ * it holds what failed, which the supervisor tells. It is looked at here as well, so that a start is known without
+ * another turn of the supervisor; nobody takes anything out of it. */
+static struct error *start_watch(const struct starting *s, int fd, const struct call_answer *spawned,
+                                 const struct wait *wait, bool *runs)
+{
+        int pid_fd = spawned->fds[0], report_fd = spawned->fds[1];
+        struct pollfd fds[] = { { .fd = report_fd, .events = POLLIN },
+                                { .fd = fd, .events = POLLIN },
+                                { .fd = wait->cancel_fd, .events = POLLIN },
+                                { .fd = s->view_is_wanted ? s->handover.ours : -1, .events = POLLIN } };
+        while (!fds[0].revents && !fds[1].revents) {
+                if (poll(fds, LENGTH(fds), wait_left_ms(wait)) < 0 && errno != EINTR)
+                        return error_errno(errno, "poll");
+                if (!fds[0].revents && !fds[1].revents) /* one that runs was not cancelled in time */
+                        TRY(wait_check(wait, "start the process"));
+                if (!fds[0].revents && !fds[1].revents && fds[3].revents) {
+                        TRY(hooks_of_host(s, pid_fd, wait));
+                        fds[3].fd = -1;
+                }
+        }
+        char first;
+        *runs = recv(report_fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+        return NULL;
+}
+
+/* *ending: one of that id is there still. */
+static struct error *start_answer(const struct starting *s, int fd, const struct wait *wait, pid_t *pid,
+                                  bool *ending)
+{
+        _cleanup_(call_answer_done) struct call_answer answer = { .type = 0 };
+        bool runs = false;
+        TRY(call_receive(fd, &answer, wait));
+        if (answer.type != MESSAGE_SPAWNED || answer.n_fds != 2)
+                return start_failed(s, &answer, ending);
+        *pid = call_pid_of(answer.fds[0]);
+        TRY(start_watch(s, fd, &answer, wait, &runs));
+        if (runs) { /* a hook that fails now ends it: it is not committed */
+                TRY(hooks_run(s->spec, HOOK_POSTSTART, "running", *pid, -1, &s->place, wait));
+                return start_commit(fd, wait);
+        }
+        call_answer_done(&answer);
+        TRY(call_receive(fd, &answer, wait));
+        return start_failed(s, &answer, ending);
+}
 
 /* *ending: one of that id is there still. */
 static struct error *start_once(struct starting *s, const struct wait *wait, pid_t *pid, bool *ending)
@@ -429,8 +477,8 @@ static struct error *start_once(struct starting *s, const struct wait *wait, pid
         TRY(call_open(s->pod, wait, &fd));
         TRY(start_send(fd, call_version(s->pod), &s->parcel, &s->message, wait));
         TRY(log_send(&s->handover, s->start, fd, wait));
-        TRY(rootfs_send(&s->handover, s->start, wait));
-        return start_answer(fd, &s->message, wait, pid, ending);
+        TRY(rootfs_send(s, wait));
+        return start_answer(s, fd, wait, pid, ending);
 }
 
 /* A skiffd that was killed during a start has left a process that the supervisor is ending; the next start, of the skiffd
@@ -452,12 +500,36 @@ static void starting_done(struct starting *s)
 {
         parcel_done(&s->parcel);
         handover_done(&s->handover);
+        hook_place_done(&s->place);
+        free(s->view_path);
+        free(s->state_begin);
+}
+
+/* What hooks need; nothing without any. */
+static struct error *prepare_hooks(struct starting *s, struct hook_message *out)
+{
+        *out = (struct hook_message){ "", "", "" };
+        bool has_fifo = false;
+        for (size_t i = 0; i < s->spec->n_devices; i++)
+                has_fifo = has_fifo || s->spec->devices[i].type == 'p';
+        if (s->spec->n_hooks || has_fifo)
+                TRY(call_check_hooks(s->pod));
+        if (!s->spec->n_hooks)
+                return NULL;
+        TRY(hook_place_find(&s->start->hooks, &s->place));
+        s->view_is_wanted = hooks_want_view(s->spec);
+        s->view_path = format_string("%s/rootfs", s->place.bundle);
+        s->state_begin = hooks_state_begin(s->spec, "created", &s->place);
+        *out = (struct hook_message){ s->view_is_wanted ? s->view_path : "", s->state_begin, "}" };
+        return NULL;
 }
 
 struct error *runtime_container_start(struct runtime_pod *pod, const struct container_spec *spec,
                                       const struct runtime_start *start, const struct wait *wait, pid_t *pid)
 {
+        struct hook_message hooks;
         _cleanup_(starting_done) struct starting s = { .pod = pod,
+                                                       .spec = spec,
                                                        .start = start,
                                                        .parcel.userns_fd = -1,
                                                        .handover = { .ours = -1, .its = -1, .log_fd = -1 } };
@@ -468,8 +540,9 @@ struct error *runtime_container_start(struct runtime_pod *pod, const struct cont
         for (size_t i = 0; i < spec->n_mounts && s.parcel.userns_fd < 0; i++)
                 if (spec->mounts[i].idmapped)
                         TRY(runtime_pod_userns(pod, &s.parcel.userns_fd));
+        TRY(prepare_hooks(&s, &hooks));
         TRY(handover_open(&s.handover));
-        TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.handover.its, &s.message));
+        TRY(parcel_fill(&s.parcel, pod->runtime->cgroups, spec, start, s.handover.its, &hooks, &s.message));
         return start_patiently(&s, wait, pid);
 }
 

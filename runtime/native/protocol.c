@@ -2,7 +2,7 @@
 #include <string.h>
 
 /* The least that one element takes on the wire: bounds a count before memory is taken for it. */
-enum { TEXT_LEAST = 9, MOUNT_LEAST = 30, DEVICE_LEAST = 33, RLIMIT_LEAST = 20 };
+enum { TEXT_LEAST = 9, MOUNT_LEAST = 30, DEVICE_LEAST = 33, RLIMIT_LEAST = 20, HOOK_LEAST = 29 };
 
 /* --- versions --- */
 
@@ -345,6 +345,62 @@ static void device_get(struct wire_reader *outer, uint32_t version, struct conta
         wire_struct_leave(outer, r);
 }
 
+static void hook_put(struct wire_writer *w, uint32_t version, const struct container_hook *hook)
+{
+        size_t at = struct_begin(w, version);
+        wire_put_text(w, hook->path);
+        wire_put_texts(w, hook->argv);
+        wire_put_texts(w, hook->env);
+        wire_put_u64(w, (uint64_t) hook->timeout_s);
+        struct_end(w, at);
+}
+
+/* Of the spec's hooks only those that the process itself runs: the others are skiffd's. */
+static void hooks_put(struct wire_writer *w, uint32_t version, const struct container_message *m)
+{
+        const struct container_spec *s = &m->spec;
+        uint32_t n = 0;
+        for (size_t i = 0; i < s->n_hooks; i++)
+                n += s->hooks[i].stage == HOOK_START_CONTAINER;
+        wire_put_text(w, m->hooks.view_path);
+        wire_put_text(w, m->hooks.state_begin);
+        wire_put_text(w, m->hooks.state_end);
+        wire_put_u32(w, n);
+        for (size_t i = 0; i < s->n_hooks; i++)
+                if (s->hooks[i].stage == HOOK_START_CONTAINER)
+                        hook_put(w, version, &s->hooks[i]);
+}
+
+static void hook_get(struct wire_reader *outer, uint32_t version, struct container_hook *hook)
+{
+        struct wire_reader inner, *r = struct_enter(outer, version, &inner);
+        hook->stage = HOOK_START_CONTAINER;
+        hook->path = get_text(r);
+        hook->argv = wire_get_texts(r);
+        hook->env = wire_get_texts(r);
+        hook->timeout_s = (int64_t) wire_get_u64(r);
+        if (!r->bad && (!hook->argv[0] || hook->timeout_s < 0))
+                r->bad = true;
+        wire_struct_leave(outer, r);
+}
+
+static void hooks_get(struct wire_reader *r, uint32_t version, struct container_message *m)
+{
+        struct container_spec *s = &m->spec;
+        m->hooks = (struct hook_message){ "", "", "" };
+        if (version < PROTOCOL_HOOKS)
+                return;
+        m->hooks.view_path = wire_get_text(r);
+        m->hooks.state_begin = wire_get_text(r);
+        m->hooks.state_end = wire_get_text(r);
+        size_t n = wire_get_count(r, HOOK_LEAST);
+        s->hooks = array_of(r, n, sizeof(*s->hooks));
+        while (!r->bad && s->n_hooks < n)
+                hook_get(r, version, &s->hooks[s->n_hooks++]);
+        if (*m->hooks.view_path && *m->hooks.view_path != '/')
+                r->bad = true;
+}
+
 void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m)
 {
         const struct container_spec *s = &m->spec;
@@ -373,6 +429,10 @@ void container_message_put(struct wire_writer *w, uint32_t version, const struct
         wire_put_u64(w, m->log_line_max_bytes);
         wire_put_u64(w, (uint64_t) m->started_wall_ns);
         wire_put_bytes(w, m->seccomp.bpf, m->seccomp.len_bytes);
+        if (version >= PROTOCOL_LENGTHS) /* older builds pass over it, and keep a log without a bound */
+                wire_put_u64(w, m->log_max_bytes);
+        if (version >= PROTOCOL_HOOKS)
+                hooks_put(w, version, m);
 }
 
 static uint32_t fd_get(struct wire_reader *r, size_t n_fds, bool needed)
@@ -435,6 +495,9 @@ struct error *container_message_get(const void *bytes, size_t len_bytes, uint32_
         seccomp_get(&r, &out->seccomp);
         if (out->seccomp.len_bytes)
                 s->seccomp = &out->seccomp;
+        if (version >= PROTOCOL_LENGTHS && wire_has_more(&r))
+                out->log_max_bytes = wire_get_u64(&r);
+        hooks_get(&r, version, out);
         if (!*s->id || strlen(s->id) > PROTOCOL_ID_MAX || s->pid_mode > PID_MODE_TARGET ||
             out->log_line_max_bytes > PROTOCOL_SPEC_MAX)
                 r.bad = true;
@@ -451,5 +514,10 @@ void container_message_done(struct container_message *m)
         free(m->spec.masked_paths);
         free(m->spec.readonly_paths);
         free(m->spec.devices);
+        for (size_t i = 0; i < m->spec.n_hooks; i++) {
+                free(m->spec.hooks[i].argv);
+                free(m->spec.hooks[i].env);
+        }
+        free(m->spec.hooks);
         *m = (struct container_message){ 0 };
 }

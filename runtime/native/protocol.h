@@ -26,13 +26,14 @@
  * maps; its descriptors come in batches, and the spec names them by index.
  *
  * Versions. A skiff-pod outlives the skiffd that started it, so any two may meet. Each speaks a range of versions, and the
- * first message of either side tells it; the newest that is in both is what they speak. A range holds three: so a skiffd
- * drives any skiff-pod within two versions of its own. Within a version a struct only grows, at its end: a field that is
+ * first message of either side tells it; the newest that is in both is what they speak. A range holds four: so a skiffd
+ * drives any skiff-pod within three versions of its own. Within a version a struct only grows, at its end: a field that is
  * not there has its default, one that is not known is passed over (since version 3, where each struct has its length before
  * it), so a change that old ones need not understand is no new version. A new version is for what they must not miss.
  *     2   POD_START and ATTACH name just it; no lengths, nothing may be left over
  *     3   ranges, lengths, REFUSED
  *     4   sessions, terminals
+ *     5   hooks, fifos among the devices
  * The records in the exits file are of one form for ever: what more is to be told goes to another file. */
 #pragma once
 #include "runtime/container_spec.h"
@@ -40,10 +41,11 @@
 #include "runtime/native/wire.h"
 #include "runtime/seccomp.h"
 
-#define PROTOCOL_VERSION 4
-#define PROTOCOL_OLDEST 2   /* that is spoken still: PROTOCOL_VERSION - 2 */
+#define PROTOCOL_VERSION 5
+#define PROTOCOL_OLDEST 2   /* that is spoken still: PROTOCOL_VERSION - 3 */
 #define PROTOCOL_LENGTHS 3  /* the first whose structs have lengths */
 #define PROTOCOL_SESSIONS 4 /* the first with sessions and terminals */
+#define PROTOCOL_HOOKS 5    /* the first with hooks */
 #define PROTOCOL_MESSAGE_MAX 65536
 #define PROTOCOL_FDS_BATCH 128
 #define PROTOCOL_FDS_MAX 1024
@@ -130,7 +132,9 @@ enum stage {
         STAGE_TERMINAL,
         STAGE_CONSOLE,
         STAGE_USER_NAMESPACE,
-        STAGE_LAST = STAGE_USER_NAMESPACE,
+        STAGE_HOOK_VIEW, /* the host's tree around the container's, for hooks */
+        STAGE_HOOK,      /* the words are on the socket that the root filesystem came on */
+        STAGE_LAST = STAGE_HOOK,
 };
 
 /* As the child writes it into its report socket. */
@@ -193,6 +197,16 @@ struct protocol_snapshot {
 void snapshot_put(struct wire_writer *w, const struct protocol_snapshot *snapshot);
 void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out);
 
+/* What the process of a container with hooks does, beside starting. Before it leaves the host's tree: the socket that the
+ * root filesystem comes on has the host's mounts too, as its second descriptor; in those the root is put at view_path, a byte
+ * says so, and a byte that comes back says that the hooks there have run. Before it execs it runs those in spec.hooks, which
+ * are all of START_CONTAINER, with state_begin, its process id and state_end on their standard input. */
+struct hook_message {
+        const char *view_path; /* absolute, without links; "": there are none of the first kind */
+        const char *state_begin, *state_end;
+};
+#define HOOK_TEXT_MAX 4096 /* of the words of one that failed, on that socket */
+
 /* A container as it is sent: the spec, and where its descriptors are in the list that came with it. As a reader gives
  * it, strings point into the bytes and arrays are freed by container_message_done. */
 struct container_message {
@@ -206,6 +220,8 @@ struct container_message {
         uint64_t log_line_max_bytes;
         int64_t started_wall_ns;
         struct seccomp_program seccomp; /* spec.seccomp points here when there is one */
+        uint64_t log_max_bytes;         /* of the log file; 0: no bound */
+        struct hook_message hooks;
 };
 /* version: that both speak, here and below. */
 void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m);

@@ -33,6 +33,8 @@ static const char *const doing[STAGE_LAST + 1] = {
         [STAGE_MEMORY] = "take memory",
         [STAGE_TERMINAL] = "make a terminal in the container's /dev/pts",
         [STAGE_USER_NAMESPACE] = "enter the pod's user namespace",
+        [STAGE_HOOK_VIEW] = "show the container to its hooks",
+        [STAGE_HOOK] = "run a startContainer hook",
         [STAGE_CONSOLE] = "make the terminal /dev/console",
 };
 

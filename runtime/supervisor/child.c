@@ -163,6 +163,8 @@ _Noreturn void child_run(const struct child *child)
         if (!there)
                 (void) cwd_try(child, true);
         cwd_check(child);
+        if (child->message)
+                child_hooks_of_container(child);
         (void) umask(child->process->umask);
         exec_now(child);
 }

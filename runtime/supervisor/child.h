@@ -17,6 +17,7 @@ struct child {
         int report_fd, stdin_fd, stdout_fd, stderr_fd; /* of the latter, -1: the container's null device */
         int console_fd;         /* it has a terminal instead, whose master goes here; -1: it has none */
         uint16_t rows, columns; /* of the terminal; 0: not known */
+        int talk_fd; /* a container: the socket that its root filesystem comes on; until the exec, where it has hooks */
 };
 
 /* All of it, up to the exec; on a failure child_fail. */
@@ -50,6 +51,15 @@ int child_target_open(const char *path, int want_file, mode_t mode);
 
 /* Enters the rootfs and mounts everything in it. */
 void child_mounts(const struct child *child);
+
+/* --- child_hooks.c --- */
+
+/* Lets skiffd run the hooks that want the host's tree, with the container's root in it; host_fd is those mounts, and closed.
+ * -1: there are none. */
+void child_hooks_of_host(const struct child *child, int host_fd);
+
+/* Runs those of the container's own stage, as what the container is by then. */
+void child_hooks_of_container(const struct child *child);
 
 /* --- child_devices.c --- */
 

@@ -37,7 +37,7 @@ static int parent_open(const char *path, const char **name)
 /* is_of_host: in a user namespace what we make is its root's, and a disk of the host must not be. */
 static int node_make(int dir_fd, const char *name, const struct container_device *d, bool is_of_host)
 {
-        mode_t type = d->type == 'b' ? S_IFBLK : S_IFCHR;
+        mode_t type = d->type == 'b' ? S_IFBLK : d->type == 'p' ? S_IFIFO : S_IFCHR;
         if (mknodat(dir_fd, name, type | (d->mode & 07777), makedev(d->major, d->minor)) < 0)
                 return errno == EEXIST ? 0 : -1; /* one of the spec that another name leads to */
         return d->uid || d->gid || is_of_host ? fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW)

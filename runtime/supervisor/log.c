@@ -1,6 +1,7 @@
 #include "runtime/supervisor/log.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -41,6 +42,38 @@ static size_t lines_in(const char *bytes, size_t len_bytes)
         return n;
 }
 
+void log_open(struct log_file *file, int fd)
+{
+        closep(&file->fd);
+        file->fd = fd;
+        file->size_bytes = UINT64_MAX; /* it may have been there before */
+}
+
+/* A write is as good as one to a full disk where the file is as long as it may be. */
+static bool has_room(struct log_file *file)
+{
+        struct stat st;
+        if (file->max_bytes == 0 || file->size_bytes < file->max_bytes)
+                return true;
+        if (fstat(file->fd, &st) == 0)
+                file->size_bytes = (uint64_t) st.st_size;
+        return file->size_bytes < file->max_bytes;
+}
+
+static void note_written(struct log_file *file, ssize_t n_bytes, size_t want_bytes)
+{
+        if (n_bytes != (ssize_t) want_bytes)
+                file->size_bytes = UINT64_MAX; /* something is cut back: to be looked at */
+        else if (file->size_bytes != UINT64_MAX)
+                file->size_bytes += want_bytes;
+}
+
+static void drop(struct log_file *file, size_t n_lines, size_t len_bytes)
+{
+        file->dropped += n_lines;
+        file->dropped_bytes += len_bytes;
+}
+
 /* Cuts what was written of len_bytes back to keep_bytes. We are the only writer, so the end is ours. */
 static void cut_back(const struct log_file *file, ssize_t len_bytes, size_t keep_bytes)
 {
@@ -54,30 +87,34 @@ static void cut_back(const struct log_file *file, ssize_t len_bytes, size_t keep
 static void lines_write(struct log_file *file, const char *bytes, size_t len_bytes)
 {
         ssize_t n_bytes = write(file->fd, bytes, len_bytes);
+        note_written(file, n_bytes, len_bytes);
         if (n_bytes == (ssize_t) len_bytes)
                 return;
         const char *last = n_bytes > 0 ? memrchr(bytes, '\n', (size_t) n_bytes) : NULL;
         size_t keep_bytes = last ? (size_t) (last - bytes) + 1 : 0;
         cut_back(file, n_bytes, keep_bytes);
-        file->dropped += lines_in(bytes + keep_bytes, len_bytes - keep_bytes);
+        drop(file, lines_in(bytes + keep_bytes, len_bytes - keep_bytes), len_bytes - keep_bytes);
 }
 
-/* Says how many lines are missing, where there is room again. */
+/* Says how many lines are missing, where there is room again. -1: there is none, also for what was to follow. */
 static int log_mark(struct log_file *file, int64_t wall_ns)
 {
-        char when[CLOCK_TEXT_SIZE], text[128];
+        char when[CLOCK_TEXT_SIZE], text[160];
+        if (!has_room(file))
+                return -1;
         if (file->dropped == 0)
                 return 0;
         clock_format(wall_ns, when);
-        int n_bytes =
-                snprintf(text, sizeof(text), "%s stderr F skiff: %llu lines of the log were lost here\n",
-                         when, (unsigned long long) file->dropped);
+        int n_bytes = snprintf(text, sizeof(text),
+                               "%s stderr F skiff: %llu lines of the log were lost here, %llu bytes\n", when,
+                               (unsigned long long) file->dropped, (unsigned long long) file->dropped_bytes);
         ssize_t written_bytes = write(file->fd, text, (size_t) n_bytes);
+        note_written(file, written_bytes, (size_t) n_bytes);
         if (written_bytes != n_bytes) {
                 cut_back(file, written_bytes, 0);
                 return -1;
         }
-        file->dropped = 0;
+        file->dropped = file->dropped_bytes = 0;
         return 0;
 }
 
@@ -85,7 +122,7 @@ static void batch_write(struct batch *b)
 {
         if (b->len_bytes && b->file->fd >= 0) {
                 if (log_mark(b->file, b->wall_ns) < 0)
-                        b->file->dropped += lines_in(b->bytes, b->len_bytes);
+                        drop(b->file, lines_in(b->bytes, b->len_bytes), b->len_bytes);
                 else
                         lines_write(b->file, b->bytes, b->len_bytes);
         }
@@ -103,11 +140,16 @@ static void line_write(struct batch *b, const struct log_stream *stream, const c
         batch_write(b);
         if (b->file->fd < 0)
                 return;
-        ssize_t n_bytes = log_mark(b->file, b->wall_ns) < 0 ? 0 : writev(b->file->fd, parts, LENGTH(parts));
+        if (log_mark(b->file, b->wall_ns) < 0) {
+                drop(b->file, 1, want_bytes);
+                return;
+        }
+        ssize_t n_bytes = writev(b->file->fd, parts, LENGTH(parts));
+        note_written(b->file, n_bytes, want_bytes);
         if (n_bytes == (ssize_t) want_bytes)
                 return;
         cut_back(b->file, n_bytes, 0);
-        b->file->dropped++;
+        drop(b->file, 1, want_bytes);
 }
 
 static char *put(char *to, const char *bytes, size_t len_bytes)

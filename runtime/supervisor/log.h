@@ -1,7 +1,8 @@
 /* log.h - the CRI log of a container: "2026-08-24T10:00:00.000000000Z stdout F content".
  *
- * A line is written whole or cut back (ftruncate). While the disk is full lines are dropped and counted, and one
- * marker line says so once there is room: the container never waits for its log. A line longer than line_max, and one
+ * A line is written whole or cut back (ftruncate). While the disk is full, or the file as long as it may be, lines are dropped
+ * and counted, and one marker line says so once there is room: the container never waits for its log. A file that has reached
+ * its bound has room again when it is replaced or cut short; it may pass it by what is written at once, a hundred kilobytes. A line longer than line_max, and one
  * that stays without its newline for PARTIAL_FLUSH_NS or to the end, goes out as partial ("P"); the rest follows.
  *
  * Source: kubernetes/design-proposals, kubelet-cri-logging.md. */
@@ -12,9 +13,15 @@
 #define PARTIAL_FLUSH_NS 900000000 /* within a second, so that `logs -f` shows a prompt */
 
 struct log_file {
-        int fd;           /* -1: what is written is thrown away */
-        uint64_t dropped; /* lines since the last that went through */
+        int fd;              /* -1: what is written is thrown away */
+        uint64_t max_bytes;  /* of the file; 0: no bound */
+        uint64_t size_bytes; /* as far as we know; looked at again when it is max_bytes or more */
+        uint64_t dropped,
+                dropped_bytes; /* lines since the last that went through, as they would stand in the file */
 };
+
+/* Another file instead, or -1: the one before is closed. */
+void log_open(struct log_file *file, int fd);
 
 /* One stream of a container: what came since the last newline. */
 struct log_stream {

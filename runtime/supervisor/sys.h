@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,6 +32,12 @@ struct sys_clone_args {
 static inline pid_t sys_clone3(const struct sys_clone_args *args)
 {
         return (pid_t) syscall(__NR_clone3, args, sizeof(*args));
+}
+
+/* For one that a seccomp program is on already: those that know clone3(2) not to be seen through refuse it. */
+static inline pid_t sys_fork(void)
+{
+        return (pid_t) syscall(__NR_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 }
 
 static inline int sys_pivot_root(const char *new_root, const char *put_old)

@@ -239,7 +239,7 @@ static struct workload *workload_new(struct pod *pod, const struct container_mes
                                 .tty = m->spec.tty,
                                 .console.fd = -1,
                                 .slave_fd = -1,
-                                .log.fd = -1,
+                                .log = { .fd = -1, .max_bytes = m->log_max_bytes },
                                 .log_awaited = m->log_follows };
         memcpy(c->id, m->spec.id, strlen(m->spec.id) + 1);
         for (size_t i = 0; i < m->n_entries; i++)
@@ -315,6 +315,7 @@ static void workload_spawn(struct workload *c, const struct container_message *m
                                .seccomp = m->spec.seccomp,
                                .fds = fds,
                                .container_fd = -1,
+                               .talk_fd = fds[m->rootfs],
                                .enter_fds = c->entries,
                                .n_enter_fds = c->entry_is_v2_directory ? 0 : c->n_entries,
                                .report_fd = report_fd,
@@ -382,8 +383,7 @@ static void exit_watch_again(struct workload *c)
 
 void workload_log(struct workload *c, int log_fd)
 {
-        closep(&c->log.fd);
-        c->log.fd = log_fd;
+        log_open(&c->log, log_fd);
         c->log_awaited = false;
         stdio_watch(c);
         exit_watch_again(c);
@@ -414,8 +414,7 @@ void workload_cancel(struct workload *c)
 
 void workload_reopen_log(struct workload *c, int log_fd)
 {
-        closep(&c->log.fd);
-        c->log.fd = log_fd;
+        log_open(&c->log, log_fd);
 }
 
 void workload_kill_all(struct pod *pod)

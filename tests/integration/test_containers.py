@@ -2,6 +2,7 @@
 stop signals and grace, exit codes and reasons, start errors, what is echoed, what is refused."""
 
 import os
+import subprocess
 import pathlib
 import shutil
 import signal
@@ -179,6 +180,33 @@ def test_devices(skiff, pod):
     assert code == grpc.StatusCode.INVALID_ARGUMENT and "permissions" in text
 
 
+def test_mount_options(skiff, pod, tmp_path):
+    """What is asked for holds for the volume and what is mounted below it; the client is told what it asked."""
+    (tmp_path / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "below"], check=True)
+    try:
+        options = ["noexec", "nosuid", "nodev", "noatime", "nodiratime", "nosuid"]
+        mounts = [
+            {"container_path": "/a", "host_path": str(tmp_path), "mount_options": options},
+            {"container_path": "/b", "host_path": str(tmp_path), "mount_options": ["ro", "strictatime"]},
+            {"container_path": "/c", "host_path": str(tmp_path)},
+        ]
+        script = "for d in /a /a/below; do cp /bin/busybox $d; $d/busybox true || echo refused; done; /c/busybox true && echo runs"
+        container = skiff.run(pod, ["sh", "-c", f"{script}; touch /b/y; cat /proc/self/mounts"], mounts=mounts)
+        skiff.wait_exited(container)
+        text = skiff.text(container)
+    finally:
+        subprocess.run(["umount", tmp_path / "below"], check=True)
+    assert text.count("refused\n") == 2 and "runs\n" in text and "Read-only file system" in text
+    seen = {line.split()[1]: set(line.split()[3].split(",")) for line in text.splitlines() if line.startswith(("/", "tmpfs", "work"))}
+    for path in ("/a", "/a/below"):
+        assert {"rw", "noexec", "nosuid", "nodev", "noatime", "nodiratime"} <= seen[path], (path, seen)
+    assert "ro" in seen["/b"] and not {"noatime", "relatime", "noexec"} & seen["/b"]
+    assert "rw" in seen["/b/below"] and "noexec" not in seen["/c"]
+    assert list(skiff.status(container).mounts[0].mount_options) == options
+    assert skiff.cri.Status().features.mount_options
+
+
 def mounted(text):
     """target -> filesystem, the last of each, as /proc/self/mounts has them."""
     return {line.split()[1]: line.split()[2] for line in text.splitlines() if " " in line}
@@ -343,9 +371,14 @@ def test_what_cannot_be_done_twice(skiff, pod):
         ({"log_path": "../escape"}, grpc.StatusCode.INVALID_ARGUMENT, "log_path"),
         ({"mounts": [{"container_path": "x", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "mounts[0]"),
         (
-            {"mounts": [{"container_path": "/x", "host_path": "/tmp", "mount_options": ["sync"]}]},
-            grpc.StatusCode.UNIMPLEMENTED,
-            "mount_options",
+            {"mounts": [{"container_path": "/x", "host_path": "/tmp", "mount_options": ["noexec", "sync", "exec", "shared"]}]},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            'mounts[0].mount_options: "sync", "exec", "shared"',
+        ),
+        (
+            {"mounts": [{"container_path": "/x", "host_path": "/tmp", "readonly": True, "mount_options": ["rw"]}]},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "readonly",
         ),
         (
             {"mounts": [{"container_path": "/x", "host_path": "/tmp", "uidMappings": [{"host_id": 1, "container_id": 0, "length": 1}]}]},
@@ -355,7 +388,6 @@ def test_what_cannot_be_done_twice(skiff, pod):
         ({"mounts": [{"container_path": "/x/../proc/self", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "/proc"),
         ({"mounts": [{"container_path": "/proc", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "procfs"),
         ({"mounts": [{"container_path": "//", "host_path": "/tmp"}]}, grpc.StatusCode.INVALID_ARGUMENT, "root"),
-        ({"CDI_devices": [{"name": "a/b=c"}]}, grpc.StatusCode.UNIMPLEMENTED, "CDI"),
     ],
 )
 def test_bad_containers_are_refused_by_field(skiff, pod, change, code, word):

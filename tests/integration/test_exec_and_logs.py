@@ -2,6 +2,8 @@
 pipes, big outputs, commands that do not exist; partial lines, long lines, rotation without loss."""
 
 import os
+import pathlib
+import re
 import time
 
 import grpc
@@ -128,3 +130,27 @@ def test_rotation_loses_no_line(skiff):
 
     harness.wait_for(lambda: len(all_lines()) >= 3000, "all lines")
     assert all_lines() == [f"line {i}" for i in range(3000)]
+
+
+def test_a_log_that_is_as_long_as_it_may_be(bare, archive):
+    """The container goes on, what it writes is dropped, and the file that comes after a rotation says how much."""
+    bare.arguments = ["--container-log-max-bytes", "100000"]
+    bare.start()
+    bare.import_image(archive)
+    script = "i=0; while [ $i -lt 40000 ]; do echo line $i of many; i=$((i+1)); done; touch /done; while [ ! -e /more ]; do sleep 0.05; done; echo after"
+    container = bare.run(bare.run_pod(), ["sh", "-c", script])
+    path = pathlib.Path(bare.status(container).log_path)
+    harness.wait_for(lambda: bare.exec(container, ["ls", "/done"]).exit_code == 0, "all that it writes", 30)
+    size = path.stat().st_size
+    assert 100000 <= size < 100000 + (192 << 10), size
+    before = bare.lines(container)
+    path.rename(path.with_suffix(".1"))
+    bare.cri.ReopenContainerLog(container_id=container, _deadline=10)
+    bare.exec(container, ["touch", "/more"])
+    bare.wait_exited(container)
+    marker, after = bare.lines(container)
+    lost = re.fullmatch(r"skiff: (\d+) lines of the log were lost here, (\d+) bytes", marker[3])
+    assert after[3] == "after" and int(lost[1]) == 40000 - len(before)
+    whole = sum(len(f"{before[0][0]} stdout F line {i} of many\n") for i in range(len(before), 40000))
+    assert int(lost[2]) == whole
+    bare.remove_all()

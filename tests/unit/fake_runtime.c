@@ -451,6 +451,16 @@ struct error *runtime_container_signal(struct runtime_pod *pod, const char *id, 
         return NULL;
 }
 
+struct error *runtime_container_poststop(const struct container_spec *spec,
+                                         const struct hook_surroundings *surroundings,
+                                         const struct wait *wait)
+{
+        (void) spec;
+        (void) surroundings;
+        (void) wait;
+        return NULL;
+}
+
 struct error *runtime_container_reopen_log(struct runtime_pod *pod, const char *id, int log_fd,
                                            const struct wait *wait)
 {

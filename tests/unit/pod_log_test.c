@@ -69,13 +69,54 @@ static void a_full_disk_loses_whole_lines_and_says_so(void **state)
         assert_int_equal(ftruncate(file.fd, 0), 0);
         take(&file, &out, "room\n");
         assert_int_equal(file.dropped, 0);
-        _cleanup_(freep) char *text = content(dir_fd),
-                              *want = format_string(
-                                      WHEN " stderr F skiff: %llu lines of the log were lost here\n" WHEN
-                                           " stdout F room\n",
-                                      (unsigned long long) dropped);
+        _cleanup_(
+                freep) char *text = content(dir_fd),
+                            *want = format_string(
+                                    WHEN
+                                    " stderr F skiff: %llu lines of the log were lost here, %llu bytes\n" WHEN
+                                    " stdout F room\n",
+                                    (unsigned long long) dropped,
+                                    (unsigned long long) dropped *
+                                            (unsigned long long) (strlen(WHEN " stdout F \n") + 40));
         assert_string_equal(text, want);
         (void) close(file.fd);
+}
+
+/* Also one that was there before; another file, or the same one cut short, has room. */
+static void a_file_that_has_reached_its_bound_gets_no_more(void **dir)
+{
+        _cleanup_(closep) int dir_fd = open(*dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct log_file file = { .fd = -1, .max_bytes = 100 };
+        struct log_stream out = { .name = "stdout", .line_max_bytes = 16384 };
+        const char *const long_line =
+                "0123456789012345678901234567890123456789012345678901234567890123456789\n";
+        const uint64_t long_bytes = strlen(long_line) + strlen(WHEN " stdout F ");
+        log_open(&file, openat(dir_fd, "log", O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600));
+        take(&file, &out, long_line); /* the last that is begun below the bound */
+        assert_int_equal(file.dropped, 0);
+        take(&file, &out, "short\n");
+        take(&file, &out, long_line);
+        assert_int_equal(file.dropped, 2);
+        log_open(&file, openat(dir_fd, "log", O_WRONLY | O_APPEND | O_CLOEXEC));
+        take(&file, &out, "short\n");
+        assert_int_equal(file.dropped, 3);
+        assert_int_equal(renameat(dir_fd, "log", dir_fd, "before"), 0);
+        log_open(&file, openat(dir_fd, "log", O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600));
+        take(&file, &out, "a\n");
+        take(&file, &out, "b\n");
+        take(&file, &out, "c\n");
+        _cleanup_(freep) char *want = format_string(
+                WHEN " stderr F skiff: 3 lines of the log were lost here, %llu bytes\n" WHEN " stdout F a\n",
+                (unsigned long long) (long_bytes + 2 * strlen(WHEN " stdout F short\n")));
+        _cleanup_(freep) char *text = content(dir_fd);
+        assert_string_equal(text, want);
+        assert_int_equal(file.dropped, 2);
+        assert_int_equal(ftruncate(file.fd, 0), 0);
+        take(&file, &out, "d\n");
+        _cleanup_(freep) char *cut = content(dir_fd);
+        assert_non_null(strstr(cut, "2 lines of the log were lost"));
+        assert_non_null(strstr(cut, "stdout F d\n"));
+        log_open(&file, -1);
 }
 
 /* However it comes, and however much room there is. */
@@ -126,5 +167,5 @@ static void lines_of_all_lengths_come_out_whole(void **dir)
         }
 }
 
-UNIT_MAIN(IN_TMPDIR(lines_are_split_and_joined), IN_TMPDIR(lines_of_all_lengths_come_out_whole),
-          TEST(a_full_disk_loses_whole_lines_and_says_so))
+UNIT_MAIN(IN_TMPDIR(a_file_that_has_reached_its_bound_gets_no_more), IN_TMPDIR(lines_are_split_and_joined),
+          IN_TMPDIR(lines_of_all_lengths_come_out_whole), TEST(a_full_disk_loses_whole_lines_and_says_so))

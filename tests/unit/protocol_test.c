@@ -11,6 +11,14 @@ static void container_put(struct wire_writer *w, uint32_t version)
                 { .kind = MOUNT_TMPFS, .target = (char *) "/b", .data = (char *) "size=1", .source_fd = -1 }
         };
         struct container_device device = { .path = (char *) "/dev/x", .type = 'c', .major = 1, .minor = 2 };
+        struct container_hook hooks[] = {
+                { .stage = HOOK_CREATE_CONTAINER, .path = (char *) "/not/sent", .argv = argv, .env = env },
+                { .stage = HOOK_START_CONTAINER,
+                  .path = (char *) "/hook",
+                  .argv = argv,
+                  .env = env,
+                  .timeout_s = 9 },
+        };
         uint32_t groups[] = { 1, 2 };
         struct container_rlimit limit = { .resource = 7, .soft = 1, .hard = UINT64_MAX };
         struct container_message m = { .spec = { .id = (char *) "abc",
@@ -21,6 +29,8 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                                  .masked_paths = masked,
                                                  .devices = &device,
                                                  .n_devices = 1,
+                                                 .hooks = hooks,
+                                                 .n_hooks = 2,
                                                  .stdin_open = true,
                                                  .stdin_once = true,
                                                  .tty = true,
@@ -42,6 +52,8 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                        .entries = { 1, 2 },
                                        .n_entries = 2,
                                        .log_line_max_bytes = 16384,
+                                       .log_max_bytes = 5 << 20,
+                                       .hooks = { "/run/b/rootfs", "{\"pid\":", "}" },
                                        .seccomp = { .bpf = "12345678", .len_bytes = 8 } };
         wire_begin(w, PROTOCOL_SPEC_MAX);
         container_message_put(w, version, &m);
@@ -68,6 +80,13 @@ static void a_container_comes_over_whole(void **state)
         assert_false(m.spec.readonly_rootfs || m.entry_is_v2_directory);
         assert_int_equal(m.entries[1], 2);
         assert_ptr_equal(m.spec.seccomp, &m.seccomp);
+        assert_int_equal(m.log_max_bytes, 5 << 20);
+        assert_string_equal(m.hooks.view_path, "/run/b/rootfs");
+        assert_string_equal(m.hooks.state_begin, "{\"pid\":");
+        assert_int_equal(m.spec.n_hooks, 1);
+        assert_string_equal(m.spec.hooks[0].path, "/hook");
+        assert_string_equal(m.spec.hooks[0].env[0], "A=b");
+        assert_int_equal(m.spec.hooks[0].timeout_s, 9);
         container_message_done(&m);
         wire_done(&w);
 }
@@ -142,6 +161,8 @@ static void every_version_that_is_spoken_comes_over_whole(void **state)
                 assert_int_equal(m.spec.devices[0].minor, 2);
                 assert_int_equal(m.spec.process.rlimits[0].soft, 1);
                 assert_int_equal(m.log_line_max_bytes, 16384);
+                assert_int_equal(m.log_max_bytes, version < PROTOCOL_LENGTHS ? 0 : 5 << 20);
+                assert_int_equal(m.spec.n_hooks, version < PROTOCOL_HOOKS ? 0 : 1);
                 container_message_done(&m);
                 uint32_t other = version < PROTOCOL_LENGTHS ? PROTOCOL_LENGTHS : PROTOCOL_OLDEST;
                 assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
