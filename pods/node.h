@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct apparmor;
 struct cgroups;
 struct cni;
 struct images;
@@ -35,6 +36,7 @@ struct node_config {
         struct runtime *runtime;
         struct cgroups *cgroups;
         struct seccomp_cache *seccomp;
+        struct apparmor *apparmor;
         struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
         uint64_t log_line_max_bytes;

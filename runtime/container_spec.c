@@ -14,6 +14,7 @@ void process_spec_done(struct process_spec *process)
         free(process->cwd);
         free(process->groups);
         free(process->rlimits);
+        free(process->apparmor);
         *process = (struct process_spec){ 0 };
 }
 

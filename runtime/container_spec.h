@@ -66,6 +66,8 @@ struct process_spec {
         size_t n_rlimits;
         int oom_score_adj; /* set where the kernel lets us */
         bool set_oom_score_adj;
+        char *apparmor; /* the profile from the exec on; NULL: that of who starts it, which nobody confines */
+        bool apparmor_is_asked; /* else it is left out where the pod's supervisor is of a build that knows none */
 };
 
 struct seccomp_program; /* runtime/seccomp.h: finished BPF, shared by all that use the profile */

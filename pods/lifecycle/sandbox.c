@@ -332,7 +332,7 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
         bool joined;
         struct error *result;
         _cleanup_(freep) char *same_id = NULL;
-        TRY(spec_check_pod(config));
+        TRY(spec_check_pod(node, config));
         TRY(pod_files_check(config));
         if (config->linux)
                 TRY(sysctls_check(config->linux));

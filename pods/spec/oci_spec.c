@@ -111,6 +111,8 @@ static void put_process(struct writer *w, const struct container_spec *spec)
         put_set(w, "ambient", p->capabilities.ambient);
         end(w, "}");
         put_bool(w, "noNewPrivileges", p->no_new_privs);
+        if (p->apparmor)
+                put_text(w, "apparmorProfile", p->apparmor);
         if (p->set_oom_score_adj)
                 put_number(w, "oomScoreAdj", p->oom_score_adj);
         end(w, "}");

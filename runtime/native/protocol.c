@@ -1,4 +1,5 @@
 #include "runtime/native/protocol.h"
+#include "runtime/apparmor.h"
 #include <string.h>
 
 /* The least that one element takes on the wire: bounds a count before memory is taken for it. */
@@ -128,6 +129,19 @@ void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out)
 
 /* --- a process --- */
 
+/* What an older supervisor must not miss is refused; the default that nobody asked for it never had. */
+static void labels_put(struct wire_writer *w, uint32_t version, const struct process_spec *p)
+{
+        if (version >= PROTOCOL_LABELS)
+                wire_put_text(w, p->apparmor);
+        else if (p->apparmor && p->apparmor_is_asked && !w->error)
+                w->error =
+                        error_new(ERROR_FAILED_PRECONDITION,
+                                  "AppArmor profile \"%s\": the pod's supervisor is of an older build, which "
+                                  "knows none: the pod has to be made anew",
+                                  p->apparmor);
+}
+
 static void process_put(struct wire_writer *w, uint32_t version, const struct process_spec *p)
 {
         size_t at = struct_begin(w, version);
@@ -152,6 +166,7 @@ static void process_put(struct wire_writer *w, uint32_t version, const struct pr
                 wire_put_u64(w, p->rlimits[i].soft);
                 wire_put_u64(w, p->rlimits[i].hard);
         }
+        labels_put(w, version, p);
         struct_end(w, at);
 }
 
@@ -202,7 +217,9 @@ static void process_get(struct wire_reader *outer, uint32_t version, struct proc
                 p->rlimits[i].hard = wire_get_u64(r);
                 p->n_rlimits++;
         }
-        if (!r->bad && (!p->argv[0] || p->cwd[0] != '/'))
+        p->apparmor = version < PROTOCOL_LABELS ? NULL : get_text(r);
+        if (!r->bad &&
+            (!p->argv[0] || p->cwd[0] != '/' || (p->apparmor && strlen(p->apparmor) > APPARMOR_NAME_MAX)))
                 r->bad = true;
         wire_struct_leave(outer, r);
 }

@@ -26,13 +26,14 @@
  * maps; its descriptors come in batches, and the spec names them by index.
  *
  * Versions. A skiff-pod outlives the skiffd that started it, so any two may meet. Each speaks a range of versions, and the
- * first message of either side tells it; the newest that is in both is what they speak. A range holds three: so a skiffd
- * drives any skiff-pod within two versions of its own. Within a version a struct only grows, at its end: a field that is
+ * first message of either side tells it; the newest that is in both is what they speak. A range holds four: so a skiffd
+ * drives any skiff-pod within three versions of its own. Within a version a struct only grows, at its end: a field that is
  * not there has its default, one that is not known is passed over (since version 3, where each struct has its length before
  * it), so a change that old ones need not understand is no new version. A new version is for what they must not miss.
  *     2   POD_START and ATTACH name just it; no lengths, nothing may be left over
  *     3   ranges, lengths, REFUSED
  *     4   sessions, terminals
+ *     5   AppArmor profiles of processes
  * The records in the exits file are of one form for ever: what more is to be told goes to another file. */
 #pragma once
 #include "runtime/container_spec.h"
@@ -40,10 +41,11 @@
 #include "runtime/native/wire.h"
 #include "runtime/seccomp.h"
 
-#define PROTOCOL_VERSION 4
-#define PROTOCOL_OLDEST 2   /* that is spoken still: PROTOCOL_VERSION - 2 */
+#define PROTOCOL_VERSION 5
+#define PROTOCOL_OLDEST 2   /* that is spoken still: PROTOCOL_VERSION - 3 */
 #define PROTOCOL_LENGTHS 3  /* the first whose structs have lengths */
 #define PROTOCOL_SESSIONS 4 /* the first with sessions and terminals */
+#define PROTOCOL_LABELS 5   /* the first with AppArmor profiles */
 #define PROTOCOL_MESSAGE_MAX 65536
 #define PROTOCOL_FDS_BATCH 128
 #define PROTOCOL_FDS_MAX 1024
@@ -130,7 +132,8 @@ enum stage {
         STAGE_TERMINAL,
         STAGE_CONSOLE,
         STAGE_USER_NAMESPACE,
-        STAGE_LAST = STAGE_USER_NAMESPACE,
+        STAGE_APPARMOR,
+        STAGE_LAST = STAGE_APPARMOR,
 };
 
 /* As the child writes it into its report socket. */
@@ -207,7 +210,8 @@ struct container_message {
         int64_t started_wall_ns;
         struct seccomp_program seccomp; /* spec.seccomp points here when there is one */
 };
-/* version: that both speak, here and below. */
+/* version: that both speak, here and below. An AppArmor profile that was asked for and that it does not know is a
+ * FAILED_PRECONDITION, which the writer keeps. */
 void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m);
 
 /* Decodes and checks everything, indexes against n_fds too. Errors: INVALID_ARGUMENT. */

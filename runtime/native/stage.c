@@ -98,6 +98,16 @@ static struct error *exec_error(int errnum, const char *program)
         return error_new(ERROR_FAILED_PRECONDITION, "exec: \"%s\": %s", program, reason(errnum));
 }
 
+static struct error *apparmor_error(int errnum, const struct process_spec *process)
+{
+        const char *profile = process && process->apparmor ? process->apparmor : "?";
+        if (errnum == ENOENT)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "AppArmor profile \"%s\" is not loaded on this node", profile);
+        return error_new(ERROR_FAILED_PRECONDITION, "set AppArmor profile \"%s\": %s", profile,
+                         reason(errnum));
+}
+
 /* A sysctl that there is not, or a value that it does not take. */
 static bool is_bad_request(const struct child_report *report)
 {
@@ -121,6 +131,8 @@ struct error *stage_error(const struct child_report *report, const struct contai
                                  reason(report->errnum));
         case STAGE_CWD_OUTSIDE:
                 return error_new(code, "cwd (\"%s\") is outside of the container's root filesystem", cwd);
+        case STAGE_APPARMOR:
+                return apparmor_error(report->errnum, process);
         case STAGE_MOUNT_FALSE:
                 return error_new(code, "%s in the container is not the filesystem that it must be",
                                  subject(report, spec));

@@ -58,5 +58,5 @@ void child_mounts(const struct child *child);
 void child_dev_fill(const struct child *child);
 void child_devices_elsewhere(const struct child *child);
 
-/* --- child_identity.c: limits, user, capabilities, seccomp --- */
+/* --- child_identity.c: limits, AppArmor, user, capabilities, seccomp --- */
 void child_identity(const struct child *child);
