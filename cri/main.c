@@ -18,6 +18,7 @@
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/handler.h"
 #include "runtime/seccomp.h"
+#include "runtime/selinux.h"
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
@@ -57,6 +58,7 @@ struct skiffd {
         struct cgroups *cgroups;
         struct seccomp_cache *seccomp;
         struct apparmor *apparmor;
+        struct selinux *selinux;
         struct images *images;
         struct cni *cni;
         struct runtime *runtime;
@@ -181,6 +183,8 @@ static struct error *open_runtime(struct skiffd *d)
         /* Compiled before the first pod wants it: it takes longer than the whole of a pod's start. */
         TRY_WRAP(seccomp_default(d->seccomp, capabilities_default(), &program), "default seccomp profile");
         open_apparmor(d);
+        const struct selinux_config labels = { .fs_dir = "/sys/fs/selinux", .etc_dir = "/etc/selinux" };
+        selinux_open(&labels, &d->selinux);
         const struct runtime_config config = { .program_dir = d->program_dir, .cgroups = d->cgroups };
         return runtime_open(&config, &d->runtime);
 }
@@ -231,6 +235,7 @@ static struct error *open_node(struct skiffd *d)
                                             .cgroups = d->cgroups,
                                             .seccomp = d->seccomp,
                                             .apparmor = d->apparmor,
+                                            .selinux = d->selinux,
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
                                             .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes,
@@ -315,6 +320,7 @@ static void stop(struct skiffd *d)
         runtime_free(d->runtime);
         cni_free(d->cni);
         images_free(d->images);
+        selinux_free(d->selinux);
         apparmor_free(d->apparmor);
         seccomp_cache_free(d->seccomp);
         cgroups_free(d->cgroups);

@@ -156,6 +156,9 @@ MUST_CHECK struct error *rootfs_make(struct images *images, const char *containe
 /* Mounts it, detached: *out_fd is a mount (fsmount(2)) that nobody but its holders sees. */
 MUST_CHECK struct error *rootfs_mount(struct images *images, const char *container_id, int *out_fd);
 
+/* From here on what the container can write to, its rootfs and volumes, is mounted with this SELinux context; NULL: none. */
+void rootfs_label(struct images *images, const char *container_id, const char *context);
+
 /* From here on what is mounted for the container, its rootfs and volumes, has the ids of a user namespace (userns_fd,
  * borrowed), whose root is the host's id owner; until rootfs_unmap, which frees what that took and is fine where there is no
  * such thing. What has been mounted stays as it is. Errors: FAILED_PRECONDITION where kernel or filesystem cannot. */

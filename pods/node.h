@@ -26,6 +26,7 @@ struct images;
 struct node;
 struct runtime;
 struct seccomp_cache;
+struct selinux;
 struct share;
 
 struct node_config {
@@ -37,6 +38,7 @@ struct node_config {
         struct cgroups *cgroups;
         struct seccomp_cache *seccomp;
         struct apparmor *apparmor;
+        struct selinux *selinux;
         struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
         uint64_t log_line_max_bytes;

@@ -12,6 +12,7 @@
 #include "pods/message.h"
 #include "pods/records.h"
 #include "pods/spec/pod_files.h"
+#include "pods/spec/selinux.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/sysctls.h"
 #include "pods/spec/userns.h"
@@ -47,6 +48,7 @@ static struct error *make_directory(void *object, const struct wait *wait)
 {
         (void) wait;
         TRY(pod_directory_make(object));
+        TRY(selinux_pair_take(object));
         return pod_files_write(object);
 }
 

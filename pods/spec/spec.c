@@ -1,6 +1,7 @@
 #include "pods/spec/spec.h"
 #include "base/log.h"
 #include "pods/message.h"
+#include "pods/spec/selinux.h"
 #include "pods/spec/userns.h"
 #include <linux/magic.h>
 #include <signal.h>
@@ -18,15 +19,6 @@ const Cri__LinuxContainerSecurityContext *spec_security_of(const Cri__ContainerC
         return config->linux && config->linux->security_context ? config->linux->security_context : &none;
 }
 
-/* A label means nothing to a kernel without SELinux, and other runtimes pass it over there: kubelet sends what the pod's
- * author wrote for other nodes. */
-static bool selinux_is_asked(const Cri__SELinuxOption *options)
-{
-        struct statfs fs;
-        return options && (*options->user || *options->role || *options->type || *options->level) &&
-               statfs("/sys/fs/selinux", &fs) == 0 && fs.f_type == SELINUX_MAGIC;
-}
-
 static struct error *not_built(const char *field, const char *what)
 {
         return error_new(ERROR_UNIMPLEMENTED, "%s: %s is not supported by skiff yet", field, what);
@@ -38,8 +30,7 @@ struct error *spec_check_pod(const struct node *node, const Cri__PodSandboxConfi
         if (!s)
                 return NULL;
         TRY(spec_check_pod_apparmor(node, s));
-        if (selinux_is_asked(s->selinux_options))
-                return not_built("config.linux.security_context.selinux_options", "an SELinux label");
+        TRY(selinux_check_pod(node, s));
         if (s->namespace_options && s->namespace_options->pid == CRI__NAMESPACE_MODE__TARGET)
                 return error_new(
                         ERROR_INVALID_ARGUMENT,
@@ -64,8 +55,6 @@ static struct error *check_container(const struct spec_source *s)
         if (s->config->n_cdi_devices)
                 return not_built("config.CDI_devices", "CDI");
         TRY(userns_check_container(s->security->namespace_options, &s->container->pod->userns));
-        if (selinux_is_asked(s->security->selinux_options))
-                return not_built("config.linux.security_context.selinux_options", "an SELinux label");
         return NULL;
 }
 
@@ -209,6 +198,7 @@ static struct error *build(struct spec_source *s)
         TRY(spec_add_process(s));
         TRY(spec_add_security(s));
         TRY(spec_add_apparmor(s));
+        TRY(spec_add_selinux(s));
         TRY(spec_add_devices(s));
         return spec_add_mounts(s);
 }

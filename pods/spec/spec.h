@@ -40,6 +40,8 @@ MUST_CHECK struct error *spec_add_security(struct spec_source *s);
 MUST_CHECK struct error *spec_add_apparmor(struct spec_source *s);
 MUST_CHECK struct error *spec_check_pod_apparmor(const struct node *node,
                                                  const Cri__LinuxSandboxSecurityContext *security);
+/* selinux.c: before the mounts, whose relabelling it does */
+MUST_CHECK struct error *spec_add_selinux(struct spec_source *s);
 MUST_CHECK struct error *spec_add_mounts(struct spec_source *s);
 MUST_CHECK struct error *spec_add_devices(struct spec_source *s);
 

@@ -33,7 +33,7 @@
  *     2   POD_START and ATTACH name just it; no lengths, nothing may be left over
  *     3   ranges, lengths, REFUSED
  *     4   sessions, terminals
- *     5   AppArmor profiles of processes
+ *     5   AppArmor profiles and SELinux contexts
  * The records in the exits file are of one form for ever: what more is to be told goes to another file. */
 #pragma once
 #include "runtime/container_spec.h"
@@ -45,7 +45,7 @@
 #define PROTOCOL_OLDEST 2   /* that is spoken still: PROTOCOL_VERSION - 3 */
 #define PROTOCOL_LENGTHS 3  /* the first whose structs have lengths */
 #define PROTOCOL_SESSIONS 4 /* the first with sessions and terminals */
-#define PROTOCOL_LABELS 5   /* the first with AppArmor profiles */
+#define PROTOCOL_LABELS 5   /* the first with AppArmor profiles and SELinux contexts */
 #define PROTOCOL_MESSAGE_MAX 65536
 #define PROTOCOL_FDS_BATCH 128
 #define PROTOCOL_FDS_MAX 1024
@@ -133,7 +133,8 @@ enum stage {
         STAGE_CONSOLE,
         STAGE_USER_NAMESPACE,
         STAGE_APPARMOR,
-        STAGE_LAST = STAGE_APPARMOR,
+        STAGE_SELINUX,
+        STAGE_LAST = STAGE_SELINUX,
 };
 
 /* As the child writes it into its report socket. */
@@ -210,7 +211,7 @@ struct container_message {
         int64_t started_wall_ns;
         struct seccomp_program seccomp; /* spec.seccomp points here when there is one */
 };
-/* version: that both speak, here and below. An AppArmor profile that was asked for and that it does not know is a
+/* version: that both speak, here and below. An AppArmor profile or an SELinux context that was asked for and that it does not know is a
  * FAILED_PRECONDITION, which the writer keeps. */
 void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m);
 

@@ -33,6 +33,7 @@ static const char *const doing[STAGE_LAST + 1] = {
         [STAGE_MEMORY] = "take memory",
         [STAGE_TERMINAL] = "make a terminal in the container's /dev/pts",
         [STAGE_USER_NAMESPACE] = "enter the pod's user namespace",
+        [STAGE_SELINUX] = "set the SELinux context",
         [STAGE_CONSOLE] = "make the terminal /dev/console",
 };
 
@@ -83,6 +84,8 @@ static const char *subject(const struct child_report *report, const struct conta
                 return nth(spec->masked_paths, report->index);
         case STAGE_READONLY_PATH:
                 return nth(spec->readonly_paths, report->index);
+        case STAGE_SELINUX:
+                return spec->process.selinux ? spec->process.selinux : "";
         default:
                 return "";
         }

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -49,6 +50,19 @@ static void apparmor_set(const struct child *child)
         }
         if (write(fd, text, (size_t) n) != n)
                 child_fail(child, STAGE_APPARMOR, 0);
+        (void) close(fd);
+}
+
+void child_label(const struct child *child, const char *attribute)
+{
+        const char *context = child->process->selinux;
+        char path[32];
+        if (!context || !*context)
+                return;
+        (void) snprintf(path, sizeof(path), "self/attr/%s", attribute);
+        int fd = openat(child->pod->proc_fd, path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, context, strlen(context)) != (ssize_t) strlen(context))
+                child_fail(child, STAGE_SELINUX, 0);
         (void) close(fd);
 }
 
@@ -115,6 +129,7 @@ void child_identity(const struct child *child)
 {
         limits_set(child);
         apparmor_set(child);
+        child_label(child, "exec");
         bounding_set(child);
         if (child->process->no_new_privs) {
                 if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -25,6 +25,8 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                                  .stdin_open = true,
                                                  .stdin_once = true,
                                                  .tty = true,
+                                                 .mount_context = (char *) "u:o:f:s0",
+                                                 .shm_context = (char *) "u:o:s:s0",
                                                  .process = { .argv = argv,
                                                               .env = env,
                                                               .cwd = (char *) "/",
@@ -35,6 +37,7 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                                               .n_rlimits = 1,
                                                               .oom_score_adj = -5,
                                                               .apparmor = (char *) "confined",
+                                                              .selinux = (char *) "u:r:t:s0",
                                                               .set_oom_score_adj = true } },
                                        .rootfs = 0,
                                        .log_follows = true,
@@ -62,6 +65,9 @@ static void a_container_comes_over_whole(void **state)
         assert_null(m.spec.process.argv[3]);
         assert_int_equal(m.spec.process.oom_score_adj, -5);
         assert_string_equal(m.spec.process.apparmor, "confined");
+        assert_string_equal(m.spec.process.selinux, "u:r:t:s0");
+        assert_string_equal(m.spec.mount_context, "u:o:f:s0");
+        assert_string_equal(m.spec.shm_context, "u:o:s:s0");
         assert_int_equal(m.spec.process.rlimits[0].hard, UINT64_MAX);
         assert_int_equal(m.spec.mounts[0].source_fd, 2);
         assert_true(m.spec.mounts[0].readonly);

@@ -10,7 +10,7 @@ here=$(realpath "$(dirname "$0")/../..")
 build=$(realpath "${SKIFF_BUILD:-$here/build/debug}")
 seconds=${SKIFF_VM_SECONDS:-3600}
 if [ $# -eq 0 ]; then
-        for name in pods containers exec_and_logs stats metrics image_volumes restart; do
+        for name in pods containers exec_and_logs stats metrics image_volumes restart security_modules; do
                 set -- "$@" "tests/integration/test_$name.py"
         done
 fi
