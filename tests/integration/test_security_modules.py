@@ -1,8 +1,9 @@
-"""AppArmor. Covers: CRI's field for an AppArmor profile and the one that it deprecates, for pods and containers, what
+"""AppArmor and seccomp. Covers: seccomp by CRI's field and the one that it deprecates, and what of a profile is refused; CRI's field for an AppArmor profile and the one that it deprecates, for pods and containers, what
 they refuse and what counts without them; where the kernel has AppArmor also: the profile of a container's processes, execs and
 sessions, that it denies what it says, a profile that is not loaded or vanishes, ours and who loads it, the OCI spec, a restart,
 a user namespace, a pod of an older build."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -284,3 +285,69 @@ def test_the_profile_that_we_ship_is_the_one_that_runs(skiff):
     parser("--replace", abi + path.read_text())
     names = [name for name in os.listdir(digests) if name.startswith("skiff-default")]
     assert pathlib.Path(digests, names[0], "sha1").read_text() == before
+
+
+# --- seccomp ---
+
+STATUS = "grep -w Seccomp /proc/self/status | tr -d '\\t'; mkdir /made 2>/dev/null; echo $?"
+NO_MKDIR = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}
+
+
+def with_seccomp(skiff, pod, security):
+    """A container with just that, for the harness asks for the default."""
+    config = skiff.container_config(SLEEP)
+    del config["linux"]["security_context"]["seccomp"]
+    config["linux"]["security_context"].update(security)
+    return skiff.create(pod, config=config)
+
+
+@pytest.mark.parametrize("deprecated", [False, True])
+def test_seccomp_is_what_is_asked_for_main_process_and_exec(skiff, tmp_path, deprecated):
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(NO_MKDIR))
+    if deprecated:
+        asked = {
+            "default": {"seccomp_profile_path": "runtime/default"}, "docker": {"seccomp_profile_path": "docker/default"},
+            "none": {"seccomp_profile_path": "unconfined"}, "empty": {},
+            "local": {"seccomp_profile_path": f"localhost/{path}"},
+        }  # fmt: skip
+    else:
+        asked = {
+            "default": {"seccomp": {"profile_type": 0}, "seccomp_profile_path": "unconfined"},
+            "none": {"seccomp": {"profile_type": 1}, "seccomp_profile_path": "runtime/default"},
+            "local": {"seccomp": {"profile_type": LOCALHOST, "localhost_ref": str(path)}},
+            "privileged": {"seccomp": {"profile_type": 0}, "privileged": True},
+        }  # fmt: skip
+    modes = {"default": 2, "docker": 2, "none": 0, "empty": 0, "local": 2, "privileged": 0}
+    pod = skiff.run_pod(host_network=True, security={"privileged": True})
+    for name, security in asked.items():
+        container = with_seccomp(skiff, pod, security)
+        skiff.cri.StartContainer(container_id=container)
+        status = harness.read_proc(skiff.info(container)["pid"], "status")
+        assert f"\nSeccomp:\t{modes[name]}\n" in status, name
+        # mkdir works but where the profile says otherwise.
+        assert inside(skiff, container, STATUS) == (0, f"Seccomp:{modes[name]}\n{int(name == 'local')}"), name
+
+
+@pytest.mark.parametrize(
+    "profile, words",
+    [
+        (None, "No such file"),
+        ("{", "line 1"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"]}, "SECCOMP_FILTER_FLAG_LOG"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x"}, "listenerPath"),
+        ({"defaultAction": "SCMP_ACT_NOTIFY"}, "SCMP_ACT_NOTIFY"),
+    ],
+)
+def test_a_seccomp_profile_that_cannot_be_is_refused(skiff, tmp_path, profile, words):
+    path = tmp_path / "profile.json"
+    if profile is not None:
+        path.write_text(profile if isinstance(profile, str) else json.dumps(profile))
+    pod = skiff.run_pod(host_network=True)
+    for security in ({"seccomp": {"profile_type": LOCALHOST, "localhost_ref": str(path)}}, {"seccomp_profile_path": f"localhost/{path}"}):
+        code, text = harness.code_of(with_seccomp, skiff, pod, security)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and words in text and "seccomp profile" in text, text
+    for security in ({"seccomp": {"profile_type": 9}}, {"seccomp_profile_path": "mine"}, {"seccomp": {"profile_type": LOCALHOST}}):
+        code, text = harness.code_of(with_seccomp, skiff, pod, security)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and "security_context.seccomp" in text, text
+    assert not skiff.cri.ListContainers().containers
