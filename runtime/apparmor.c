@@ -123,6 +123,7 @@ static struct error *default_load(const struct apparmor *a, const char *parser)
 {
         bool loaded = false;
         _cleanup_(buf_done) struct buf profile;
+        /* cppcheck-suppress comparePointers ; two ends of what the linker laid out */
         size_t len_bytes = (size_t) (apparmor_default_text_end - apparmor_default_text);
         buf_init(&profile, len_bytes + sizeof(ABI_LINE) + 1);
         TRY(is_loaded(a, APPARMOR_DEFAULT, &loaded));
