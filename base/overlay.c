@@ -17,6 +17,7 @@ struct overlay {
         size_t n;
         int upper_fd, work_fd;
         bool is_volatile;
+        const char *context;    /* SELinux's, or NULL */
         int tree_fd, userns_fd; /* mount_overlay_mapped's; -1: none */
 };
 
@@ -146,9 +147,13 @@ static bool old_mount_options(struct old_mount *m)
         if (o->upper_fd >= 0 && (!put_again(m, &len_bytes, ",upperdir=", o->upper_fd, false) ||
                                  !put_again(m, &len_bytes, ",workdir=", o->work_fd, false)))
                 return false;
-        if (o->is_volatile)
-                (void) snprintf(m->options + len_bytes, PAGE_BYTES - len_bytes, ",volatile");
-        return true;
+        int n = snprintf(m->options + len_bytes, PAGE_BYTES - len_bytes, "%s%s%s%s",
+                         o->is_volatile ? ",volatile" : "", o->context ? ",context=\"" : "",
+                         o->context ? o->context : "", o->context ? "\"" : "");
+        if ((size_t) n < PAGE_BYTES - len_bytes)
+                return true;
+        errno = E2BIG;
+        return false;
 }
 
 /* A clone of the lowers' tree with the other ids, attached where nobody outside of this namespace sees it: /proc, which is
@@ -238,6 +243,8 @@ static struct error *overlay_new(const struct overlay *o, int (*set)(int, const 
                 TRY(overlay_set_old(fs_fd, o, lower));
         else
                 return overlay_mount_old(o, out_fd);
+        if (o->context)
+                TRY(fs_set(fs_fd, "context", o->context));
         return fs_mount(fs_fd, "overlay", 0, out_fd);
 }
 
@@ -254,18 +261,20 @@ static struct error *overlay_of_one(const struct overlay *o, int *out_fd)
 }
 
 struct error *mount_overlay_mapped(int tree_fd, int userns_fd, const int *lower_fds, size_t n, int upper_fd,
-                                   int work_fd, bool is_volatile, int *out_fd)
+                                   int work_fd, bool is_volatile, const char *context, int *out_fd)
 {
-        const struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile, tree_fd, userns_fd };
+        const struct overlay o = {
+                lower_fds, n, upper_fd, work_fd, is_volatile, context, tree_fd, userns_fd
+        };
         if (n == 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "an overlay of no layers");
         return n == 1 && upper_fd < 0 ? overlay_of_one(&o, out_fd) : overlay_mount_old(&o, out_fd);
 }
 
 struct error *mount_overlay(const int *lower_fds, size_t n, int upper_fd, int work_fd, bool is_volatile,
-                            int *out_fd)
+                            const char *context, int *out_fd)
 {
-        const struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile, -1, -1 };
+        const struct overlay o = { lower_fds, n, upper_fd, work_fd, is_volatile, context, -1, -1 };
         if (n == 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "an overlay of no layers");
         if (n == 1 && upper_fd < 0)

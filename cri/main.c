@@ -13,10 +13,12 @@
 #include "cri/streamer.h"
 #include "images/images.h"
 #include "pods/node.h"
+#include "runtime/apparmor.h"
 #include "runtime/capabilities.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/handler.h"
 #include "runtime/seccomp.h"
+#include "runtime/selinux.h"
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
@@ -55,6 +57,8 @@ struct skiffd {
         struct pool *pool;
         struct cgroups *cgroups;
         struct seccomp_cache *seccomp;
+        struct apparmor *apparmor;
+        struct selinux *selinux;
         struct images *images;
         struct cni *cni;
         struct runtime *runtime;
@@ -157,6 +161,18 @@ static struct error *open_server(struct skiffd *d)
         return server_open(&config, &d->server);
 }
 
+/* Without our profile pods that ask for nothing run unconfined, as on a node without AppArmor. */
+static void open_apparmor(struct skiffd *d)
+{
+        const struct apparmor_config config = { .sys_dir = "/sys" };
+        struct error *no_default = NULL;
+        apparmor_open(&config, &d->apparmor, &no_default);
+        log_error(LOG_LEVEL_WARN, no_default,
+                  "AppArmor is on, but not for containers that name no profile: " APPARMOR_DEFAULT
+                  " cannot be loaded",
+                  NULL, NULL);
+}
+
 static struct error *open_runtime(struct skiffd *d)
 {
         _cleanup_(freep) char *notes = format_string("%s/cgroup-parents", d->config.state);
@@ -166,6 +182,9 @@ static struct error *open_runtime(struct skiffd *d)
         TRY(seccomp_cache_open(&d->seccomp));
         /* Compiled before the first pod wants it: it takes longer than the whole of a pod's start. */
         TRY_WRAP(seccomp_default(d->seccomp, capabilities_default(), &program), "default seccomp profile");
+        open_apparmor(d);
+        const struct selinux_config labels = { .fs_dir = "/sys/fs/selinux", .etc_dir = "/etc/selinux" };
+        selinux_open(&labels, &d->selinux);
         const struct runtime_config config = { .program_dir = d->program_dir, .cgroups = d->cgroups };
         return runtime_open(&config, &d->runtime);
 }
@@ -218,6 +237,8 @@ static struct error *open_node(struct skiffd *d)
                                             .runtime = d->runtime,
                                             .cgroups = d->cgroups,
                                             .seccomp = d->seccomp,
+                                            .apparmor = d->apparmor,
+                                            .selinux = d->selinux,
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
                                             .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes,
@@ -306,6 +327,8 @@ static void stop(struct skiffd *d)
         runtime_free(d->runtime);
         cni_free(d->cni);
         images_free(d->images);
+        selinux_free(d->selinux);
+        apparmor_free(d->apparmor);
         seccomp_cache_free(d->seccomp);
         cgroups_free(d->cgroups);
         pool_free(d->pool);

@@ -163,6 +163,9 @@ MUST_CHECK struct error *rootfs_bound_check(struct images *images);
  * mounted. Errors: as rootfs_bound_check. */
 MUST_CHECK struct error *rootfs_bound(struct images *images, const char *container_id, uint64_t max_bytes);
 
+/* From here on what the container can write to, its rootfs and volumes, is mounted with this SELinux context; NULL: none. */
+void rootfs_label(struct images *images, const char *container_id, const char *context);
+
 /* From here on what is mounted for the container, its rootfs and volumes, has the ids of a user namespace (userns_fd,
  * borrowed), whose root is the host's id owner; until rootfs_unmap, which frees what that took and is fine where there is no
  * such thing. What has been mounted stays as it is. Errors: FAILED_PRECONDITION where kernel or filesystem cannot. */

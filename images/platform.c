@@ -36,6 +36,16 @@ static const char *or_empty(const char *text)
         return text ? text : "";
 }
 
+/* "7" is "v7", and so is what says nothing. */
+static const char *arm_variant(const char *written)
+{
+        static const char *const names[] = { "v5", "v6", "v7", "v8" };
+        for (size_t i = 0; i < LENGTH(names); i++)
+                if (strcmp(written, names[i] + 1) == 0)
+                        return names[i];
+        return *written ? written : "v7";
+}
+
 static struct platform normal(const struct platform *from)
 {
         struct platform to = { or_empty(from->os), or_empty(from->architecture), or_empty(from->variant) };
@@ -51,8 +61,8 @@ static struct platform normal(const struct platform *from)
         if ((strcasecmp(to.architecture, "amd64") == 0 && strcasecmp(to.variant, "v1") == 0) ||
             (strcasecmp(to.architecture, "arm64") == 0 && strcasecmp(to.variant, "v8") == 0))
                 to.variant = "";
-        if (strcasecmp(to.architecture, "arm") == 0 && !*to.variant)
-                to.variant = "v7";
+        if (strcasecmp(to.architecture, "arm") == 0)
+                to.variant = arm_variant(to.variant);
         return to;
 }
 

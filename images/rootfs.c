@@ -29,6 +29,7 @@ static void rootfs_free(struct images *images, struct rootfs *rootfs)
                 layers_unpin(images->layers, rootfs->layers[i]);
         held_free(images, rootfs);
         free(rootfs->layers);
+        free(rootfs->context);
         free(rootfs->id);
         free(rootfs);
 }
@@ -297,7 +298,7 @@ static struct error *mount_upper(struct images *images, const struct rootfs *roo
         /* Not mapped, but owned by the mapped ids: in a mapped one the host's root could not make what overlayfs needs. */
         if (rootfs->map && fchown(upper_fd, rootfs->map->owner, rootfs->map->owner) < 0)
                 return error_errno(errno, "give the writable layer to the root of the user namespace");
-        return layers_overlay(rootfs->map, lowers, n, upper_fd, work_fd, true, out_fd);
+        return layers_overlay(rootfs->map, lowers, n, upper_fd, work_fd, true, rootfs->context, out_fd);
 }
 
 static struct error *mount_layers(struct images *images, const struct rootfs *rootfs, int *out_fd)

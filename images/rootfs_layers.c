@@ -55,11 +55,12 @@ void lowers_done(const struct rootfs_map *map, int *fds, size_t n_fds)
 }
 
 struct error *layers_overlay(const struct rootfs_map *map, const int *lowers, size_t n, int upper_fd,
-                             int work_fd, bool is_volatile, int *out_fd)
+                             int work_fd, bool is_volatile, const char *context, int *out_fd)
 {
-        return map && map->userns_fd >= 0 ? mount_overlay_mapped(map->root_fd, map->userns_fd, lowers, n,
-                                                                 upper_fd, work_fd, is_volatile, out_fd)
-                                          : mount_overlay(lowers, n, upper_fd, work_fd, is_volatile, out_fd);
+        return map && map->userns_fd >= 0
+                       ? mount_overlay_mapped(map->root_fd, map->userns_fd, lowers, n, upper_fd, work_fd,
+                                              is_volatile, context, out_fd)
+                       : mount_overlay(lowers, n, upper_fd, work_fd, is_volatile, context, out_fd);
 }
 
 struct error *layers_view(struct images *images, const struct rootfs_map *map, struct layer *const *layers,
@@ -71,7 +72,7 @@ struct error *layers_view(struct images *images, const struct rootfs_map *map, s
                 return error_new(ERROR_FAILED_PRECONDITION, "the image has no layers");
         struct error *e = layers_lowers(images, map, layers, n, lowers, &n_lowers);
         if (!e)
-                e = layers_overlay(map, lowers, n_lowers, -1, -1, false, out_fd);
+                e = layers_overlay(map, lowers, n_lowers, -1, -1, false, NULL, out_fd);
         lowers_done(map, lowers, n_lowers);
         return e;
 }

@@ -64,6 +64,15 @@ struct error *rootfs_map(struct images *images, const char *container_id, int us
         return NULL;
 }
 
+void rootfs_label(struct images *images, const char *container_id, const char *context)
+{
+        struct rootfs *rootfs = rootfs_of(images, container_id);
+        if (!rootfs)
+                return; /* the mount tells */
+        free(rootfs->context);
+        rootfs->context = dup_string(context);
+}
+
 void rootfs_unmap(struct images *images, const char *container_id)
 {
         struct rootfs *rootfs = rootfs_of(images, container_id);
@@ -76,7 +85,7 @@ static struct error *try_overlay(const struct rootfs_map *map)
 {
         _cleanup_(closep) int fd = -1;
         const int lowers[] = { map->layers_fd, map->mount_points_fd };
-        return layers_overlay(map, lowers, LENGTH(lowers), -1, -1, false, &fd);
+        return layers_overlay(map, lowers, LENGTH(lowers), -1, -1, false, NULL, &fd);
 }
 
 struct error *images_map_check(struct images *images, int userns_fd)

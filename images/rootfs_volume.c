@@ -61,12 +61,13 @@ static struct error *give_to_owner(const struct rootfs_map *map, const int *fds,
         return NULL;
 }
 
-static struct error *mount_over(const struct rootfs_map *map, const int *fds, size_t n, int upper_fd,
+static struct error *mount_over(const struct rootfs *rootfs, const int *fds, size_t n, int upper_fd,
                                 int work_fd, int *out_fd)
 {
+        const struct rootfs_map *map = rootfs->map;
         TRY(give_to_owner(map, fds, n, upper_fd));
         TRY(rootfs_forget_volatile(work_fd));
-        return layers_overlay(map, fds, n, upper_fd, work_fd, true, out_fd);
+        return layers_overlay(map, fds, n, upper_fd, work_fd, true, rootfs->context, out_fd);
 }
 
 static struct error *mount_volume(struct images *images, const struct rootfs *rootfs, const char *path,
@@ -85,7 +86,7 @@ static struct error *mount_volume(struct images *images, const struct rootfs *ro
         TRY(make_parts(home_fd, name, &dir_fd, &upper_fd, &work_fd));
         struct error *e = open_content(images, rootfs, path, dir_fd, fds, &n);
         if (!e)
-                e = mount_over(rootfs->map, fds, n, upper_fd, work_fd, out_fd);
+                e = mount_over(rootfs, fds, n, upper_fd, work_fd, out_fd);
         for (size_t i = 0; i < n; i++)
                 closep(&fds[i]);
         return e;

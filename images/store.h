@@ -47,6 +47,7 @@ struct rootfs {
                 size_t n;
                 struct held *next;
         } * held;
+        char *context;          /* SELinux's, of what is written to; NULL: none */
         struct rootfs_map *map; /* while it is being mounted with other ids; NULL */
         uint32_t project;       /* of its bound (quota.h); 0: it has none */
         bool is_broken;         /* a layer is not there: it can only be removed */
@@ -81,7 +82,8 @@ MUST_CHECK struct error *layers_lowers(struct images *images, const struct rootf
 void lowers_done(const struct rootfs_map *map, int *fds, size_t n_fds);
 /* mount_overlay, with a map's ids on the lowers, which were opened by it, if there is a map. */
 MUST_CHECK struct error *layers_overlay(const struct rootfs_map *map, const int *lowers, size_t n,
-                                        int upper_fd, int work_fd, bool is_volatile, int *out_fd);
+                                        int upper_fd, int work_fd, bool is_volatile, const char *context,
+                                        int *out_fd);
 /* A read-only, detached mount of layers, base first. */
 MUST_CHECK struct error *layers_view(struct images *images, const struct rootfs_map *map,
                                      struct layer *const *layers, size_t n, int *out_fd);

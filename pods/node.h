@@ -19,12 +19,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct apparmor;
 struct cgroups;
 struct cni;
 struct images;
 struct node;
 struct runtime;
 struct seccomp_cache;
+struct selinux;
 struct share;
 
 struct node_config {
@@ -35,6 +37,8 @@ struct node_config {
         struct runtime *runtime;
         struct cgroups *cgroups;
         struct seccomp_cache *seccomp;
+        struct apparmor *apparmor;
+        struct selinux *selinux;
         struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
         const char *cdi_dirs;    /* separated by colons, of CDI files; NULL: none */

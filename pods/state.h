@@ -75,9 +75,10 @@ struct sandbox {
         struct step_times run_times, stop_times;
         struct container *containers; /* by prev/next in the pod */
         bool watched;                 /* events.h polls runtime's events */
-        bool unreached;     /* its supervisor may live, but nobody reads its events: it is tried again */
-        bool lost;          /* its supervisor or infra has died: NOTREADY, and stopped in the background */
-        bool name_released; /* a failed make that could not be undone yet */
+        bool unreached;        /* its supervisor may live, but nobody reads its events: it is tried again */
+        uint32_t selinux_pair; /* pods/spec/selinux.h; 0: none */
+        bool lost;             /* its supervisor or infra has died: NOTREADY, and stopped in the background */
+        bool name_released;    /* a failed make that could not be undone yet */
         struct cpu_rate rate;
         Cri__LinuxContainerResources *overhead, *resources; /* as updated since; NULL: as in config */
 

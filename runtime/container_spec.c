@@ -14,6 +14,8 @@ void process_spec_done(struct process_spec *process)
         free(process->cwd);
         free(process->groups);
         free(process->rlimits);
+        free(process->apparmor);
+        free(process->selinux);
         *process = (struct process_spec){ 0 };
 }
 
@@ -62,6 +64,8 @@ void container_spec_free(struct container_spec *spec)
         free_strings(spec->readonly_paths);
         limits_done(&spec->limits);
         free(spec->cgroup_path);
+        free(spec->mount_context);
+        free(spec->shm_context);
         free(spec->pid_target);
         free(spec->hostname);
         free(spec->id);

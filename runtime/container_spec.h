@@ -93,6 +93,10 @@ struct process_spec {
         size_t n_rlimits;
         int oom_score_adj; /* set where the kernel lets us */
         bool set_oom_score_adj;
+        /* From the exec on; NULL: what who starts it has, whom nobody confines. The context is that of its keys too. */
+        char *apparmor, *selinux;
+        /* Else it is left out where the pod's supervisor is of a build that knows none. */
+        bool apparmor_is_asked, selinux_is_asked;
 };
 
 struct seccomp_program; /* runtime/seccomp.h: finished BPF, shared by all that use the profile */
@@ -105,6 +109,8 @@ struct container_spec {
         char *pid_target; /* PID_MODE_TARGET: a container's id in the same pod */
         bool private_cgroup_namespace;
         const struct seccomp_program *seccomp; /* borrowed; NULL: unconfined */
+        char *mount_context,
+                *shm_context; /* SELinux's, of what is mounted for it, and of the pod's /dev/shm; NULL: none */
         bool readonly_rootfs, stdin_open, stdin_once;
         bool tty; /* a terminal of its own devpts for its three streams; /dev/console is it too */
         struct container_mount *mounts; /* in the order to mount */

@@ -350,6 +350,7 @@ static struct error *open_volumes(void *object, const struct wait *wait)
         struct start *start = object;
         (void) wait;
         TRY(map_ids(start->c));
+        rootfs_label(start->c->pod->node->config.images, start->c->id, start->c->spec->mount_context);
         return volumes_open(start->c, &start->mount_fds);
 }
 

@@ -13,6 +13,7 @@
 #include "pods/lifecycle/settle.h"
 #include "pods/message.h"
 #include "pods/records.h"
+#include "pods/spec/selinux.h"
 #include "pods/table.h"
 #include "runtime/cgroup/cgroup.h"
 #include <dirent.h>
@@ -91,6 +92,7 @@ static void settle_rebooted(struct sandbox *pod)
 /* Asks the pod's supervisor, where there is one; its answer is not waited for. */
 static void reach(struct sandbox *pod, const struct wait *wait)
 {
+        selinux_pair_restore(pod);
         bool is_rebooted = strcmp(pod->boot_id, pod->node->boot_id) != 0;
         struct error *e = pod_directory_open(pod, &pod->dir_fd);
         if (!e && !is_rebooted && pod->dir_fd >= 0 && (pod->state == POD_READY || pod->state == POD_STOPPING))

@@ -13,6 +13,7 @@
 #include "pods/records.h"
 #include "pods/resources.h"
 #include "pods/spec/pod_files.h"
+#include "pods/spec/selinux.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/sysctls.h"
 #include "pods/spec/userns.h"
@@ -48,6 +49,7 @@ static struct error *make_directory(void *object, const struct wait *wait)
 {
         (void) wait;
         TRY(pod_directory_make(object));
+        TRY(selinux_pair_take(object));
         return pod_files_write(object);
 }
 
@@ -333,7 +335,7 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
         bool joined;
         struct error *result;
         _cleanup_(freep) char *same_id = NULL;
-        TRY(spec_check_pod(config));
+        TRY(spec_check_pod(node, config));
         TRY(pod_resources_check(config));
         TRY(pod_files_check(config));
         if (config->linux)

@@ -111,6 +111,10 @@ static void put_process(struct writer *w, const struct container_spec *spec)
         put_set(w, "ambient", p->capabilities.ambient);
         end(w, "}");
         put_bool(w, "noNewPrivileges", p->no_new_privs);
+        if (p->apparmor)
+                put_text(w, "apparmorProfile", p->apparmor);
+        if (p->selinux)
+                put_text(w, "selinuxLabel", p->selinux);
         if (p->set_oom_score_adj)
                 put_number(w, "oomScoreAdj", p->oom_score_adj);
         end(w, "}");
@@ -320,6 +324,8 @@ static void put_linux(struct writer *w, const struct container *c)
                         w->error = seccomp_put(c->spec->seccomp, w->out);
                 w->comma = true;
         }
+        if (c->spec->mount_context)
+                put_text(w, "mountLabel", c->spec->mount_context);
         put_list(w, "maskedPaths", c->spec->masked_paths);
         put_list(w, "readonlyPaths", c->spec->readonly_paths);
         end(w, "}");

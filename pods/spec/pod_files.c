@@ -1,8 +1,10 @@
 #include "pods/spec/pod_files.h"
 #include "base/file.h"
+#include "pods/spec/selinux.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <sys/xattr.h>
 
 #define RESOLV_CONF_LIMIT_BYTES (1 << 20)
 #define HOSTNAME_MAX_BYTES (HOSTNAME_SIZE - 1)
@@ -77,6 +79,19 @@ void pod_hostname(const struct sandbox *pod, char out[HOSTNAME_SIZE])
 }
 
 /* Its owner is the root of the pod's users, so that no mount of it has to be mapped: a tmpfs can be only since kernel 6.3. */
+static struct error *label_file(const struct sandbox *pod, const char *name)
+{
+        _cleanup_(freep) char *context = NULL;
+        _cleanup_(closep) int fd = -1;
+        TRY(selinux_file_context(pod, &context));
+        if (!context)
+                return NULL;
+        TRY(file_open_beneath(pod->dir_fd, name, O_RDONLY, 0, &fd));
+        if (fsetxattr(fd, "security.selinux", context, strlen(context) + 1, 0) < 0 && errno != EOPNOTSUPP)
+                return error_errno(errno, "label %s", name);
+        return NULL;
+}
+
 static struct error *write_file(const struct sandbox *pod, const char *name, const char *text,
                                 size_t len_bytes)
 {
@@ -84,7 +99,7 @@ static struct error *write_file(const struct sandbox *pod, const char *name, con
         if (pod->userns.length &&
             fchownat(pod->dir_fd, name, pod->userns.base, pod->userns.base, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(errno, "give %s to the root of the user namespace", name);
-        return NULL;
+        return label_file(pod, name);
 }
 
 struct error *pod_files_write(struct sandbox *pod)

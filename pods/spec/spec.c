@@ -1,6 +1,7 @@
 #include "pods/spec/spec.h"
 #include "base/log.h"
 #include "pods/message.h"
+#include "pods/spec/selinux.h"
 #include "pods/spec/userns.h"
 #include <linux/magic.h>
 #include <signal.h>
@@ -18,38 +19,13 @@ const Cri__LinuxContainerSecurityContext *spec_security_of(const Cri__ContainerC
         return config->linux && config->linux->security_context ? config->linux->security_context : &none;
 }
 
-/* A label means nothing to a kernel without SELinux, and other runtimes pass it over there: kubelet sends what the pod's
- * author wrote for other nodes. */
-static bool selinux_is_asked(const Cri__SELinuxOption *options)
-{
-        struct statfs fs;
-        return options && (*options->user || *options->role || *options->type || *options->level) &&
-               statfs("/sys/fs/selinux", &fs) == 0 && fs.f_type == SELINUX_MAGIC;
-}
-
-static struct error *not_built(const char *field, const char *what)
-{
-        return error_new(ERROR_UNIMPLEMENTED, "%s: %s is not supported by skiff yet", field, what);
-}
-
-/* Likewise the default profile on a kernel without AppArmor; one that is named would be missed. */
-static struct error *check_apparmor(const char *field, const Cri__SecurityProfile *profile)
-{
-        if (!profile || profile->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__Unconfined ||
-            (profile->profile_type == CRI__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault &&
-             access("/sys/module/apparmor", F_OK) < 0))
-                return NULL;
-        return not_built(field, "an AppArmor profile");
-}
-
-struct error *spec_check_pod(const Cri__PodSandboxConfig *config)
+struct error *spec_check_pod(const struct node *node, const Cri__PodSandboxConfig *config)
 {
         const Cri__LinuxSandboxSecurityContext *s = config->linux ? config->linux->security_context : NULL;
         if (!s)
                 return NULL;
-        TRY(check_apparmor("config.linux.security_context.apparmor", s->apparmor));
-        if (selinux_is_asked(s->selinux_options))
-                return not_built("config.linux.security_context.selinux_options", "an SELinux label");
+        TRY(spec_check_pod_apparmor(node, s));
+        TRY(selinux_check_pod(node, s));
         if (s->namespace_options && s->namespace_options->pid == CRI__NAMESPACE_MODE__TARGET)
                 return error_new(
                         ERROR_INVALID_ARGUMENT,
@@ -74,11 +50,6 @@ static struct error *check_container(const struct spec_source *s)
         if (s->container->state == CONTAINER_MAKING)
                 TRY(spec_check_classes(s));
         TRY(userns_check_container(s->security->namespace_options, &s->container->pod->userns));
-        TRY(check_apparmor("config.linux.security_context.apparmor", s->security->apparmor));
-        if (*s->security->apparmor_profile && strcmp(s->security->apparmor_profile, "unconfined") != 0)
-                return not_built("config.linux.security_context.apparmor_profile", "an AppArmor profile");
-        if (selinux_is_asked(s->security->selinux_options))
-                return not_built("config.linux.security_context.selinux_options", "an SELinux label");
         return NULL;
 }
 
@@ -221,6 +192,8 @@ static struct error *build(struct spec_source *s)
         remember_stop_signal(s);
         TRY(spec_add_process(s));
         TRY(spec_add_security(s));
+        TRY(spec_add_apparmor(s));
+        TRY(spec_add_selinux(s));
         TRY(spec_add_devices(s));
         TRY(spec_add_mounts(s));
         return spec_add_cdi(s);

@@ -1,7 +1,7 @@
 /* spec.h - CRI's container config + the image's config -> container_spec: every rule that CRI states about merging.
  *
  * What is asked and cannot be done is refused here with a sentence (UNIMPLEMENTED, INVALID_ARGUMENT), never ignored.
- * Parts of it are in spec_process.c (argv, environment, user, capabilities, seccomp), spec_mounts.c, spec_limits.c
+ * Parts of it are in apparmor.c, spec_process.c (argv, environment, user, capabilities, seccomp), spec_mounts.c, spec_limits.c
  * (cgroup, devices) and spec_cdi.c. Threads: any. */
 #pragma once
 #include "images/images.h"
@@ -10,7 +10,7 @@
 #include "runtime/users.h"
 
 /* Checks of a pod's config that need no container. Errors name the field. */
-MUST_CHECK struct error *spec_check_pod(const Cri__PodSandboxConfig *config);
+MUST_CHECK struct error *spec_check_pod(const struct node *node, const Cri__PodSandboxConfig *config);
 
 /* Makes c->spec and c->user where they are not there yet; once there a spec never changes. Any thread. */
 MUST_CHECK struct error *spec_ensure(struct node *node, struct container *c);
@@ -36,6 +36,12 @@ struct spec_source {
 };
 MUST_CHECK struct error *spec_add_process(struct spec_source *s);
 MUST_CHECK struct error *spec_add_security(struct spec_source *s);
+/* apparmor.c */
+MUST_CHECK struct error *spec_add_apparmor(struct spec_source *s);
+MUST_CHECK struct error *spec_check_pod_apparmor(const struct node *node,
+                                                 const Cri__LinuxSandboxSecurityContext *security);
+/* selinux.c: before the mounts, whose relabelling it does */
+MUST_CHECK struct error *spec_add_selinux(struct spec_source *s);
 MUST_CHECK struct error *spec_add_mounts(struct spec_source *s);
 MUST_CHECK struct error *spec_add_devices(struct spec_source *s);
 

@@ -408,4 +408,6 @@ void spec_exec(const struct container *c, char *const *argv, size_t n_args, bool
         memcpy(out->groups, p->groups, p->n_groups * sizeof(*p->groups));
         out->rlimits = NULL;
         out->n_rlimits = 0;
+        out->apparmor = dup_string(p->apparmor);
+        out->selinux = dup_string(p->selinux);
 }

@@ -1,4 +1,6 @@
 #include "runtime/native/protocol.h"
+#include "runtime/apparmor.h"
+#include "runtime/selinux.h"
 #include <string.h>
 
 /* The least that one element takes on the wire: bounds a count before memory is taken for it. */
@@ -128,6 +130,28 @@ void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out)
 
 /* --- a process --- */
 
+/* What an older supervisor must not miss is refused; the default that nobody asked for it never had. */
+static void labels_put(struct wire_writer *w, uint32_t version, const struct process_spec *p)
+{
+        if (version >= PROTOCOL_LABELS) {
+                wire_put_text(w, p->apparmor);
+                wire_put_text(w, p->selinux);
+                return;
+        }
+        if (p->selinux && p->selinux_is_asked && !w->error)
+                w->error =
+                        error_new(ERROR_FAILED_PRECONDITION,
+                                  "SELinux context \"%s\": the pod's supervisor is of an older build, which "
+                                  "knows none: the pod has to be made anew",
+                                  p->selinux);
+        if (p->apparmor && p->apparmor_is_asked && !w->error)
+                w->error =
+                        error_new(ERROR_FAILED_PRECONDITION,
+                                  "AppArmor profile \"%s\": the pod's supervisor is of an older build, which "
+                                  "knows none: the pod has to be made anew",
+                                  p->apparmor);
+}
+
 static void process_put(struct wire_writer *w, uint32_t version, const struct process_spec *p)
 {
         size_t at = struct_begin(w, version);
@@ -152,6 +176,7 @@ static void process_put(struct wire_writer *w, uint32_t version, const struct pr
                 wire_put_u64(w, p->rlimits[i].soft);
                 wire_put_u64(w, p->rlimits[i].hard);
         }
+        labels_put(w, version, p);
         struct_end(w, at);
 }
 
@@ -202,7 +227,11 @@ static void process_get(struct wire_reader *outer, uint32_t version, struct proc
                 p->rlimits[i].hard = wire_get_u64(r);
                 p->n_rlimits++;
         }
-        if (!r->bad && (!p->argv[0] || p->cwd[0] != '/'))
+        p->apparmor = version < PROTOCOL_LABELS ? NULL : get_text(r);
+        p->selinux = version < PROTOCOL_LABELS ? NULL : get_text(r);
+        if (!r->bad &&
+            (!p->argv[0] || p->cwd[0] != '/' || (p->apparmor && strlen(p->apparmor) > APPARMOR_NAME_MAX) ||
+             (p->selinux && strlen(p->selinux) > SELINUX_CONTEXT_MAX)))
                 r->bad = true;
         wire_struct_leave(outer, r);
 }
@@ -433,6 +462,10 @@ void container_message_put(struct wire_writer *w, uint32_t version, const struct
                 wire_put_u64(w, m->log_max_bytes);
         if (version >= PROTOCOL_HOOKS)
                 hooks_put(w, version, m);
+        if (version < PROTOCOL_LABELS)
+                return;
+        wire_put_text(w, s->mount_context);
+        wire_put_text(w, s->shm_context);
 }
 
 static uint32_t fd_get(struct wire_reader *r, size_t n_fds, bool needed)
@@ -498,6 +531,10 @@ struct error *container_message_get(const void *bytes, size_t len_bytes, uint32_
         if (version >= PROTOCOL_LENGTHS && wire_has_more(&r))
                 out->log_max_bytes = wire_get_u64(&r);
         hooks_get(&r, version, out);
+        if (version >= PROTOCOL_LABELS) {
+                s->mount_context = get_text(&r);
+                s->shm_context = get_text(&r);
+        }
         if (!*s->id || strlen(s->id) > PROTOCOL_ID_MAX || s->pid_mode > PID_MODE_TARGET ||
             out->log_line_max_bytes > PROTOCOL_SPEC_MAX)
                 r.bad = true;

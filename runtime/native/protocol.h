@@ -33,7 +33,7 @@
  *     2   POD_START and ATTACH name just it; no lengths, nothing may be left over
  *     3   ranges, lengths, REFUSED
  *     4   sessions, terminals
- *     5   hooks, fifos among the devices
+ *     5   hooks, fifos among the devices, AppArmor profiles and SELinux contexts
  * The records in the exits file are of one form for ever: what more is to be told goes to another file. */
 #pragma once
 #include "runtime/container_spec.h"
@@ -46,6 +46,7 @@
 #define PROTOCOL_LENGTHS 3  /* the first whose structs have lengths */
 #define PROTOCOL_SESSIONS 4 /* the first with sessions and terminals */
 #define PROTOCOL_HOOKS 5    /* the first with hooks */
+#define PROTOCOL_LABELS 5   /* the first with AppArmor profiles and SELinux contexts */
 #define PROTOCOL_MESSAGE_MAX 65536
 #define PROTOCOL_FDS_BATCH 128
 #define PROTOCOL_FDS_MAX 1024
@@ -134,7 +135,9 @@ enum stage {
         STAGE_USER_NAMESPACE,
         STAGE_HOOK_VIEW, /* the host's tree around the container's, for hooks */
         STAGE_HOOK,      /* the words are on the socket that the root filesystem came on */
-        STAGE_LAST = STAGE_HOOK,
+        STAGE_APPARMOR,
+        STAGE_SELINUX,
+        STAGE_LAST = STAGE_SELINUX,
 };
 
 /* As the child writes it into its report socket. */
@@ -223,7 +226,8 @@ struct container_message {
         uint64_t log_max_bytes;         /* of the log file; 0: no bound */
         struct hook_message hooks;
 };
-/* version: that both speak, here and below. */
+/* version: that both speak, here and below. An AppArmor profile or an SELinux context that was asked for and that it does not know is a
+ * FAILED_PRECONDITION, which the writer keeps. */
 void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m);
 
 /* Decodes and checks everything, indexes against n_fds too. Errors: INVALID_ARGUMENT. */

@@ -35,6 +35,7 @@ static const char *const doing[STAGE_LAST + 1] = {
         [STAGE_USER_NAMESPACE] = "enter the pod's user namespace",
         [STAGE_HOOK_VIEW] = "show the container to its hooks",
         [STAGE_HOOK] = "run a startContainer hook",
+        [STAGE_SELINUX] = "set the SELinux context",
         [STAGE_CONSOLE] = "make the terminal /dev/console",
 };
 
@@ -85,6 +86,8 @@ static const char *subject(const struct child_report *report, const struct conta
                 return nth(spec->masked_paths, report->index);
         case STAGE_READONLY_PATH:
                 return nth(spec->readonly_paths, report->index);
+        case STAGE_SELINUX:
+                return spec->process.selinux ? spec->process.selinux : "";
         default:
                 return "";
         }
@@ -98,6 +101,16 @@ static struct error *exec_error(int errnum, const char *program)
         if (errnum == ENOEXEC)
                 return error_new(ERROR_FAILED_PRECONDITION, "exec %s: %s", program, reason(errnum));
         return error_new(ERROR_FAILED_PRECONDITION, "exec: \"%s\": %s", program, reason(errnum));
+}
+
+static struct error *apparmor_error(int errnum, const struct process_spec *process)
+{
+        const char *profile = process && process->apparmor ? process->apparmor : "?";
+        if (errnum == ENOENT)
+                return error_new(ERROR_FAILED_PRECONDITION,
+                                 "AppArmor profile \"%s\" is not loaded on this node", profile);
+        return error_new(ERROR_FAILED_PRECONDITION, "set AppArmor profile \"%s\": %s", profile,
+                         reason(errnum));
 }
 
 /* A sysctl that there is not, or a value that it does not take. */
@@ -123,6 +136,8 @@ struct error *stage_error(const struct child_report *report, const struct contai
                                  reason(report->errnum));
         case STAGE_CWD_OUTSIDE:
                 return error_new(code, "cwd (\"%s\") is outside of the container's root filesystem", cwd);
+        case STAGE_APPARMOR:
+                return apparmor_error(report->errnum, process);
         case STAGE_MOUNT_FALSE:
                 return error_new(code, "%s in the container is not the filesystem that it must be",
                                  subject(report, spec));

@@ -1,5 +1,6 @@
 #include "runtime/seccomp/profile.h"
 #include "runtime/capabilities.h"
+#include "runtime/seccomp/calls.h"
 #include "runtime/seccomp/compact.h"
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -13,12 +14,21 @@
 #define ARGS_MAX 6
 #define OPTIMIZE_BINARY_TREE 2
 #define X32_BIT 0x40000000U
+#define OWN_MAX 32 /* calls that libseccomp does not know: runtime/seccomp/calls.h has less */
+
+/* A call that libseccomp does not know: answered in front of its program. */
+struct own_rule {
+        int number;
+        uint32_t action;
+};
 
 struct compiler {
         scmp_filter_ctx filter;
         uint64_t capabilities;
         uint32_t default_action;
         int highest; /* the highest call number that the profile names */
+        struct own_rule own[OWN_MAX];
+        size_t n_own;
 };
 
 static void filter_release(scmp_filter_ctx *filter)
@@ -175,16 +185,37 @@ static bool same_argument_twice(const struct scmp_arg_cmp *args, size_t n)
         return false;
 }
 
+/* The first rule of a call counts, as with libseccomp. */
+static struct error *own_rule_add(struct compiler *c, const char *name, int number, uint32_t action,
+                                  size_t n_args)
+{
+        const struct scmp_version *library = seccomp_version();
+        if (n_args)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "rule for %s: libseccomp %u.%u.%u does not know this call, so its arguments "
+                                 "cannot be looked at",
+                                 name, library->major, library->minor, library->micro);
+        for (size_t i = 0; i < c->n_own; i++)
+                if (c->own[i].number == number)
+                        return NULL;
+        if (c->n_own < OWN_MAX)
+                c->own[c->n_own++] = (struct own_rule){ number, action };
+        return NULL;
+}
+
 static struct error *rule_add(struct compiler *c, const char *name, uint32_t action,
                               const struct scmp_arg_cmp *args, size_t n)
 {
-        int number = seccomp_syscall_resolve_name(name);
-        if (number == __NR_SCMP_ERROR)
-                return NULL; /* a call that this libseccomp, and so this architecture, does not know: nothing to allow */
+        bool by_us;
+        int number = call_number(name, &by_us);
+        if (number == CALL_UNKNOWN)
+                return NULL; /* neither this kernel nor this architecture has it: nothing to allow */
         if (number > c->highest)
                 c->highest = number;
         if (action == c->default_action)
                 return NULL;
+        if (by_us)
+                return own_rule_add(c, name, number, action, n);
         /* libseccomp takes one comparison an argument; of several, each is a rule of its own, as runc does. */
         if (same_argument_twice(args, n)) {
                 for (size_t i = 0; i < n; i++) {
@@ -259,20 +290,53 @@ static struct error *arches_read(struct compiler *c, const struct json *profile)
 /* --- output --- */
 
 /* Calls newer than the profile answer ENOSYS, so that programs take their older way instead of failing with EPERM
- * (glibc's clone3, for one). Put in front of libseccomp's program, whose jumps are all relative. */
-static struct error *newer_calls(const struct compiler *c, struct buf *out)
+ * (glibc's clone3, for one); those that libseccomp does not know have their own answers. Put in front of libseccomp's program,
+ * whose jumps are all relative; its actions are the kernel's return values. For this machine's own calls alone: 32-bit programs
+ * get what libseccomp knows. */
+static struct error *front_put(const struct compiler *c, struct buf *out)
 {
-        uint32_t audit_arch = seccomp_arch_native(); /* libseccomp's tokens are AUDIT_ARCH_ numbers */
-        struct sock_filter front[] = {
+        const uint32_t audit_arch = seccomp_arch_native(); /* libseccomp's tokens are AUDIT_ARCH_ numbers */
+        const bool refuses = c->default_action != SCMP_ACT_ALLOW && c->default_action != SCMP_ACT_LOG;
+        const uint8_t own = (uint8_t) (2 * c->n_own), newer = refuses && c->highest > 0 ? 2 : 0;
+        if (own + newer == 0)
+                return NULL;
+        const struct sock_filter head[] = {
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, audit_arch, 0, 4),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, audit_arch, 0, (uint8_t) (2 + own + newer)),
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 2, 0),
+                BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, (uint8_t) (own + newer), 0),
+        };
+        TRY(buf_append(out, head, sizeof(head)));
+        for (size_t i = 0; i < c->n_own; i++) {
+                const struct sock_filter rule[] = {
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t) c->own[i].number, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, c->own[i].action),
+                };
+                TRY(buf_append(out, rule, sizeof(rule)));
+        }
+        const struct sock_filter tail[] = {
                 BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, (uint32_t) c->highest, 0, 1),
                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
         };
-        bool refuses = c->default_action != SCMP_ACT_ALLOW && c->default_action != SCMP_ACT_LOG;
-        return refuses && c->highest > 0 ? buf_append(out, front, sizeof(front)) : NULL;
+        return newer ? buf_append(out, tail, sizeof(tail)) : NULL;
+}
+
+/* Of the OCI format, what changes nothing here is passed over: TSYNC is for threads, of which a process has one at its exec, and
+ * SPEC_ALLOW gives up a mitigation. The others would be missed. */
+static struct error *features_check(const struct json *profile)
+{
+        const struct json *flags = json_get(profile, "flags");
+        for (size_t i = 0; i < json_length(flags); i++) {
+                const char *flag = json_text(json_at(flags, i), "");
+                if (strcmp(flag, "SECCOMP_FILTER_FLAG_TSYNC") != 0 &&
+                    strcmp(flag, "SECCOMP_FILTER_FLAG_SPEC_ALLOW") != 0)
+                        return error_new(ERROR_INVALID_ARGUMENT, "flags[%zu]: \"%s\" is not supported", i,
+                                         flag);
+        }
+        if (*json_text(json_get(profile, "listenerPath"), ""))
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "listenerPath: a listener for SCMP_ACT_NOTIFY is not supported");
+        return NULL;
 }
 
 static struct error *export_bpf(const struct compiler *c, struct buf *out)
@@ -293,6 +357,7 @@ struct error *profile_compile(const struct json *profile, uint64_t capabilities,
         _cleanup_(filter_release) scmp_filter_ctx filter = NULL;
         struct compiler c = { .capabilities = capabilities, .highest = -1 };
         const struct json *rules = json_get(profile, "syscalls");
+        TRY(features_check(profile));
         TRY(action_of(profile, "defaultAction", "defaultErrnoRet", &c.default_action));
         c.filter = filter = seccomp_init(c.default_action);
         if (!filter)
@@ -304,7 +369,7 @@ struct error *profile_compile(const struct json *profile, uint64_t capabilities,
                 TRY_WRAP(rule_read(&c, json_at(rules, i)), "syscalls[%zu]", i);
         struct buf program;
         buf_init(&program, BPF_BYTES_MAX);
-        struct error *e = newer_calls(&c, &program);
+        struct error *e = front_put(&c, &program);
         if (!e)
                 e = export_bpf(&c, &program);
         if (!e)

@@ -145,6 +145,7 @@ _Noreturn void child_run(const struct child *child)
         signals_reset();
         (void) umask(0);
         (void) setsid();
+        child_label(child, "keycreate");
         if (child->pod->userns_fd < 0)
                 keyring_join(child);
         cgroups_enter(child);

@@ -68,5 +68,8 @@ void child_hooks_of_container(const struct child *child);
 void child_dev_fill(const struct child *child);
 void child_devices_elsewhere(const struct child *child);
 
-/* --- child_identity.c: limits, user, capabilities, seccomp --- */
+/* --- child_identity.c: limits, AppArmor, SELinux, user, capabilities, seccomp --- */
 void child_identity(const struct child *child);
+/* The SELinux context of the process, if it has one, to an attribute of its: "exec", from the exec on; "keycreate", of the keys
+ * that it makes. */
+void child_label(const struct child *child, const char *attribute);

@@ -1,9 +1,11 @@
+#include "runtime/apparmor.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/sys.h"
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -33,6 +35,40 @@ static void limits_set(const struct child *child)
                 if (syscall(__NR_prlimit64, 0, p->rlimits[i].resource, &limit, NULL) < 0)
                         child_fail(child, STAGE_RLIMIT, i);
         }
+}
+
+/* From the exec on. The procfs is our own, which nothing can lie in front of; a program that may write to its attributes could
+ * be told not to by seccomp, so this comes first. The kernel takes what has a NUL, and answers ENOENT for a profile that is not
+ * loaded. */
+static void apparmor_set(const struct child *child)
+{
+        const char *name = child->process->apparmor;
+        char text[sizeof("exec ") + APPARMOR_NAME_MAX];
+        if (!name || !*name)
+                return;
+        int n = snprintf(text, sizeof(text), "exec %s", name);
+        int fd = openat(child->pod->proc_fd, "self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
+        if (fd < 0) {
+                errno = errno == ENOENT ? EOPNOTSUPP
+                                        : errno; /* a kernel without, not a profile that is not there */
+                child_fail(child, STAGE_APPARMOR, 0);
+        }
+        if (write(fd, text, (size_t) n) != n)
+                child_fail(child, STAGE_APPARMOR, 0);
+        (void) close(fd);
+}
+
+void child_label(const struct child *child, const char *attribute)
+{
+        const char *context = child->process->selinux;
+        char path[32];
+        if (!context || !*context)
+                return;
+        (void) snprintf(path, sizeof(path), "self/attr/%s", attribute);
+        int fd = openat(child->pod->proc_fd, path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, context, strlen(context)) != (ssize_t) strlen(context))
+                child_fail(child, STAGE_SELINUX, 0);
+        (void) close(fd);
 }
 
 static void seccomp_load(const struct child *child)
@@ -97,6 +133,8 @@ static void user_set(const struct child *child)
 void child_identity(const struct child *child)
 {
         limits_set(child);
+        apparmor_set(child);
+        child_label(child, "exec");
         bounding_set(child);
         if (child->process->no_new_privs) {
                 if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

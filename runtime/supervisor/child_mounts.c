@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 
 #define OPTION_MAX_BYTES 256
 #ifndef CGROUP2_SUPER_MAGIC
@@ -42,15 +43,36 @@ static int options_set(int fs_fd, const char *data)
         return 0;
 }
 
-static int new_filesystem(const char *type, const char *data, uint64_t attributes)
+/* context: SELinux's, of all files in it; "" or NULL: as the policy has them. */
+static int new_filesystem_of(const char *context, const char *type, const char *data, uint64_t attributes)
 {
         int fs_fd = sys_fsopen(type);
         if (fs_fd < 0 || options_set(fs_fd, data) < 0 ||
+            (context && *context && sys_fsconfig(fs_fd, FSCONFIG_SET_STRING, "context", context) < 0) ||
             sys_fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
                 return -1;
         int fd = sys_fsmount(fs_fd, attributes);
         (void) close(fs_fd);
         return fd;
+}
+
+static int new_filesystem(const char *type, const char *data, uint64_t attributes)
+{
+        return new_filesystem_of(NULL, type, data, attributes);
+}
+
+/* One that others may have mounted already: its root has the label, and what is made in it takes that. A kernel or a filesystem
+ * that keeps none has nothing to keep. */
+static int labelled(int mount_fd, const char *context)
+{
+        if (mount_fd < 0 || !context || !*context)
+                return mount_fd;
+        int root_fd = openat(mount_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* a mount is O_PATH */
+        if (root_fd < 0 || (fsetxattr(root_fd, "security.selinux", context, strlen(context) + 1, 0) < 0 &&
+                            errno != EOPNOTSUPP))
+                return -1;
+        (void) close(root_fd);
+        return mount_fd;
 }
 
 /* Group 5 is "tty" to the images. */
@@ -59,7 +81,7 @@ static int new_terminals(const struct child *child, uint64_t attributes)
         char options[64];
         (void) snprintf(options, sizeof(options), "newinstance,ptmxmode=0666,mode=0620,gid=%u",
                         child->pod->users_base + 5);
-        return new_filesystem("devpts", options, attributes);
+        return new_filesystem_of(child->message->spec.mount_context, "devpts", options, attributes);
 }
 
 /* /proc and /sys must be what they say, at the name itself: a link there, or a file of the image under a mount that
@@ -161,6 +183,7 @@ static void tree_add(const struct child *child, size_t i, const struct taken *ta
 static void mount_one(const struct child *child, size_t i, struct taken *taken)
 {
         const struct container_mount *m = &child->message->spec.mounts[i];
+        const char *context = child->message->spec.mount_context;
         uint64_t attributes = attributes_of(m);
         switch ((unsigned) m->kind) {
         case MOUNT_BIND: /* its attributes were set by who opened it */
@@ -175,7 +198,7 @@ static void mount_one(const struct child *child, size_t i, struct taken *taken)
                 check_magic(child, i, SYSFS_MAGIC);
                 break;
         case MOUNT_TMPFS:
-                attach(child, i, new_filesystem("tmpfs", m->data, attributes));
+                attach(child, i, new_filesystem_of(context, "tmpfs", m->data, attributes));
                 if (strcmp(m->target, "/dev") == 0)
                         child_dev_fill(child);
                 break;
@@ -183,19 +206,19 @@ static void mount_one(const struct child *child, size_t i, struct taken *taken)
                 attach(child, i, new_terminals(child, attributes));
                 break;
         case MOUNT_MQUEUE:
-                attach(child, i, new_filesystem("mqueue", "", attributes));
+                attach(child, i, labelled(new_filesystem("mqueue", "", attributes), context));
                 break;
         case MOUNT_SHM:
                 if (sys_mount_setattr(taken->shm_fd, 0, attributes, 0) < 0)
                         child_fail(child, STAGE_MOUNT, i);
-                attach(child, i, taken->shm_fd);
+                attach(child, i, labelled(taken->shm_fd, child->message->spec.shm_context));
                 break;
         case MOUNT_CGROUP: /* v2: the cgroup namespace decides what is its root */
                 attach(child, i, new_filesystem("cgroup2", "", attributes));
                 check_magic(child, i, CGROUP2_SUPER_MAGIC);
                 break;
         case WIRE_MOUNT_TREE:
-                taken->tree_fd = new_filesystem("tmpfs", m->data, attributes);
+                taken->tree_fd = new_filesystem_of(context, "tmpfs", m->data, attributes);
                 attach(child, i, fcntl(taken->tree_fd, F_DUPFD_CLOEXEC, 3));
                 break;
         case WIRE_MOUNT_TREE_BIND:

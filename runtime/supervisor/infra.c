@@ -78,7 +78,7 @@ __attribute__((no_stack_protector)) static void memory_release(const struct pod 
 {
 #if !defined(__GLIBC__)
         extern char __bss_start[], _end[];
-        const uintptr_t page_bytes = 4096;
+        const uintptr_t page_bytes = (uintptr_t) sysconf(_SC_PAGESIZE);
         uintptr_t heap = pod->heap_start, brk = (uintptr_t) syscall(__NR_brk, 0);
         uintptr_t bss = ((uintptr_t) __bss_start + page_bytes - 1) & ~(page_bytes - 1);
         uintptr_t end = ((uintptr_t) _end + page_bytes - 1) & ~(page_bytes - 1);

@@ -150,7 +150,8 @@ static struct error *pod_open(struct pod *pod, bool is_rooted)
 int main(int argc, char **argv)
 {
         static struct pod pod;
-        uintptr_t heap_start = ((uintptr_t) syscall(__NR_brk, 0) + 4095) & ~(uintptr_t) 4095;
+        const uintptr_t page_mask = (uintptr_t) sysconf(_SC_PAGESIZE) - 1;
+        uintptr_t heap_start = ((uintptr_t) syscall(__NR_brk, 0) + page_mask) & ~page_mask;
         (void) setsid();
         (void) umask(0);
         (void) signal(SIGPIPE, SIG_IGN);

@@ -5,7 +5,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
-#define PAGE_BYTES 4096
 #define CHUNK_BYTES (64 << 10)
 #define ROOM_BYTES (64 << 10)
 #define SMALL_AREA_BYTES 3072
@@ -26,11 +25,13 @@ static char area[CHUNK_BYTES + ROOM_BYTES];
 
 static void area_release(void)
 {
-        const size_t mask = PAGE_BYTES - 1;
+        /* What the kernel rounds up to a page of its own, 64 KiB on some, must not reach past the area. */
+        const size_t page_bytes = (size_t) sysconf(_SC_PAGESIZE), mask = page_bytes - 1;
         size_t from =
-                SMALL_AREA_BYTES + (PAGE_BYTES - (((uintptr_t) area + SMALL_AREA_BYTES) & mask)) % PAGE_BYTES;
+                SMALL_AREA_BYTES + (page_bytes - (((uintptr_t) area + SMALL_AREA_BYTES) & mask)) % page_bytes;
         size_t to = sizeof(area) - (((uintptr_t) area + sizeof(area)) & mask);
-        (void) madvise(area + from, to - from, MADV_DONTNEED);
+        if (to > from)
+                (void) madvise(area + from, to - from, MADV_DONTNEED);
 }
 
 /* Lines that have waited long enough for their newline; the others have the rest of their time. */

@@ -194,17 +194,6 @@ def test_bad_pods_are_refused_by_field(skiff, change, field):
     assert not skiff.cri.ListPodSandbox().items
 
 
-@pytest.mark.parametrize(
-    "security, word",
-    [
-        ({"apparmor": {"profile_type": 2, "localhost_ref": "x"}}, "AppArmor"),
-    ],
-)
-def test_what_is_not_built_is_refused_with_a_sentence(skiff, security, word):
-    code, text = harness.code_of(skiff.run_pod, host_network=True, security=security)
-    assert code == grpc.StatusCode.UNIMPLEMENTED and word in text
-
-
 def test_an_unknown_handler_is_refused(skiff):
     code, text = harness.code_of(
         skiff.cri.RunPodSandbox, config=skiff.pod_config(host_network=True), runtime_handler="kata"

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     b"SKIFF_PROTOCOL" not in (harness.BIN / "skiffd").read_bytes(), reason="a build without fault points"
 )
 
-OLD, BEFORE, OURS, NEWER, NEWEST, STRANGE = "2-2", "2-3", "2-4", "3-5", "4-6", "7-9"
+OLD, BEFORE, OURS, NEWER, NEWEST, STRANGE = "2-2", "2-4", "2-5", "3-6", "5-7", "8-9"
 OBEYS = ["sh", "-c", "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done"]
 
 
@@ -37,7 +37,7 @@ def driven(skiff, pod, container):
     (OLD, OURS), (OURS, OLD), (BEFORE, OURS), (OURS, BEFORE), (NEWER, OURS), (NEWEST, OURS), (OURS, NEWER),
     (OURS, NEWEST), (OLD, OLD),
 ])  # fmt: skip
-def test_versions_within_two_drive_each_other(skiff, monkeypatch, made_by, driven_by):
+def test_versions_with_one_in_common_drive_each_other(skiff, monkeypatch, made_by, driven_by):
     restart_as(skiff, made_by, monkeypatch)
     pod = skiff.run_pod()
     container = skiff.run(pod, OBEYS)

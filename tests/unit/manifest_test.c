@@ -1,5 +1,6 @@
 #include "images/config.h"
 #include "images/manifest.h"
+#include "images/platform.h"
 #include "images/resolve.h"
 #include "images/strings.h"
 #include "tests/unit/unit.h"
@@ -104,6 +105,12 @@ static void odd_types_and_nulls_cost_nothing(void **state)
         assert_int_equal(empty->n, 0);
 }
 
+#if defined(__aarch64__)
+#define MACHINE "arm64"
+#else
+#define MACHINE "amd64"
+#endif
+
 static bool is_amd64(void)
 {
         struct utsname uts;
@@ -140,6 +147,47 @@ static void the_index_entries_for_this_machine_are_ranked(void **state)
         free(list);
         assert_fails(ERROR_NOT_FOUND, "no image for linux/amd64 in the index, but for linux/arm64",
                      manifest_no_image(other));
+}
+
+/* The same on arm64, whose older sister is arm. */
+static void on_arm64_its_own_come_first_and_then_arm(void **state)
+{
+        (void) state;
+        size_t n = 0;
+        _cleanup_(manifest_freep) struct manifest *index = NULL;
+        const struct descriptor **list = NULL;
+        if (is_amd64())
+                skip();
+        assert_ok(parse(
+                "{\"schemaVersion\":2,\"manifests\":[" FOR("amd64", "", "1") "," FOR(
+                        "arm", ",\"variant\":\"6\"",
+                        "2") "," FOR("arm", ",\"variant\":\"7\"",
+                                     "3") "," FOR("arm64", ",\"variant\":\"v9\"",
+                                                  "4") "," FOR("aarch64", ",\"variant\":\"8\"", "5") "]}",
+                &index));
+        manifest_candidates(index, &list, &n);
+        assert_int_equal(n, 4);
+        assert_int_equal(list[0]->size_bytes, 5);
+        assert_int_equal(list[1]->size_bytes, 4);
+        assert_int_equal(list[2]->size_bytes, 3);
+        assert_int_equal(list[3]->size_bytes, 2);
+        free(list);
+}
+
+static void a_variant_is_named_as_others_write_it(void **state)
+{
+        (void) state;
+        static const char *const written[][2] = { { "7", "linux/arm/v7" },
+                                                  { "", "linux/arm/v7" },
+                                                  { "v6", "linux/arm/v6" },
+                                                  { "6", "linux/arm/v6" },
+                                                  { "8", "linux/arm/v8" } };
+        for (size_t i = 0; i < LENGTH(written); i++) {
+                const struct platform arm = { "linux", "arm", written[i][0] };
+                char text[PLATFORM_TEXT_SIZE];
+                platform_format(&arm, text);
+                assert_string_equal(text, written[i][1]);
+        }
 }
 
 static void what_lies_beside_images_is_no_candidate(void **state)
@@ -236,7 +284,8 @@ static void configs_are_read(void **state)
         _cleanup_(freep) char *trimmed = NULL;
         _cleanup_(free_stringsp) char **diff_ids = NULL;
         const char *text =
-                "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"User\":\"7:8\",\"Entrypoint\":["
+                "{\"architecture\":\"" MACHINE
+                "\",\"os\":\"linux\",\"config\":{\"User\":\"7:8\",\"Entrypoint\":["
                 "\"/a\"],"
                 "\"Cmd\":[\"b\",\"c\"],\"Env\":[\"A=1\"],\"Volumes\":{\"/v\":{}},\"WorkingDir\":\"/w\","
                 "\"StopSignal\":\"SIGINT\",\"Labels\":{\"k\":\"v\"}},\"rootfs\":{\"type\":\"layers\",\"diff_"
@@ -306,6 +355,7 @@ static void docker_manifests_are_read(void **state)
 
 UNIT_MAIN(TEST(images_of_both_families_are_read), TEST(what_is_no_image_is_refused_with_its_kind),
           TEST(layers_are_bounded), TEST(odd_types_and_nulls_cost_nothing),
-          TEST(the_index_entries_for_this_machine_are_ranked), TEST(what_lies_beside_images_is_no_candidate),
+          TEST(the_index_entries_for_this_machine_are_ranked), TEST(on_arm64_its_own_come_first_and_then_arm),
+          TEST(a_variant_is_named_as_others_write_it), TEST(what_lies_beside_images_is_no_candidate),
           TEST(an_index_in_an_index_leads_to_an_image), TEST(configs_are_read),
           TEST(broken_configs_are_refused), TEST(docker_manifests_are_read))

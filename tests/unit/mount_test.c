@@ -40,16 +40,16 @@ static void an_overlay_shows_the_top_layer_first_and_writes_to_the_upper(void **
                               upper = make_dir(*dir, "upper"), work = make_dir(*dir, "work"), overlay = -1;
         put(top, "both", "top"), put(base, "both", "base"), put(base, "only", "base");
         int lowers[] = { top, base };
-        assert_ok(mount_overlay(lowers, 2, upper, work, true, &overlay));
+        assert_ok(mount_overlay(lowers, 2, upper, work, true, NULL, &overlay));
         assert_holds(overlay, "both", "top");
         assert_holds(overlay, "only", "base");
         put(overlay, "new", "new");
         assert_holds(upper, "new", "new");
         closep(&overlay);
-        assert_ok(mount_overlay(lowers, 2, -1, -1, false, &overlay));
+        assert_ok(mount_overlay(lowers, 2, -1, -1, false, NULL, &overlay));
         assert_int_equal(openat(overlay, "x", O_CREAT | O_WRONLY, 0644), -1);
         closep(&overlay);
-        assert_ok(mount_overlay(lowers, 1, -1, -1, false, &overlay));
+        assert_ok(mount_overlay(lowers, 1, -1, -1, false, NULL, &overlay));
         assert_holds(overlay, "both", "top");
         assert_int_equal(openat(overlay, "x", O_CREAT | O_WRONLY, 0644), -1);
         assert_int_equal(errno, EROFS);
@@ -103,7 +103,7 @@ static void an_overlay_maps_its_lowers_and_not_its_upper(void **dir)
         put(base, "both", "base");
         put(base, "only", "base");
         assert_int_equal(fchownat(base, "only", 7, 7, 0), 0);
-        assert_ok(mount_overlay_mapped(tree, ids, lowers, 2, upper, work, true, &overlay));
+        assert_ok(mount_overlay_mapped(tree, ids, lowers, 2, upper, work, true, NULL, &overlay));
         assert_holds(overlay, "both", "top");
         assert_int_equal(owner_of(overlay, "both"), BASE);
         assert_int_equal(owner_of(overlay, "only"), BASE + 7);
@@ -111,14 +111,14 @@ static void an_overlay_maps_its_lowers_and_not_its_upper(void **dir)
         put(overlay, "new", "new");
         assert_holds(upper, "new", "new");
         closep(&overlay);
-        assert_ok(mount_overlay_mapped(tree, ids, &base, 1, -1, -1, false, &overlay));
+        assert_ok(mount_overlay_mapped(tree, ids, &base, 1, -1, -1, false, NULL, &overlay));
         assert_int_equal(owner_of(overlay, "only"), BASE + 7);
         assert_int_equal(openat(overlay, "x", O_CREAT | O_WRONLY, 0644), -1);
         closep(&overlay);
         /* A directory elsewhere would not be mapped. */
         const int strange[] = { top, base };
         assert_fails(ERROR_INTERNAL, "overlay of 2 layers",
-                     mount_overlay_mapped(upper, ids, strange, 2, -1, -1, false, &overlay));
+                     mount_overlay_mapped(upper, ids, strange, 2, -1, -1, false, NULL, &overlay));
 }
 
 static void an_overlay_of_many_layers_works(void **dir)
@@ -132,7 +132,7 @@ static void an_overlay_of_many_layers_works(void **dir)
                 lowers[i] = make_dir(*dir, name);
                 put(lowers[i], name, name);
         }
-        assert_ok(mount_overlay(lowers, LAYERS, upper, work, true, &overlay));
+        assert_ok(mount_overlay(lowers, LAYERS, upper, work, true, NULL, &overlay));
         assert_holds(overlay, "l0", "l0");
         assert_holds(overlay, "l59", "l59");
         for (int i = 0; i < LAYERS; i++)

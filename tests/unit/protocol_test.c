@@ -1,3 +1,4 @@
+#include "runtime/apparmor.h"
 #include "runtime/native/protocol.h"
 #include "tests/unit/unit.h"
 
@@ -34,6 +35,8 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                                  .stdin_open = true,
                                                  .stdin_once = true,
                                                  .tty = true,
+                                                 .mount_context = (char *) "u:o:f:s0",
+                                                 .shm_context = (char *) "u:o:s:s0",
                                                  .process = { .argv = argv,
                                                               .env = env,
                                                               .cwd = (char *) "/",
@@ -43,6 +46,8 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                                               .rlimits = &limit,
                                                               .n_rlimits = 1,
                                                               .oom_score_adj = -5,
+                                                              .apparmor = (char *) "confined",
+                                                              .selinux = (char *) "u:r:t:s0",
                                                               .set_oom_score_adj = true } },
                                        .rootfs = 0,
                                        .log_follows = true,
@@ -71,6 +76,10 @@ static void a_container_comes_over_whole(void **state)
         assert_string_equal(m.spec.process.argv[2], "x");
         assert_null(m.spec.process.argv[3]);
         assert_int_equal(m.spec.process.oom_score_adj, -5);
+        assert_string_equal(m.spec.process.apparmor, "confined");
+        assert_string_equal(m.spec.process.selinux, "u:r:t:s0");
+        assert_string_equal(m.spec.mount_context, "u:o:f:s0");
+        assert_string_equal(m.spec.shm_context, "u:o:s:s0");
         assert_int_equal(m.spec.process.rlimits[0].hard, UINT64_MAX);
         assert_int_equal(m.spec.mounts[0].source_fd, 2);
         assert_true(m.spec.mounts[0].readonly);
@@ -160,6 +169,7 @@ static void every_version_that_is_spoken_comes_over_whole(void **state)
                 assert_string_equal(m.spec.mounts[1].data, "size=1");
                 assert_int_equal(m.spec.devices[0].minor, 2);
                 assert_int_equal(m.spec.process.rlimits[0].soft, 1);
+                assert_int_equal(m.spec.process.apparmor != NULL, version >= PROTOCOL_LABELS);
                 assert_int_equal(m.log_line_max_bytes, 16384);
                 assert_int_equal(m.log_max_bytes, version < PROTOCOL_LENGTHS ? 0 : 5 << 20);
                 assert_int_equal(m.spec.n_hooks, version < PROTOCOL_HOOKS ? 0 : 1);
@@ -167,6 +177,63 @@ static void every_version_that_is_spoken_comes_over_whole(void **state)
                 uint32_t other = version < PROTOCOL_LENGTHS ? PROTOCOL_LENGTHS : PROTOCOL_OLDEST;
                 assert_fails(ERROR_INVALID_ARGUMENT, "malformed",
                              container_message_get(w.bytes.bytes, w.bytes.len_bytes, other, 3, &m));
+                wire_done(&w);
+        }
+}
+
+/* An older supervisor would run the process unconfined: what was asked for is refused, what nobody asked for left out. */
+static void a_profile_that_was_asked_for_is_not_left_out(void **state)
+{
+        (void) state;
+        char *argv[] = { (char *) "sh", NULL }, *env[] = { NULL };
+        struct process_spec asked = { .argv = argv,
+                                      .env = env,
+                                      .cwd = (char *) "/",
+                                      .apparmor = (char *) "mine",
+                                      .apparmor_is_asked = true };
+        struct exec_message m;
+        for (uint32_t version = PROTOCOL_OLDEST; version <= PROTOCOL_VERSION; version++) {
+                struct wire_writer w;
+                asked.apparmor_is_asked = true;
+                wire_begin(&w, PROTOCOL_SPEC_MAX);
+                exec_message_put(&w, version, &asked, NULL);
+                struct error *e = wire_end(&w);
+                if (version < PROTOCOL_LABELS)
+                        assert_fails(ERROR_FAILED_PRECONDITION, "AppArmor profile \"mine\"", e);
+                else
+                        assert_ok(e);
+                wire_done(&w);
+                asked.apparmor_is_asked = false;
+                wire_begin(&w, PROTOCOL_SPEC_MAX);
+                exec_message_put(&w, version, &asked, NULL);
+                assert_ok(wire_end(&w));
+                assert_ok(exec_message_get(w.bytes.bytes, w.bytes.len_bytes, version, &m));
+                exec_message_done(&m);
+                wire_done(&w);
+        }
+}
+
+static void a_name_that_is_too_long_for_the_child_is_malformed(void **state)
+{
+        (void) state;
+        static char name[APPARMOR_NAME_MAX + 2];
+        char *argv[] = { (char *) "sh", NULL }, *env[] = { NULL };
+        struct process_spec process = { .argv = argv, .env = env, .cwd = (char *) "/", .apparmor = name };
+        struct exec_message m;
+        struct wire_writer w;
+        memset(name, 'x', sizeof(name) - 1);
+        for (int too_long = 1; too_long >= 0; too_long--) {
+                name[APPARMOR_NAME_MAX + too_long] = '\0';
+                wire_begin(&w, PROTOCOL_SPEC_MAX);
+                exec_message_put(&w, PROTOCOL_VERSION, &process, NULL);
+                assert_ok(wire_end(&w));
+                struct error *e = exec_message_get(w.bytes.bytes, w.bytes.len_bytes, PROTOCOL_VERSION, &m);
+                if (too_long)
+                        assert_fails(ERROR_INVALID_ARGUMENT, "malformed", e);
+                else
+                        assert_ok(e);
+                if (!too_long)
+                        exec_message_done(&m);
                 wire_done(&w);
         }
 }
@@ -317,5 +384,7 @@ static void stages_have_their_words(void **state)
 UNIT_MAIN(TEST(a_container_comes_over_whole), TEST(what_is_cut_or_out_of_range_is_refused),
           TEST(ranges_meet_in_their_newest_common_version),
           TEST(every_version_that_is_spoken_comes_over_whole), TEST(what_is_not_known_is_passed_over),
-          TEST(a_session_comes_over_whole), TEST(a_struct_ends_where_its_length_says),
-          TEST(a_writer_keeps_to_its_limit), TEST(stages_have_their_words))
+          TEST(a_profile_that_was_asked_for_is_not_left_out),
+          TEST(a_name_that_is_too_long_for_the_child_is_malformed), TEST(a_session_comes_over_whole),
+          TEST(a_struct_ends_where_its_length_says), TEST(a_writer_keeps_to_its_limit),
+          TEST(stages_have_their_words))

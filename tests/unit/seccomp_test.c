@@ -1,7 +1,10 @@
 /* Programs are loaded for real, in a child each. */
+#include "base/json.h"
 #include "runtime/capabilities.h"
 #include "runtime/seccomp.h"
+#include "runtime/seccomp/calls.h"
 #include "runtime/seccomp/compact.h"
+#include "runtime/seccomp/profile.h"
 #include "tests/unit/unit.h"
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -14,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+
+#define HEADER_OF_CALLS "/usr/include/x86_64-linux-gnu/asm/unistd_64.h" /* others have none with numbers */
 
 /* The errno of a system call under the program; 0 when it succeeds. */
 static int under(const struct seccomp_program *program, long (*call)(void))
@@ -123,6 +128,18 @@ static void what_is_wrong_is_named(void **state)
                   "\"SCMP_ACT_LOG\",\"args\":[{\"index\":9,\"value\":1,\"op\":\"SCMP_CMP_EQ\"}]}]}",
                   "args[0]: \"index\" 9" },
                 { "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"architectures\":[\"SCMP_ARCH_PDP11\"]}", "PDP11" },
+                { "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"mkdir\"],\"action\":"
+                  "\"SCMP_ACT_NOTIFY\"}]}",
+                  "unknown action \"SCMP_ACT_NOTIFY\"" },
+                { "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"listenerPath\":\"/run/agent.sock\"}",
+                  "listenerPath" },
+                { "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"flags\":[\"SECCOMP_FILTER_FLAG_TSYNC\","
+                  "\"SECCOMP_FILTER_FLAG_LOG\"]}",
+                  "flags[1]: \"SECCOMP_FILTER_FLAG_LOG\"" },
+                { "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"file_getattr\"],"
+                  "\"action\":"
+                  "\"SCMP_ACT_ERRNO\",\"args\":[{\"index\":0,\"value\":1,\"op\":\"SCMP_CMP_EQ\"}]}]}",
+                  "rule for file_getattr: libseccomp " },
         };
         _cleanup_(seccomp_cache_freep) struct seccomp_cache *cache = NULL;
         const struct seccomp_program *program = NULL;
@@ -169,6 +186,153 @@ static uint32_t answer(const struct sock_filter *program, size_t n, const struct
         }
         fail_msg("ran off the end");
         return 0;
+}
+
+static uint32_t answer_to(const struct seccomp_program *program, int number)
+{
+        const struct seccomp_data data = { .nr = number, .arch = seccomp_arch_native() };
+        return answer(program->bpf, program->len_bytes / sizeof(struct sock_filter), &data);
+}
+
+/* By our own list, which libseccomp need not have: by number, on any kernel. */
+static void calls_that_libseccomp_does_not_know_are_allowed_all_the_same(void **state)
+{
+        (void) state;
+        static const char *const everybody[] = { "statmount",    "mseal",        "setxattrat",
+                                                 "file_getattr", "file_setattr", "cachestat" };
+        static const char *const admins[] = { "open_tree_attr", "lsm_list_modules", "fsmount" };
+        _cleanup_(seccomp_cache_freep) struct seccomp_cache *cache = NULL;
+        const struct seccomp_program *plain = NULL, *admin = NULL;
+        bool by_us;
+        assert_ok(seccomp_cache_open(&cache));
+        assert_ok(seccomp_default(cache, capabilities_default(), &plain));
+        assert_ok(seccomp_default(cache, capabilities_all(), &admin));
+        for (size_t i = 0; i < LENGTH(everybody); i++)
+                assert_int_equal(answer_to(plain, call_number(everybody[i], &by_us)), SECCOMP_RET_ALLOW);
+        for (size_t i = 0; i < LENGTH(admins); i++) {
+                int number = call_number(admins[i], &by_us);
+                assert_int_equal(answer_to(plain, number), SECCOMP_RET_ERRNO | EPERM);
+                assert_int_equal(answer_to(admin, number), SECCOMP_RET_ALLOW);
+        }
+        assert_int_equal(answer_to(plain, 469), SECCOMP_RET_ALLOW);
+        assert_int_equal(answer_to(plain, 470), SECCOMP_RET_ERRNO | ENOSYS);
+        assert_int_equal(answer_to(plain, SYS_getppid), SECCOMP_RET_ALLOW);
+        assert_int_equal(answer_to(plain, SYS_keyctl), SECCOMP_RET_ERRNO | EPERM);
+        assert_int_equal(call_number("no_such_call", &by_us), CALL_UNKNOWN);
+}
+
+static void a_profile_of_ones_own_may_name_them_too(void **state)
+{
+        (void) state;
+        static const char json[] =
+                "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"flags\":[\"SECCOMP_FILTER_FLAG_SPEC_ALLOW\"],"
+                "\"syscalls\":[{\"names\":[\"file_setattr\",\"getppid\"],\"action\":\"SCMP_ACT_ERRNO\","
+                "\"errnoRet\":17},"
+                "{\"names\":[\"file_setattr\"],\"action\":\"SCMP_ACT_KILL\"}]}";
+        _cleanup_(seccomp_cache_freep) struct seccomp_cache *cache = NULL;
+        const struct seccomp_program *program = NULL;
+        assert_ok(seccomp_cache_open(&cache));
+        assert_ok(seccomp_profile(cache, json, 0, &program));
+        assert_int_equal(answer_to(program, 469), SECCOMP_RET_ERRNO | 17);
+        assert_int_equal(answer_to(program, SYS_getppid), SECCOMP_RET_ERRNO | 17);
+        assert_int_equal(answer_to(program, 468), SECCOMP_RET_ALLOW);
+        assert_int_equal(answer_to(program, 900), SECCOMP_RET_ALLOW);
+        struct seccomp_data foreign = { .nr = 469, .arch = AUDIT_ARCH_PPC64LE };
+        assert_int_not_equal(answer(program->bpf, program->len_bytes / sizeof(struct sock_filter), &foreign),
+                             SECCOMP_RET_ERRNO | 17);
+}
+
+/* What the default profile says nothing about, and why; deploy/seccomp.md has more words. */
+static const char *const left_out[] = {
+        /* keys of the kernel are not in a namespace */
+        "add_key",
+        "keyctl",
+        "request_key",
+        /* a long row of holes */
+        "io_uring_enter",
+        "io_uring_register",
+        "io_uring_setup",
+        "userfaultfd",
+        /* of the whole machine */
+        "kexec_file_load",
+        "kexec_load",
+        "migrate_pages",
+        "move_pages",
+        "nfsservctl",
+        "pivot_root",
+        "swapoff",
+        "swapon",
+        /* gone from the kernel, or never in it */
+        "_sysctl",
+        "afs_syscall",
+        "create_module",
+        "get_kernel_syms",
+        "getpmsg",
+        "putpmsg",
+        "query_module",
+        "security",
+        "sysfs",
+        "tuxcall",
+        "uselib",
+        "ustat",
+        "vserver",
+};
+
+static bool profile_names(const struct json *profile, const char *name)
+{
+        const struct json *rules = json_get(profile, "syscalls");
+        for (size_t i = 0; i < json_length(rules); i++) {
+                const struct json *names = json_get(json_at(rules, i), "names");
+                for (size_t j = 0; j < json_length(names); j++)
+                        if (strcmp(json_text(json_at(names, j), ""), name) == 0)
+                                return true;
+        }
+        return false;
+}
+
+static void assert_considered(const struct json *profile, const char *name)
+{
+        bool is_left_out = false;
+        for (size_t i = 0; i < LENGTH(left_out) && !is_left_out; i++)
+                is_left_out = strcmp(left_out[i], name) == 0;
+        if (!is_left_out && !profile_names(profile, name))
+                fail_msg("%s is neither in deploy/seccomp-default.json nor in left_out", name);
+}
+
+/* The kernel's headers may be newer than libseccomp and our list: a call of theirs must not go by unseen. */
+static void headers_check(const struct json *profile)
+{
+        FILE *file = fopen(HEADER_OF_CALLS, "re");
+        char line[256], name[64];
+        int number;
+        if (!file)
+                return;
+        while (fgets(line, sizeof(line), file)) {
+                if (sscanf(line, "#define __NR_%63s %d", name, &number) != 2)
+                        continue;
+                bool by_us;
+                assert_considered(profile, name);
+                if (call_number(name, &by_us) == CALL_UNKNOWN)
+                        fail_msg("%s, number %d, is not in runtime/seccomp/calls.c", name, number);
+        }
+        (void) fclose(file);
+}
+
+static void every_call_was_considered(void **state)
+{
+        (void) state;
+        _cleanup_(json_freep) struct json *profile = NULL;
+        size_t n = 0;
+        assert_ok(json_parse(seccomp_default_json, (size_t) (seccomp_default_json_end - seccomp_default_json),
+                             &profile));
+        for (int number = 0; number < 1024; number++) {
+                _cleanup_(freep) char *name = call_name(number);
+                n += name != NULL;
+                if (name)
+                        assert_considered(profile, name);
+        }
+        assert_true(n > 300);
+        headers_check(profile);
 }
 
 /* A program by libseccomp: three architectures, calls in patches, calls that depend on arguments in several ways. */
@@ -266,4 +430,5 @@ static void what_cannot_be_shortened_stays(void **state)
 
 UNIT_MAIN(TEST(a_compact_program_answers_as_the_long_one), TEST(what_cannot_be_shortened_stays),
           TEST(the_default_profile_allows_and_refuses), TEST(a_profile_of_ones_own_is_compiled),
-          TEST(what_is_wrong_is_named))
+          TEST(what_is_wrong_is_named), TEST(calls_that_libseccomp_does_not_know_are_allowed_all_the_same),
+          TEST(a_profile_of_ones_own_may_name_them_too), TEST(every_call_was_considered))
