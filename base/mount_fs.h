@@ -7,7 +7,7 @@
 int fs_config(int fs_fd, unsigned command, const char *key, const void *value, int aux);
 
 /* The kernel's own words about what went wrong: one line of the context's log, "e overlay: ...". */
-struct error *fs_error(int fs_fd, int errnum, const char *what);
+MUST_CHECK struct error *fs_error(int fs_fd, int errnum, const char *what);
 
 /* A context for the type. *out_fd is the caller's. */
 MUST_CHECK struct error *fs_open(const char *type, int *out_fd);
