@@ -1,4 +1,4 @@
-"""SELinux, where the kernel has it and its policy has contexts for containers (tests/vm/selinux.sh makes such a guest). Covers: the
+"""SELinux, where the kernel has it and its policy has contexts for containers (`tests/vm/lane.sh selinux` boots such a guest). Covers: the
 context of a container's processes and keys, of its root, its volumes, /dev, /dev/shm and the pod's files; a pair of categories of
 each pod's own, its containers' too, and after a restart; what selinux_options change; relabelling; privileged; what is refused."""
 

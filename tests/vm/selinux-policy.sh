@@ -1,5 +1,5 @@
 #!/bin/sh
-# policy.sh DIR: the smallest SELinux policy that knows containers, as DIR/policy, and what a node has of it in /etc/selinux, as
+# selinux-policy.sh DIR: the smallest SELinux policy that knows containers, as DIR/policy, and what a node has of it in /etc/selinux, as
 # DIR/etc. It labels and allows all (what the kernel has and it does
 # not name is allowed); what a policy allows is not what is tested with it.
 set -eu
