@@ -3,6 +3,7 @@
 #include "base/budget.h"
 #include "base/clock.h"
 #include "runtime/capabilities.h"
+#include "runtime/native/protocol.h"
 #include "runtime/seccomp.h"
 #include "tests/unit/runtime_fixture.h"
 #include <fcntl.h>
@@ -719,9 +720,40 @@ static void every_failure_on_the_way_leaves_nothing(void **state)
         }
 }
 
-UNIT_MAIN(WITH_POD(a_container_runs_logs_and_exits), WITH_POD(a_container_sees_what_it_should),
-          WITH_POD(pid_modes_share_what_they_say), WITH_POD(a_pod_on_the_hosts_namespaces_ends_too),
-          WITH_POD(failures_are_told_as_users_know_them),
+static void an_older_supervisor_knows_no_hooks(void **state)
+{
+#ifdef SKIFF_FAULTS
+        struct fixture *f = *state;
+        const struct protocol_range before = { .oldest = 2, .newest = PROTOCOL_HOOKS - 1 },
+                                    ours = protocol_range();
+        protocol_pretend(&before); /* the supervisor pretends so too */
+        pod_up(f, (struct pod_spec){ .hostname = "p" });
+        protocol_pretend(&ours);
+        _cleanup_(container_spec_freep) struct container_spec *hooked = spec_of(f, "c1", "true"),
+                                                              *fifo = spec_of(f, "c2", "true"),
+                                                              *plain = spec_of(f, "c3", "echo plain");
+        _cleanup_(freep) char *out = NULL;
+        hooked->hooks = NEW(struct container_hook);
+        hooked->n_hooks = 1;
+        hooked->hooks[0] =
+                (struct container_hook){ .stage = HOOK_POSTSTART, .path = dup_string("/bin/true") };
+        assert_fails(ERROR_FAILED_PRECONDITION, "knows no hooks", container_try(f, hooked));
+        fifo->devices = grow_array(fifo->devices, fifo->n_devices + 1, sizeof(*fifo->devices));
+        fifo->devices[fifo->n_devices++] =
+                (struct container_device){ .path = dup_string("/dev/f"), .type = 'p' };
+        assert_fails(ERROR_FAILED_PRECONDITION, "no fifos", container_try(f, fifo));
+        assert_int_equal(container_run(f, plain, &out).exit_code, 0);
+        assert_string_equal(out, "stdout F plain\n");
+        pod_down(f);
+#else
+        (void) state;
+        skip();
+#endif
+}
+
+UNIT_MAIN(WITH_POD(an_older_supervisor_knows_no_hooks), WITH_POD(a_container_runs_logs_and_exits),
+          WITH_POD(a_container_sees_what_it_should), WITH_POD(pid_modes_share_what_they_say),
+          WITH_POD(a_pod_on_the_hosts_namespaces_ends_too), WITH_POD(failures_are_told_as_users_know_them),
           WITH_POD(output_without_newline_comes_within_a_second), WITH_POD(a_reopened_log_loses_no_line),
           WITH_POD(an_exec_gives_outputs_and_code),
           WITH_POD(an_exec_answers_at_its_end_whoever_holds_its_pipes), WITH_POD(execs_together_have_a_bound),
