@@ -1,5 +1,18 @@
 #include "runtime/container_spec.h"
 
+const char *hook_stage_name(enum hook_stage stage)
+{
+        static const char *const names[HOOK_STAGES] = {
+                [HOOK_PRESTART] = "prestart",
+                [HOOK_CREATE_RUNTIME] = "createRuntime",
+                [HOOK_CREATE_CONTAINER] = "createContainer",
+                [HOOK_START_CONTAINER] = "startContainer",
+                [HOOK_POSTSTART] = "poststart",
+                [HOOK_POSTSTOP] = "poststop",
+        };
+        return stage < HOOK_STAGES ? names[stage] : "?";
+}
+
 struct container_spec *container_spec_new(void)
 {
         struct container_spec *spec = NEW(struct container_spec);

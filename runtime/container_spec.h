@@ -66,6 +66,9 @@ enum hook_stage {
         HOOK_STAGES, /* how many there are */
 };
 
+/* Its name in the specification: "createContainer". */
+const char *hook_stage_name(enum hook_stage stage);
+
 /* A program that is run with the container's state, as JSON, on its standard input. */
 struct container_hook {
         enum hook_stage stage;

@@ -331,6 +331,36 @@ static void put_linux(struct writer *w, const struct container *c)
         end(w, "}");
 }
 
+static void put_hook(struct writer *w, const struct container_hook *hook)
+{
+        begin(w, NULL, "{");
+        put_text(w, "path", hook->path);
+        put_list(w, "args", hook->argv);
+        put_list(w, "env", hook->env);
+        if (hook->timeout_s)
+                put_number(w, "timeout", hook->timeout_s);
+        end(w, "}");
+}
+
+static void put_hooks(struct writer *w, const struct container_spec *spec)
+{
+        begin(w, "hooks", "{");
+        for (int stage = 0; stage < HOOK_STAGES; stage++) {
+                bool is_begun = false;
+                for (size_t i = 0; i < spec->n_hooks; i++) {
+                        if ((int) spec->hooks[i].stage != stage)
+                                continue;
+                        if (!is_begun)
+                                begin(w, hook_stage_name((enum hook_stage) stage), "[");
+                        is_begun = true;
+                        put_hook(w, &spec->hooks[i]);
+                }
+                if (is_begun)
+                        end(w, "]");
+        }
+        end(w, "}");
+}
+
 static void put_annotations(struct writer *w, const Cri__ContainerConfig *config)
 {
         begin(w, "annotations", "{");
@@ -355,6 +385,8 @@ struct error *oci_spec_put(const struct container *c, struct buf *out)
                 put_text(&w, "hostname", hostname);
         }
         put_mounts(&w, c->spec);
+        if (c->spec->n_hooks)
+                put_hooks(&w, c->spec);
         put_annotations(&w, c->config);
         put_linux(&w, c);
         end(&w, "}");

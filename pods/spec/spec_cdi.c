@@ -105,18 +105,11 @@ static char **copy_texts(char *const *from, const char *otherwise)
         return copy;
 }
 
+/* Checked when it was read. */
 static enum hook_stage stage_of(const char *name)
 {
-        static const char *const names[] = {
-                [HOOK_PRESTART] = "prestart",
-                [HOOK_CREATE_RUNTIME] = "createRuntime",
-                [HOOK_CREATE_CONTAINER] = "createContainer",
-                [HOOK_START_CONTAINER] = "startContainer",
-                [HOOK_POSTSTART] = "poststart",
-                [HOOK_POSTSTOP] = "poststop",
-        };
         enum hook_stage stage = HOOK_PRESTART;
-        while (strcmp(names[stage], name) != 0 && stage + 1 < HOOK_STAGES) /* checked when it was read */
+        while (strcmp(hook_stage_name(stage), name) != 0 && stage + 1 < HOOK_STAGES)
                 stage++;
         return stage;
 }

@@ -8,15 +8,6 @@
 #define OUTPUT_MAX_BYTES (1U << 20)
 #define WORDS_MAX_BYTES 4096 /* of it, in a message */
 
-static const char *const names[HOOK_STAGES] = {
-        [HOOK_PRESTART] = "prestart",
-        [HOOK_CREATE_RUNTIME] = "createRuntime",
-        [HOOK_CREATE_CONTAINER] = "createContainer",
-        [HOOK_START_CONTAINER] = "startContainer",
-        [HOOK_POSTSTART] = "poststart",
-        [HOOK_POSTSTOP] = "poststop",
-};
-
 struct error *hook_place_find(const struct hook_surroundings *surroundings, struct hook_place *out)
 {
         *out = (struct hook_place){ .annotations = surroundings->annotations };
@@ -80,7 +71,7 @@ static struct error *failed(const struct run *run, const char *why)
                 n--;
         size_t skip = n > WORDS_MAX_BYTES ? n - WORDS_MAX_BYTES : 0; /* the end says most */
         return error_new(ERROR_FAILED_PRECONDITION, "error running %s hook #%zu (%s): %s%s%.*s",
-                         names[run->hook->stage], run->index, run->hook->path, why, n ? ": " : "",
+                         hook_stage_name(run->hook->stage), run->index, run->hook->path, why, n ? ": " : "",
                          (int) (n - skip), words + skip);
 }
 
@@ -100,9 +91,10 @@ static struct error *run_timed(struct run *run, const char *state, const struct 
                 return failed(run, "it took too long");
         }
         if (e)
-                return error_as(
-                        error_wrap(e, "error running %s hook #%zu", names[run->hook->stage], run->index),
-                        error_code_of(e) == ERROR_CANCELLED ? ERROR_CANCELLED : ERROR_FAILED_PRECONDITION);
+                return error_as(error_wrap(e, "error running %s hook #%zu", hook_stage_name(run->hook->stage),
+                                           run->index),
+                                error_code_of(e) == ERROR_CANCELLED ? ERROR_CANCELLED
+                                                                    : ERROR_FAILED_PRECONDITION);
         (void) snprintf(why, sizeof(why), "exit status %d", status);
         return status ? failed(run, why) : NULL;
 }

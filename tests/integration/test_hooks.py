@@ -109,6 +109,8 @@ def test_each_stage_in_its_order_and_its_namespaces(skiff, hook, tmp_path):  # n
     assert inside["pid"] == 1 and inside["status"] == "created" and inside["annotations"] == {"a.b/c": 'd"e'}
     assert create[1:] == text[2:4]
     assert state_of(folder, "prestart", 4)["status"] == "creating"
+    listed = skiff.info(container)["runtimeSpec"]["hooks"]
+    assert [one["path"] for one in listed["startContainer"]] == ["/inside"] and len(listed) == 6
     running = state_of(folder, "poststart", 1)
     assert running["status"] == "running" and os.path.isdir(f"/proc/{running['pid']}")
     assert (pathlib.Path(running["bundle"]) / "config.json").exists()
