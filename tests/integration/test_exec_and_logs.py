@@ -38,7 +38,7 @@ def test_a_child_in_the_background_that_holds_the_pipes_does_not_hold_the_answer
     done = skiff.exec(container, ["sh", "-c", "sleep 778 & echo started; echo too >&2; exit 4"], timeout=timeout)
     assert time.monotonic() - began < 4 * harness.SLOW
     assert (done.exit_code, done.stdout, done.stderr) == (4, b"started\n", b"too\n")
-    assert "sleep 778" in harness.processes().values()
+    harness.wait_for(lambda: "sleep 778" in harness.processes().values(), "the child, which may not have been exec'ed yet")
 
 
 def test_outputs_are_bounded(skiff, container):
