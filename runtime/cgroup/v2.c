@@ -157,9 +157,7 @@ static bool has_controller(const struct hierarchy *h, const char *path, const ch
 /* v2_prepare gives what every container needs; of the rest a level may have kept something for itself. */
 static void hand_down(const struct hierarchy *h, const char *path, const char *controller)
 {
-        char word[32];
-        _cleanup_(freep) char *part = dup_string(path);
-        (void) snprintf(word, sizeof(word), "+%s", controller);
+        _cleanup_(freep) char *part = dup_string(path), *word = format_string("+%s", controller);
         error_ignore(cgroup_put(h, ".", "cgroup.subtree_control", word));
         for (char *slash = part; (slash = strchr(slash, '/')); slash++) {
                 *slash = '\0';

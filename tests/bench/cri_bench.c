@@ -31,6 +31,8 @@ static const char usage[] =
         "CPU is\n"
         "                         read there; without it pods go to /skiff-bench\n"
         "  --versus-cgroup PATH   the same of the other one\n"
+        "  --userns, --versus-userns   pods with user namespaces at the one, at the other (--cni)\n"
+        "  --versus-image NAME    another image at the other one, which may be the same endpoint\n"
         "  --background N         keep N pods running meanwhile\n"
         "  --floor                the bare kernel's part, after each round\n"
         "  --cpu                  processor time of a life and of an exec\n"
@@ -56,6 +58,9 @@ enum flag {
         FLAG_UNCONFINED,
         FLAG_CGROUP,
         FLAG_VERSUS_CGROUP,
+        FLAG_USERNS,
+        FLAG_VERSUS_USERNS,
+        FLAG_VERSUS_IMAGE,
         FLAG_BACKGROUND,
         FLAG_FLOOR,
         FLAG_CPU,
@@ -100,6 +105,13 @@ static bool parse_flag(struct options *o, int flag, const char *value)
         case FLAG_VERSUS_CGROUP:
                 plan->targets[flag == FLAG_VERSUS_CGROUP].cgroup = value;
                 return true;
+        case FLAG_USERNS:
+        case FLAG_VERSUS_USERNS:
+                plan->targets[flag == FLAG_VERSUS_USERNS].userns = true;
+                return true;
+        case FLAG_VERSUS_IMAGE:
+                plan->targets[1].image = value;
+                return true;
         case FLAG_BACKGROUND:
                 plan->background = number(value);
                 return true;
@@ -143,6 +155,9 @@ static bool parse(int argc, char **argv, struct options *o)
                                                { "cgroup", required_argument, NULL, FLAG_CGROUP },
                                                { "versus-cgroup", required_argument, NULL,
                                                  FLAG_VERSUS_CGROUP },
+                                               { "userns", no_argument, NULL, FLAG_USERNS },
+                                               { "versus-userns", no_argument, NULL, FLAG_VERSUS_USERNS },
+                                               { "versus-image", required_argument, NULL, FLAG_VERSUS_IMAGE },
                                                { "background", required_argument, NULL, FLAG_BACKGROUND },
                                                { "floor", no_argument, NULL, FLAG_FLOOR },
                                                { "cpu", no_argument, NULL, FLAG_CPU },

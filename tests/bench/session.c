@@ -100,12 +100,27 @@ struct pod_config {
         char name[64];
         Cri__PodSandboxMetadata metadata;
         Cri__PodSandboxConfig__LabelsEntry label, *labels[1];
+        Cri__IDMapping mapping, *mappings[1];
+        Cri__UserNamespace userns;
         Cri__NamespaceOption namespaces;
         Cri__SecurityProfile seccomp;
         Cri__LinuxSandboxSecurityContext security;
         Cri__LinuxPodSandboxConfig linux;
         Cri__PodSandboxConfig config;
 };
+
+/* As many as kubelet gives to each pod. */
+static void userns_fill(struct pod_config *c)
+{
+        c->mapping = (Cri__IDMapping) CRI__IDMAPPING__INIT;
+        c->mapping.host_id = c->mapping.length = 65536;
+        c->mappings[0] = &c->mapping;
+        c->userns = (Cri__UserNamespace) CRI__USER_NAMESPACE__INIT;
+        c->userns.mode = CRI__NAMESPACE_MODE__POD;
+        c->userns.uids = c->userns.gids = c->mappings;
+        c->userns.n_uids = c->userns.n_gids = 1;
+        c->namespaces.userns_options = &c->userns;
+}
 
 static void pod_config_fill(const struct session *s, struct pod_config *c)
 {
@@ -122,6 +137,8 @@ static void pod_config_fill(const struct session *s, struct pod_config *c)
         c->namespaces = (Cri__NamespaceOption) CRI__NAMESPACE_OPTION__INIT;
         c->namespaces.network = w->host_network ? CRI__NAMESPACE_MODE__NODE : CRI__NAMESPACE_MODE__POD;
         c->namespaces.pid = CRI__NAMESPACE_MODE__CONTAINER;
+        if (s->target->userns)
+                userns_fill(c);
         c->seccomp = (Cri__SecurityProfile) CRI__SECURITY_PROFILE__INIT;
         c->seccomp.profile_type = w->unconfined ? CRI__SECURITY_PROFILE__PROFILE_TYPE__Unconfined
                                                 : CRI__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault;
@@ -165,7 +182,7 @@ static struct error *create_container(struct session *s, struct pod_config *pod_
         _cleanup_(client_answer_freep) Cri__CreateContainerResponse *answer = NULL;
         (void) snprintf(log_path, sizeof(log_path), "%s.log", pod_config->name);
         metadata.name = "c";
-        image.image = s->workload->image;
+        image.image = s->target->image ? s->target->image : s->workload->image;
         image.user_specified_image = image.image; /* CRI-O refuses a container without */
         resources.cpu_shares = 102;
         resources.memory_limit_in_bytes = 256 << 20;

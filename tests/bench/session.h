@@ -53,6 +53,8 @@ struct target {
         const char *cgroup;        /* cpuacct cgroup that holds daemon and pods; NULL: not known */
         const char *cgroup_parent; /* of the pods */
         pid_t daemon_pid;          /* who listens at the endpoint */
+        const char *image;         /* instead of the workload's; NULL: that one */
+        bool userns;               /* its pods have user namespaces */
 };
 
 struct session {
