@@ -36,8 +36,8 @@ struct process_start process_start_init(const char *path, const char *const *arg
                                        .exec_fd = -1,
                                        .argv = argv,
                                        .mount_namespace_fd = -1,
+                                       .root_fd = -1,
                                        .namespaces_fd = -1,
-                                       .mounts_of_fd = -1,
                                        .cgroup_fd = -1 };
         for (size_t i = 0; i < PROCESS_FDS_MAX; i++)
                 start.fds[i] = -1;
@@ -67,16 +67,17 @@ static IN_CHILD int park(int fd)
 }
 
 /* Descriptors go to their numbers in two rounds, since one may stand where another has to go: first each is parked high
- * up, then put down. *exec_fd and *mounts_fd, which is of either kind, are parked too. */
-static IN_CHILD int child_descriptors(struct spawned *child, int *exec_fd, int *mounts_fd)
+ * up, then put down. *exec_fd, *mounts_fd and *root_fd are parked too. */
+static IN_CHILD int child_descriptors(struct spawned *child, int *exec_fd, int *mounts_fd, int *root_fd)
 {
         const struct process_start *start = child->start;
         size_t n = start->n_fds < 3 ? 3 : start->n_fds;
         int parked[PROCESS_FDS_MAX], null_fd = -1;
         if (start->exec_fd >= 0 && (*exec_fd = park(start->exec_fd)) < 0)
                 return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
-        int from_fd = start->mounts_of_fd >= 0 ? start->mounts_of_fd : start->mount_namespace_fd;
-        if (from_fd >= 0 && (*mounts_fd = park(from_fd)) < 0)
+        if (start->mount_namespace_fd >= 0 && (*mounts_fd = park(start->mount_namespace_fd)) < 0)
+                return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
+        if (start->root_fd >= 0 && (*root_fd = park(start->root_fd)) < 0)
                 return child_fail(child, SPAWN_STAGE_DESCRIPTORS);
         for (size_t i = 0; i < n; i++) {
                 bool null = i >= start->n_fds || start->fds[i] < 0;
@@ -108,15 +109,21 @@ static IN_CHILD void child_signals(void)
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static IN_CHILD int enter_mounts(int mounts_fd, int root_fd)
+{
+        if (setns(mounts_fd, CLONE_NEWNS) < 0 || (root_fd >= 0 && (fchdir(root_fd) < 0 || chroot(".") < 0)))
+                return -1;
+        return unshare(CLONE_NEWNS);
+}
+
 static IN_CHILD int child_prepare(struct spawned *child, int *exec_fd)
 {
-        int mounts_fd = -1, namespaces_fd = child->start->namespaces_fd;
+        int mounts_fd = -1, root_fd = -1, namespaces_fd = child->start->namespaces_fd;
         if (namespaces_fd >= 0 && setns(namespaces_fd, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
                 return child_fail(child, SPAWN_STAGE_MOUNTS);
-        if (child_enter(child) < 0 || child_descriptors(child, exec_fd, &mounts_fd) < 0)
+        if (child_enter(child) < 0 || child_descriptors(child, exec_fd, &mounts_fd, &root_fd) < 0)
                 return -1;
-        if (mounts_fd >= 0 && (setns(mounts_fd, CLONE_NEWNS) < 0 ||
-                               (child->start->mounts_of_fd < 0 && unshare(CLONE_NEWNS) < 0)))
+        if (mounts_fd >= 0 && enter_mounts(mounts_fd, root_fd) < 0)
                 return child_fail(child, SPAWN_STAGE_MOUNTS);
         if (chdir(child->start->cwd ? child->start->cwd : "/") < 0)
                 return child_fail(child, SPAWN_STAGE_CWD);

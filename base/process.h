@@ -22,8 +22,8 @@ struct process_start {
         size_t n_fds;         /* 0: the three are /dev/null */
         uint64_t clone_flags; /* CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWNET, ... */
         int mount_namespace_fd; /* >= 0: the child gets a copy of this one for itself; the binary must need no files */
+        int root_fd; /* >= 0: a directory in that namespace, which is the child's root; else the namespace's own */
         int namespaces_fd; /* >= 0: a pidfd, whose network, IPC and UTS namespaces the child is in */
-        int mounts_of_fd;  /* >= 0: a pidfd, whose mount namespace the child joins: what it mounts is there */
         int cgroup_fd;     /* CLONE_INTO_CGROUP where >= 0 */
         /* Files into each of which the child writes "0" before it execs (v1's `tasks`). */
         const int *enter_fds;

@@ -354,22 +354,18 @@ struct starting {
         struct handover handover;
         /* Where the spec has hooks: */
         struct hook_place place;
-        char *view_path, *state_begin; /* of message.hooks */
-        bool view_is_wanted;
+        char *state_begin; /* of message.hooks */
+        bool has_hooks_of_host;
 };
 
-/* Once: a try that was refused has taken nothing out, and the next one's process finds it. With hooks that want them the
- * host's mounts go along. */
+/* Once: a try that was refused has taken nothing out, and the next one's process finds it. */
 static struct error *rootfs_send(struct starting *s, const struct wait *wait)
 {
-        _cleanup_(closep) int mount_fd = -1, host_fd = -1;
+        _cleanup_(closep) int mount_fd = -1;
         if (s->handover.is_sent)
                 return NULL;
-        if (s->view_is_wanted)
-                TRY_WRAP(mount_clone(AT_FDCWD, "/", true, &host_fd), "the host's mounts, for hooks");
         TRY(s->start->rootfs(s->start->context, &mount_fd));
-        const int fds[] = { mount_fd, host_fd };
-        TRY(socket_send(s->handover.ours, "", 1, fds, s->view_is_wanted ? 2 : 1, wait));
+        TRY(socket_send(s->handover.ours, "", 1, &mount_fd, 1, wait));
         s->handover.is_sent = true;
         return NULL;
 }
@@ -410,17 +406,21 @@ static struct error *start_failed(const struct starting *s, struct call_answer *
         return stage_error(&report, &s->message.spec, &s->message.spec.process);
 }
 
-/* The process has put its root into the host's tree, and waits. */
+/* The process has sent its mounts, and waits. */
 static struct error *hooks_of_host(const struct starting *s, int pid_fd, const struct wait *wait)
 {
         static const enum hook_stage stages[] = { HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER };
-        pid_t pid = call_pid_of(pid_fd);
+        _cleanup_(closep) int tree_fd = -1;
+        _cleanup_(hook_view_done) struct hook_view view = { -1, -1 };
+        const struct hooks_for for_it = { call_pid_of(pid_fd), pid_fd, &s->place };
+        size_t len_bytes = 0, n_fds = 1;
         char byte;
-        if (recv(s->handover.ours, &byte, 1, MSG_DONTWAIT) != 1)
+        TRY(socket_receive(s->handover.ours, &byte, 1, &len_bytes, &tree_fd, &n_fds, wait));
+        if (n_fds != 1)
                 return error_new(ERROR_FAILED_PRECONDITION, "the process did not wait for its hooks");
+        TRY_WRAP(hook_view_make(tree_fd, &s->place, &view), "the container's mounts, for hooks");
         for (size_t i = 0; i < LENGTH(stages); i++)
-                TRY(hooks_run(s->spec, stages[i], i < 2 ? "creating" : "created", pid, pid_fd, &s->place,
-                              wait));
+                TRY(hooks_run(s->spec, stages[i], i < 2 ? "creating" : "created", &for_it, &view, wait));
         return socket_send(s->handover.ours, "", 1, NULL, 0, wait);
 }
 
@@ -434,7 +434,7 @@ static struct error *start_watch(const struct starting *s, int fd, const struct 
         struct pollfd fds[] = { { .fd = report_fd, .events = POLLIN },
                                 { .fd = fd, .events = POLLIN },
                                 { .fd = wait->cancel_fd, .events = POLLIN },
-                                { .fd = s->view_is_wanted ? s->handover.ours : -1, .events = POLLIN } };
+                                { .fd = s->has_hooks_of_host ? s->handover.ours : -1, .events = POLLIN } };
         while (!fds[0].revents && !fds[1].revents) {
                 if (poll(fds, LENGTH(fds), wait_left_ms(wait)) < 0 && errno != EINTR)
                         return error_errno(errno, "poll");
@@ -462,7 +462,8 @@ static struct error *start_answer(const struct starting *s, int fd, const struct
         *pid = call_pid_of(answer.fds[0]);
         TRY(start_watch(s, fd, &answer, wait, &runs));
         if (runs) { /* a hook that fails now ends it: it is not committed */
-                TRY(hooks_run(s->spec, HOOK_POSTSTART, "running", *pid, -1, &s->place, wait));
+                const struct hooks_for for_it = { *pid, -1, &s->place };
+                TRY(hooks_run(s->spec, HOOK_POSTSTART, "running", &for_it, NULL, wait));
                 return start_commit(fd, wait);
         }
         call_answer_done(&answer);
@@ -501,14 +502,13 @@ static void starting_done(struct starting *s)
         parcel_done(&s->parcel);
         handover_done(&s->handover);
         hook_place_done(&s->place);
-        free(s->view_path);
         free(s->state_begin);
 }
 
 /* What hooks need; nothing without any. */
 static struct error *prepare_hooks(struct starting *s, struct hook_message *out)
 {
-        *out = (struct hook_message){ "", "", "" };
+        *out = (struct hook_message){ false, "", "" };
         bool has_fifo = false;
         for (size_t i = 0; i < s->spec->n_devices; i++)
                 has_fifo = has_fifo || s->spec->devices[i].type == 'p';
@@ -517,10 +517,9 @@ static struct error *prepare_hooks(struct starting *s, struct hook_message *out)
         if (!s->spec->n_hooks)
                 return NULL;
         TRY(hook_place_find(&s->start->hooks, &s->place));
-        s->view_is_wanted = hooks_want_view(s->spec);
-        s->view_path = format_string("%s/rootfs", s->place.bundle);
+        s->has_hooks_of_host = hooks_of_host_in(s->spec);
         s->state_begin = hooks_state_begin(s->spec, "created", &s->place);
-        *out = (struct hook_message){ s->view_is_wanted ? s->view_path : "", s->state_begin, "}" };
+        *out = (struct hook_message){ s->has_hooks_of_host, s->state_begin, "}" };
         return NULL;
 }
 

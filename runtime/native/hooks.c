@@ -30,7 +30,7 @@ bool hooks_have(const struct container_spec *spec, enum hook_stage stage)
         return false;
 }
 
-bool hooks_want_view(const struct container_spec *spec)
+bool hooks_of_host_in(const struct container_spec *spec)
 {
         return hooks_have(spec, HOOK_PRESTART) || hooks_have(spec, HOOK_CREATE_RUNTIME) ||
                hooks_have(spec, HOOK_CREATE_CONTAINER);
@@ -100,7 +100,7 @@ static struct error *run_timed(struct run *run, const char *state, const struct 
 }
 
 static struct error *run_one(const struct container_hook *hook, size_t index, const char *state, int pid_fd,
-                             const struct wait *wait)
+                             const struct hook_view *view, const struct wait *wait)
 {
         struct run run = { .hook = hook,
                            .index = index,
@@ -108,7 +108,10 @@ static struct error *run_one(const struct container_hook *hook, size_t index, co
         buf_init(&run.out, OUTPUT_MAX_BYTES);
         buf_init(&run.err, OUTPUT_MAX_BYTES);
         run.start.env = (const char *const *) hook->env;
-        run.start.mounts_of_fd = pid_fd;
+        if (view) { /* of peers: a copy, which the child gets, is as good */
+                run.start.mount_namespace_fd = view->mounts_fd;
+                run.start.root_fd = view->root_fd;
+        }
         if (hook->stage == HOOK_CREATE_CONTAINER)
                 run.start.namespaces_fd = pid_fd;
         struct error *e = run_timed(&run, state, wait);
@@ -118,16 +121,16 @@ static struct error *run_one(const struct container_hook *hook, size_t index, co
 }
 
 struct error *hooks_run(const struct container_spec *spec, enum hook_stage stage, const char *status,
-                        pid_t pid, int pid_fd, const struct hook_place *place, const struct wait *wait)
+                        const struct hooks_for *for_it, const struct hook_view *view, const struct wait *wait)
 {
         if (!hooks_have(spec, stage))
                 return NULL;
-        _cleanup_(freep) char *begin = hooks_state_begin(spec, status, place);
-        _cleanup_(freep) char *state = format_string("%s%d}", begin, pid);
+        _cleanup_(freep) char *begin = hooks_state_begin(spec, status, for_it->place);
+        _cleanup_(freep) char *state = format_string("%s%d}", begin, for_it->pid);
         size_t index = 0;
         for (size_t i = 0; i < spec->n_hooks; i++)
                 if (spec->hooks[i].stage == stage)
-                        TRY(run_one(&spec->hooks[i], index++, state, pid_fd, wait));
+                        TRY(run_one(&spec->hooks[i], index++, state, for_it->pid_fd, view, wait));
         return NULL;
 }
 
@@ -146,7 +149,7 @@ struct error *runtime_container_poststop(const struct container_spec *spec,
         for (size_t i = 0; i < spec->n_hooks; i++) {
                 if (spec->hooks[i].stage != HOOK_POSTSTOP)
                         continue;
-                struct error *e = run_one(&spec->hooks[i], index++, state, -1, wait);
+                struct error *e = run_one(&spec->hooks[i], index++, state, -1, NULL, wait);
                 if (first)
                         error_ignore(e);
                 else

@@ -330,7 +330,7 @@ static void mount_put(struct wire_writer *w, uint32_t version, const struct cont
         wire_put_text(w, m->target);
         wire_put_text(w, m->data);
         wire_put_u32(w, (uint32_t) m->readonly | (uint32_t) m->nosuid << 1 | (uint32_t) m->nodev << 2 |
-                                (uint32_t) m->noexec << 3);
+                                (uint32_t) m->noexec << 3 | (uint32_t) m->propagation << 4);
         wire_put_u32(w, (uint32_t) m->source_fd);
         struct_end(w, at);
 }
@@ -343,7 +343,8 @@ static void mount_get(struct wire_reader *outer, uint32_t version, size_t n_fds,
         m->data = get_text(r);
         uint32_t flags = wire_get_u32(r), source = wire_get_u32(r);
         m->readonly = flags & 1, m->nosuid = flags & 2, m->nodev = flags & 4, m->noexec = flags & 8;
-        if (source != PROTOCOL_NO_FD && source >= n_fds)
+        m->propagation = (enum mount_propagation)(flags >> 4); /* of older builds 0, and nobody asks */
+        if ((source != PROTOCOL_NO_FD && source >= n_fds) || flags >> 4 > MOUNT_SHARED)
                 r->bad = true;
         if ((m->kind == MOUNT_BIND || (unsigned) m->kind == WIRE_MOUNT_TREE_BIND) && source == PROTOCOL_NO_FD)
                 r->bad = true;
@@ -391,7 +392,7 @@ static void hooks_put(struct wire_writer *w, uint32_t version, const struct cont
         uint32_t n = 0;
         for (size_t i = 0; i < s->n_hooks; i++)
                 n += s->hooks[i].stage == HOOK_START_CONTAINER;
-        wire_put_text(w, m->hooks.view_path);
+        wire_put_u32(w, m->hooks.of_host);
         wire_put_text(w, m->hooks.state_begin);
         wire_put_text(w, m->hooks.state_end);
         wire_put_u32(w, n);
@@ -416,18 +417,16 @@ static void hook_get(struct wire_reader *outer, uint32_t version, struct contain
 static void hooks_get(struct wire_reader *r, uint32_t version, struct container_message *m)
 {
         struct container_spec *s = &m->spec;
-        m->hooks = (struct hook_message){ "", "", "" };
+        m->hooks = (struct hook_message){ false, "", "" };
         if (version < PROTOCOL_HOOKS)
                 return;
-        m->hooks.view_path = wire_get_text(r);
+        m->hooks.of_host = wire_get_u32(r) != 0;
         m->hooks.state_begin = wire_get_text(r);
         m->hooks.state_end = wire_get_text(r);
         size_t n = wire_get_count(r, HOOK_LEAST);
         s->hooks = array_of(r, n, sizeof(*s->hooks));
         while (!r->bad && s->n_hooks < n)
                 hook_get(r, version, &s->hooks[s->n_hooks++]);
-        if (*m->hooks.view_path && *m->hooks.view_path != '/')
-                r->bad = true;
 }
 
 void container_message_put(struct wire_writer *w, uint32_t version, const struct container_message *m)

@@ -133,7 +133,7 @@ enum stage {
         STAGE_TERMINAL,
         STAGE_CONSOLE,
         STAGE_USER_NAMESPACE,
-        STAGE_HOOK_VIEW, /* the host's tree around the container's, for hooks */
+        STAGE_HOOK_VIEW, /* the container's tree for hooks of the host */
         STAGE_HOOK,      /* the words are on the socket that the root filesystem came on */
         STAGE_APPARMOR,
         STAGE_SELINUX,
@@ -200,12 +200,12 @@ struct protocol_snapshot {
 void snapshot_put(struct wire_writer *w, const struct protocol_snapshot *snapshot);
 void snapshot_get(struct wire_reader *r, struct protocol_snapshot *out);
 
-/* What the process of a container with hooks does, beside starting. Before it leaves the host's tree: the socket that the
- * root filesystem comes on has the host's mounts too, as its second descriptor; in those the root is put at view_path, a byte
- * says so, and a byte that comes back says that the hooks there have run. Before it execs it runs those in spec.hooks, which
- * are all of START_CONTAINER, with state_begin, its process id and state_end on their standard input. */
+/* What the process of a container with hooks does, beside starting. With of_host, when all is mounted but volumes with
+ * propagation: on the socket that the root filesystem came on it sends a byte with a clone of its mounts, peers of them, and a
+ * byte that comes back says that the hooks have run. Before it execs it runs those in spec.hooks, which are all of
+ * START_CONTAINER, with state_begin, its process id and state_end on their standard input. */
 struct hook_message {
-        const char *view_path; /* absolute, without links; "": there are none of the first kind */
+        bool of_host;
         const char *state_begin, *state_end;
 };
 #define HOOK_TEXT_MAX 4096 /* of the words of one that failed, on that socket */

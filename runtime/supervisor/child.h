@@ -54,9 +54,8 @@ void child_mounts(const struct child *child);
 
 /* --- child_hooks.c --- */
 
-/* Lets skiffd run the hooks that want the host's tree, with the container's root in it; host_fd is those mounts, and closed.
- * -1: there are none. */
-void child_hooks_of_host(const struct child *child, int host_fd);
+/* Lets skiffd run the hooks of the host, where there are any. What is mounted already is private afterwards. */
+void child_hooks_of_host(const struct child *child);
 
 /* Runs those of the container's own stage, as what the container is by then. */
 void child_hooks_of_container(const struct child *child);

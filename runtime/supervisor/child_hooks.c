@@ -1,5 +1,6 @@
-/* Hooks: the container's root inside the host's tree for those that skiffd runs, and those that run in the container. */
+/* Hooks: the container's mounts for those that skiffd runs, and those that run in the container. */
 #include "base/clock.h"
+#include "base/socket.h"
 #include "runtime/supervisor/child.h"
 #include "runtime/supervisor/sys.h"
 #include <poll.h>
@@ -11,46 +12,48 @@
 
 #define STATE_MAX_BYTES 65536 /* what a pipe holds: it is written before there is a reader */
 
-/* The host's mounts go on top of our root, become the root, and ours goes to where hooks are told that it is; later the
- * same the other way round. What is done below that place is done in the container. */
-static void view_enter(const struct child *child, int host_fd)
+#define TREE_RECURSIVE 0x8000 /* AT_RECURSIVE */
+
+/* Our mounts as peers, for a mount namespace of skiffd's own: what is mounted there below our root is mounted here, and of
+ * the host nothing ever is. */
+static int tree_share(const struct child *child)
 {
-        const char *path = child->message->hooks.view_path + 1;
         int root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (root_fd < 0 || sys_attach(host_fd, root_fd) < 0 || fchdir(host_fd) < 0 ||
-            sys_pivot_root(".", path) < 0 || chdir("/") < 0)
+        int fd = root_fd < 0 || sys_mount_setattr(root_fd, 1, 0, MS_SHARED) < 0
+                         ? -1
+                         : sys_open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | TREE_RECURSIVE);
+        if (fd < 0)
+                child_fail(child, STAGE_HOOK_VIEW, 0);
+        (void) close(root_fd);
+        return fd;
+}
+
+static void tree_unshare(const struct child *child)
+{
+        int root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root_fd < 0 || sys_mount_setattr(root_fd, 1, 0, MS_PRIVATE) < 0)
                 child_fail(child, STAGE_HOOK_VIEW, 0);
         (void) close(root_fd);
 }
 
-static void view_leave(const struct child *child)
-{
-        if (chdir(child->message->hooks.view_path) < 0 || sys_pivot_root(".", ".") < 0 ||
-            sys_umount(".", SYS_UMOUNT_DETACH) < 0 || chdir("/") < 0)
-                child_fail(child, STAGE_HOOK_VIEW, 0);
-}
-
 /* skiffd runs them, with our process id; the end of the socket is its giving up. */
-static void hooks_await(const struct child *child)
+void child_hooks_of_host(const struct child *child)
 {
+        static const struct wait for_ever = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
         char byte = 0;
-        ssize_t n_bytes = send(child->talk_fd, &byte, 1, MSG_NOSIGNAL);
-        while (n_bytes == 1 && (n_bytes = recv(child->talk_fd, &byte, 1, 0)) < 0 && errno == EINTR)
-                n_bytes = 1;
+        if (!child->message->hooks.of_host)
+                return;
+        int fd = tree_share(child);
+        struct error *e = socket_send(child->talk_fd, &byte, 1, &fd, 1, &for_ever);
+        (void) close(fd);
+        ssize_t n_bytes = e ? -1 : recv(child->talk_fd, &byte, 1, 0);
+        while (!e && n_bytes < 0 && errno == EINTR)
+                n_bytes = recv(child->talk_fd, &byte, 1, 0);
         if (n_bytes != 1) {
-                errno = ECANCELED;
+                errno = e ? error_errnum_of(e) : ECANCELED;
                 child_fail(child, STAGE_HOOK_VIEW, 0);
         }
-}
-
-void child_hooks_of_host(const struct child *child, int host_fd)
-{
-        if (host_fd < 0)
-                return;
-        view_enter(child, host_fd);
-        (void) close(host_fd);
-        hooks_await(child);
-        view_leave(child);
+        tree_unshare(child);
 }
 
 /* --- in the container --- */

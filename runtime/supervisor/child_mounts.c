@@ -160,7 +160,6 @@ static int make_readonly(const char *path)
 /* What was taken from the supervisor's namespace before it is left behind; and the tmpfs that is being filled. */
 struct taken {
         int shm_fd, null_fd, tree_fd;
-        int host_fd; /* the host's mounts, for hooks; -1 */
 };
 
 /* A name in the tree: no path to resolve, and nothing of the image's can stand there. */
@@ -235,29 +234,26 @@ static void mount_one(const struct child *child, size_t i, struct taken *taken)
         }
 }
 
-/* Comes from skiffd, which mounted it meanwhile; the end of the socket says that it gave up. With hooks that want them the
- * host's mounts come along, and the socket stays. */
-static int rootfs_receive(const struct child *child, int *host_fd)
+/* Comes from skiffd, which mounted it meanwhile; the end of the socket says that it gave up. With hooks the socket stays. */
+static int rootfs_receive(const struct child *child)
 {
         static const struct wait for_ever = { .deadline_ns = WAIT_FOREVER, .cancel_fd = -1 };
-        const struct hook_message *hooks = &child->message->hooks;
-        int fds[] = { -1, -1 };
+        int fd = -1;
         char byte;
-        size_t len_bytes = 0, n_fds = LENGTH(fds), n_wanted = *hooks->view_path ? 2 : 1;
-        struct error *e = socket_receive(child->talk_fd, &byte, 1, &len_bytes, fds, &n_fds, &for_ever);
-        if (e || n_fds != n_wanted) {
+        size_t len_bytes = 0, n_fds = 1;
+        struct error *e = socket_receive(child->talk_fd, &byte, 1, &len_bytes, &fd, &n_fds, &for_ever);
+        if (e || n_fds != 1) {
                 errno = e ? error_errnum_of(e) : ECANCELED;
                 child_fail(child, STAGE_ROOTFS, 0);
         }
-        if (n_wanted == 1 && child->message->spec.n_hooks == 0)
+        if (!child->message->hooks.of_host && child->message->spec.n_hooks == 0)
                 (void) close(child->talk_fd);
-        *host_fd = fds[1];
-        return fds[0];
+        return fd;
 }
 
 static void rootfs_enter(const struct child *child, struct taken *taken)
 {
-        int rootfs_fd = rootfs_receive(child, &taken->host_fd);
+        int rootfs_fd = rootfs_receive(child);
         taken->tree_fd = -1;
         taken->shm_fd = sys_open_tree(AT_FDCWD, "/shm", OPEN_TREE_CLONE);
         taken->null_fd = sys_open_tree(AT_FDCWD, "/null", OPEN_TREE_CLONE);
@@ -345,16 +341,39 @@ static void owner_set(const struct child *child)
                 child_fail(child, STAGE_USER_NAMESPACE, 0);
 }
 
+/* After the hooks of the host, which must not make peers of it: a volume with propagation, and what lies in one. */
+static bool is_late(const struct child *child, size_t i)
+{
+        const struct container_mount *mounts = child->message->spec.mounts;
+        for (size_t j = 0; j <= i && child->message->hooks.of_host; j++) {
+                size_t n = strlen(mounts[j].target);
+                if (mounts[j].propagation != MOUNT_PRIVATE &&
+                    strncmp(mounts[i].target, mounts[j].target, n) == 0 &&
+                    (mounts[i].target[n] == '/' || mounts[i].target[n] == '\0'))
+                        return true;
+        }
+        return false;
+}
+
+static void mount_all(const struct child *child, struct taken *taken, bool late)
+{
+        for (size_t i = 0; i < child->message->spec.n_mounts; i++)
+                if (is_late(child, i) == late)
+                        mount_one(child, i, taken);
+        child_devices_elsewhere(child);
+}
+
 void child_mounts(const struct child *child)
 {
         const struct container_spec *spec = &child->message->spec;
         struct taken taken;
         rootfs_enter(child, &taken);
         owner_set(child);
-        for (size_t i = 0; i < spec->n_mounts; i++)
-                mount_one(child, i, &taken);
-        child_devices_elsewhere(child);
-        child_hooks_of_host(child, taken.host_fd);
+        mount_all(child, &taken, false);
+        if (child->message->hooks.of_host) {
+                child_hooks_of_host(child);
+                mount_all(child, &taken, true);
+        }
         paths_protect(child);
         paths_mask(child, taken.null_fd);
         int cwd_fd = child_target_open(spec->process.cwd, 0, 0755); /* made when absent, as Docker does */

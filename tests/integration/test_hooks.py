@@ -98,8 +98,10 @@ def test_each_stage_in_its_order_and_its_namespaces(skiff, hook, tmp_path):  # n
     assert [line[0] for line in lines] == ["prestart", "createRuntime", "createContainer", "poststart"]
     here = [os.readlink(f"/proc/{skiff.process.pid}/ns/{name}") for name in ("mnt", "net", "uts")]
     prestart, runtime, create, poststart = (line[1:4] for line in lines)
-    assert prestart == runtime and prestart[1:] == here[1:] and prestart[0] != here[0]  # the root is at its place there
-    assert create[0] == prestart[0]
+    assert prestart[1:] == runtime[1:] == here[1:]
+    of_container = os.readlink(f"/proc/{skiff.info(container)['pid']}/ns/mnt")
+    for one in (prestart, runtime, create):  # the container's root is at its place in a namespace that is neither's
+        assert one[0] not in (here[0], of_container)
     assert poststart == here
     assert lines[0][5] == "2"
     harness.wait_for(lambda: "net:" in skiff.text(container) and "uts:" in skiff.text(container), "what is inside")
@@ -193,6 +195,61 @@ ls {tmp_path} > /dev/null; test -d /proc/{os.getpid()}; id -u > {tmp_path}/id"""
     signals = dict(line.split() for line in (tmp_path / "signals").read_text().splitlines())
     assert int(signals["SigBlk:"], 16) == 0 and int(signals["SigIgn:"], 16) == 0
     assert (tmp_path / "id").read_text() == "0\n"
+
+
+def test_what_a_hook_leaves_behind_sees_the_host_and_the_container_nothing_of_it(skiff, hook, tmp_path):  # noqa: F811
+    """Its root stays the host's when the container begins, whose programs it must never run."""
+    script = f"setsid sh -c 'touch {tmp_path}/left; while [ -e {tmp_path}/left ]; do sleep 0.1; done; test -e {tmp_path} && echo host > {tmp_path}/seen' > /dev/null 2>&1 &"
+    hook(("createRuntime", script))
+    pod = skiff.run_pod()
+    container = skiff.run(pod, ["sleep", "1000"], **asked("h"))
+    harness.wait_for((tmp_path / "left").exists, "what the hook leaves")
+    mounts = harness.read_proc(skiff.info(container)["pid"], "mountinfo")
+    assert str(skiff.directory) not in mounts.replace(str(skiff.root), "")
+    assert "shared:" not in mounts and "master:" not in mounts
+    (tmp_path / "left").unlink()
+    harness.wait_for((tmp_path / "seen").exists, "its end")
+
+
+def test_another_container_with_ptrace_does_not_reach_the_host_by_it(skiff, hook, tmp_path):  # noqa: F811
+    secret = tmp_path / "secret"
+    secret.write_text("the host's")
+    hook(("createRuntime", f"touch {tmp_path}/began; while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"))
+    shared = {"namespace_options": {"pid": 0}}
+    pod = skiff.run_pod(security=shared)
+    script = f"for p in /proc/[0-9]*; do cat $p/root{secret} $p/root/..{secret} $p/cwd{secret} 2> /dev/null; ls $p/root/bin > /dev/null 2>&1 && echo looked; done"
+    looker = skiff.run(pod, ["sleep", "1000"], security={**shared, "capabilities": {"add_capabilities": ["SYS_PTRACE"]}})
+    created = skiff.create(pod, ["sleep", "1000"], security=shared, **asked("h"))
+    call = skiff.cri.future("StartContainer", container_id=created)
+    harness.wait_for((tmp_path / "began").exists, "the hook")
+    seen = skiff.exec(looker, ["sh", "-c", script]).stdout.decode()
+    (tmp_path / "go").touch()
+    call.result(timeout=30)
+    assert seen.count("looked") >= 2 and "the host's" not in seen
+
+
+def test_volumes_with_propagation_keep_it(skiff, hook, tmp_path):  # noqa: F811
+    source = tmp_path / "source"
+    (source / "below").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", source, source], check=True)
+    subprocess.run(["mount", "--make-shared", source], check=True)
+    try:
+        hook(("createContainer", "true"))
+        mounts = [
+            {"host_path": str(source), "container_path": "/from", "propagation": 1},
+            {"host_path": str(source), "container_path": "/both", "propagation": 2},
+            {"host_path": "/var", "container_path": "/both/below"},
+        ]
+        pod = skiff.run_pod()
+        container = skiff.run(pod, ["sleep", "1000"], mounts=mounts, **asked("h"))
+        lines = harness.read_proc(skiff.info(container)["pid"], "mountinfo").splitlines()
+        tags = {line.split()[4]: line.split(" - ")[0].split()[6:] for line in lines}
+        assert [tag.split(":")[0] for tag in tags["/from"]] == ["master"]
+        assert [tag.split(":")[0] for tag in tags["/both"]] == ["shared"] and "/both/below" in tags
+        assert not any(tag for target, tag in tags.items() if not target.startswith(("/from", "/both")))
+        skiff.remove_pod(pod)
+    finally:
+        subprocess.run(["umount", "-l", source], check=True)
 
 
 def test_in_a_user_namespace(skiff, hook):  # noqa: F811

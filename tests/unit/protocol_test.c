@@ -58,7 +58,7 @@ static void container_put(struct wire_writer *w, uint32_t version)
                                        .n_entries = 2,
                                        .log_line_max_bytes = 16384,
                                        .log_max_bytes = 5 << 20,
-                                       .hooks = { "/run/b/rootfs", "{\"pid\":", "}" },
+                                       .hooks = { true, "{\"pid\":", "}" },
                                        .seccomp = { .bpf = "12345678", .len_bytes = 8 } };
         wire_begin(w, PROTOCOL_SPEC_MAX);
         container_message_put(w, version, &m);
@@ -90,7 +90,7 @@ static void a_container_comes_over_whole(void **state)
         assert_int_equal(m.entries[1], 2);
         assert_ptr_equal(m.spec.seccomp, &m.seccomp);
         assert_int_equal(m.log_max_bytes, 5 << 20);
-        assert_string_equal(m.hooks.view_path, "/run/b/rootfs");
+        assert_true(m.hooks.of_host);
         assert_string_equal(m.hooks.state_begin, "{\"pid\":");
         assert_int_equal(m.spec.n_hooks, 1);
         assert_string_equal(m.spec.hooks[0].path, "/hook");
