@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#define NET_DEVICES_MAX 1000 /* each is compared with all before it */
 #define SHOWN_BYTES 100
 
 static struct error *bad(const char *what, const char *text)
@@ -173,6 +174,8 @@ static struct error *check_rdt(const struct cdi_rdt *rdt)
 
 static struct error *check_net_devices(const struct cdi_edits *edits)
 {
+        if (edits->n_net_devices > NET_DEVICES_MAX)
+                return error_new(ERROR_INVALID_ARGUMENT, "more than %d network devices", NET_DEVICES_MAX);
         for (size_t i = 0; i < edits->n_net_devices; i++) {
                 const struct cdi_net_device *device = &edits->net_devices[i];
                 if (!is_there(device->host_name) || !is_there(device->name))

@@ -6,11 +6,15 @@
 #include <yaml.h>
 
 #define VALUES_MAX 100000
+#define TEXTS_MAX_BYTES (8U << 20) /* of all values: an alias makes its text anew */
+#define ANCHORS_MAX 1000           /* libyaml compares each with all before it */
+#define DEPTH_MAX 64
 #define SHOWN_BYTES 100 /* of a text in a message */
 
 struct reader {
         yaml_document_t document;
-        size_t left; /* values that may still be read: an alias counts each time */
+        size_t left;       /* values that may still be read: an alias counts each time */
+        size_t left_bytes; /* of their texts */
 };
 
 static struct error *read_object(struct reader *r, const yaml_node_t *node, const struct yaml_object *object,
@@ -57,13 +61,17 @@ static bool is_null(const yaml_node_t *node)
 }
 
 /* Numbers and booleans are texts too, where a text is wanted. */
-static struct error *read_text(const yaml_node_t *node, char **out)
+static struct error *read_text(struct reader *r, const yaml_node_t *node, char **out)
 {
         if (node->type != YAML_SCALAR_NODE)
                 return not_a(node, "a text");
         const char *text = (const char *) node->data.scalar.value;
         if (strlen(text) != node->data.scalar.length)
                 return error_new(ERROR_INVALID_ARGUMENT, "line %lu: a text with a NUL", line_of(node));
+        if (node->data.scalar.length > r->left_bytes)
+                return error_new(ERROR_INVALID_ARGUMENT, "line %lu: more than %u bytes of texts",
+                                 line_of(node), TEXTS_MAX_BYTES);
+        r->left_bytes -= node->data.scalar.length;
         *out = dup_string(text);
         return NULL;
 }
@@ -138,7 +146,7 @@ static struct error *read_texts(struct reader *r, const yaml_node_t *node, char 
         for (size_t i = 0; i < n; i++) {
                 const yaml_node_t *item = NULL;
                 TRY(take_node(r, node->data.sequence.items.start[i], &item));
-                TRY(read_text(item, &(*out)[i]));
+                TRY(read_text(r, item, &(*out)[i]));
         }
         return NULL;
 }
@@ -211,7 +219,7 @@ static struct error *read_field(struct reader *r, const yaml_node_t *node, const
         struct cdi_number *number = at;
         switch (field->kind) {
         case YAML_TEXT:
-                return read_text(node, at);
+                return read_text(r, node, at);
         case YAML_TEXTS:
                 return read_texts(r, node, at);
         case YAML_NUMBER:
@@ -276,10 +284,52 @@ static struct error *parser_error(const yaml_parser_t *parser)
                          (unsigned long) parser->problem_mark.line + 1, problem);
 }
 
+static bool is_anchored(const yaml_event_t *event)
+{
+        return (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor) ||
+               (event->type == YAML_SEQUENCE_START_EVENT && event->data.sequence_start.anchor) ||
+               (event->type == YAML_MAPPING_START_EVENT && event->data.mapping_start.anchor);
+}
+
+/* A look before a document is made of it, which costs as much as it has anchors times anchors, and is as deep as it says. */
+static struct error *check_events(yaml_parser_t *parser)
+{
+        size_t n_anchors = 0, depth = 0;
+        for (bool more = true; more;) {
+                yaml_event_t event;
+                if (!yaml_parser_parse(parser, &event))
+                        return parser_error(parser);
+                yaml_event_type_t type = event.type;
+                unsigned long line = (unsigned long) event.start_mark.line + 1;
+                n_anchors += is_anchored(&event);
+                depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+                depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
+                more = type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT;
+                yaml_event_delete(&event);
+                if (n_anchors > ANCHORS_MAX || depth > DEPTH_MAX)
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "line %lu: more than %d anchors, or values deeper than %d", line,
+                                         ANCHORS_MAX, DEPTH_MAX);
+        }
+        return NULL;
+}
+
+static struct error *check(const char *text, size_t len_bytes)
+{
+        yaml_parser_t parser;
+        if (!yaml_parser_initialize(&parser))
+                return error_errno(ENOMEM, "read YAML");
+        yaml_parser_set_input_string(&parser, (const unsigned char *) text, len_bytes);
+        struct error *e = check_events(&parser);
+        yaml_parser_delete(&parser);
+        return e;
+}
+
 static struct error *load(const char *text, size_t len_bytes, yaml_document_t *out)
 {
         yaml_parser_t parser;
         struct error *e = NULL;
+        TRY(check(text, len_bytes));
         if (!yaml_parser_initialize(&parser))
                 return error_errno(ENOMEM, "read YAML");
         yaml_parser_set_input_string(&parser, (const unsigned char *) text, len_bytes);
@@ -291,7 +341,7 @@ static struct error *load(const char *text, size_t len_bytes, yaml_document_t *o
 
 struct error *yaml_read(const char *text, size_t len_bytes, const struct yaml_object *object, void *into)
 {
-        struct reader r = { .left = VALUES_MAX };
+        struct reader r = { .left = VALUES_MAX, .left_bytes = TEXTS_MAX_BYTES };
         TRY(load(text, len_bytes, &r.document));
         const yaml_node_t *root = yaml_document_get_root_node(&r.document);
         struct error *e = !root || is_null(root) ? error_new(ERROR_INVALID_ARGUMENT, "there is nothing in it")

@@ -118,6 +118,30 @@ static void aliases_do_not_explode(void **state)
         assert_fails(ERROR_INVALID_ARGUMENT, "more than 100000 values", check(many.bytes));
 }
 
+/* One long text a hundred times, anchors that are each compared with all, brackets in brackets. */
+static void what_would_take_much_from_little_is_refused(void **state)
+{
+        (void) state;
+        _cleanup_(buf_done) struct buf texts, anchors, deep;
+        buf_init(&texts, 1 << 20);
+        buf_init(&anchors, 1 << 20);
+        buf_init(&deep, 1 << 20);
+        _cleanup_(freep) char *text = NEW_ARRAY(char, 100001);
+        memset(text, 'x', 100000);
+        assert_ok(buf_append_format(&texts, "devices:\n- containerEdits: {env: [&a A=%s", text));
+        for (int i = 0; i < 100; i++)
+                assert_ok(buf_append_text(&texts, ", *a"));
+        assert_ok(buf_append_text(&texts, "]}\n"));
+        assert_fails(ERROR_INVALID_ARGUMENT, "line 2: more than 8388608 bytes of texts", check(texts.bytes));
+        assert_ok(buf_append_text(&anchors, "devices: ["));
+        for (int i = 0; i < 2000; i++)
+                assert_ok(buf_append_format(&anchors, "&a%d 1,", i));
+        assert_fails(ERROR_INVALID_ARGUMENT, "line 1: more than 1000 anchors", check(anchors.bytes));
+        for (int i = 0; i < 10000; i++)
+                assert_ok(buf_append_text(&deep, "["));
+        assert_fails(ERROR_INVALID_ARGUMENT, "deeper than 64", check(deep.bytes));
+}
+
 static void versions_are_held_to_what_is_used(void **state)
 {
         (void) state;
@@ -379,8 +403,9 @@ static void what_no_container_can_have_is_refused_with_a_sentence(void **dir)
 
 UNIT_MAIN(cmocka_unit_test(a_whole_file_is_read), cmocka_unit_test(json_is_yaml_too),
           cmocka_unit_test(what_is_not_written_as_it_should_be_is_refused_with_its_line),
-          cmocka_unit_test(aliases_do_not_explode), cmocka_unit_test(versions_are_held_to_what_is_used),
-          cmocka_unit_test(what_a_file_says_is_checked),
+          cmocka_unit_test(aliases_do_not_explode),
+          cmocka_unit_test(what_would_take_much_from_little_is_refused),
+          cmocka_unit_test(versions_are_held_to_what_is_used), cmocka_unit_test(what_a_file_says_is_checked),
           cmocka_unit_test(names_are_spelled_as_the_specification_has_them),
           IN_TMPDIR(the_later_directory_wins_and_changes_are_seen),
           IN_TMPDIR(a_device_twice_in_one_directory_is_lost),
