@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -127,6 +128,8 @@ static IN_CHILD int child_prepare(struct spawned *child, int *exec_fd)
                 return child_fail(child, SPAWN_STAGE_MOUNTS);
         if (chdir(child->start->cwd ? child->start->cwd : "/") < 0)
                 return child_fail(child, SPAWN_STAGE_CWD);
+        if (child->start->ends_with_us)
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void) setpgid(0, 0); /* so that process_run can kill what a helper leaves behind */
         child_signals();
         return 0;

@@ -28,7 +28,8 @@ struct process_start {
         /* Files into each of which the child writes "0" before it execs (v1's `tasks`). */
         const int *enter_fds;
         size_t n_enter_fds;
-        const char *cwd; /* NULL: / */
+        const char *cwd;   /* NULL: / */
+        bool ends_with_us; /* killed when the thread that starts it ends, which waits for it then */
 };
 
 /* A process_start with everything unset. */

@@ -362,22 +362,47 @@ struct error *cdi_resolve(struct cdi *cdi, char *const *names, struct cdi_edits 
 
 /* --- for people --- */
 
-/* A name that two files of one directory have. Once a name: told with the first of them. */
+struct owned_name {
+        const struct cdi_file *file;
+        const char *device;
+};
+
+static int by_full_name(const void *a, const void *b)
+{
+        const struct owned_name *x = a, *y = b;
+        int order = (x->file->rank > y->file->rank) - (x->file->rank < y->file->rank);
+        if (!order)
+                order = strcmp(x->file->document.kind, y->file->document.kind);
+        if (!order)
+                order = strcmp(x->device, y->device);
+        return order ? order : strcmp(x->file->path, y->file->path);
+}
+
+static bool is_same_name(const struct owned_name *x, const struct owned_name *y)
+{
+        return x->file->rank == y->file->rank &&
+               strcmp(x->file->document.kind, y->file->document.kind) == 0 &&
+               strcmp(x->device, y->device) == 0;
+}
+
+/* A name that two files of one directory have. Sorted, since there may be tens of thousands. */
 static void put_conflicts(const struct cdi *cdi, char ***lines, size_t *n)
 {
-        for (size_t i = 0; i < cdi->n_files; i++) {
-                const struct cdi_document *document = &cdi->files[i].document;
-                for (size_t j = 0; j < document->n_devices; j++) {
-                        _cleanup_(freep) char *name =
-                                format_string("%s=%s", document->kind, document->devices[j].name);
-                        for (size_t k = i + 1; k < cdi->n_files && cdi->files[k].rank == cdi->files[i].rank;
-                             k++)
-                                if (device_in(&cdi->files[k], name))
-                                        note(lines, n,
-                                             format_string("%s: %s is in %s too: neither can be had",
-                                                           cdi->files[i].path, name, cdi->files[k].path));
-                }
-        }
+        size_t n_names = 0, at = 0;
+        for (size_t i = 0; i < cdi->n_files; i++)
+                n_names += cdi->files[i].document.n_devices;
+        _cleanup_(freep) struct owned_name *names = NEW_ARRAY(struct owned_name, n_names);
+        for (size_t i = 0; i < cdi->n_files; i++)
+                for (size_t j = 0; j < cdi->files[i].document.n_devices; j++)
+                        names[at++] =
+                                (struct owned_name){ &cdi->files[i], cdi->files[i].document.devices[j].name };
+        qsort(names, n_names, sizeof(*names), by_full_name);
+        for (size_t i = 1; i < n_names; i++)
+                if (is_same_name(&names[i - 1], &names[i]))
+                        note(lines, n,
+                             format_string("%s: %s=%s is in %s too: neither can be had",
+                                           names[i - 1].file->path, names[i].file->document.kind,
+                                           names[i].device, names[i].file->path));
 }
 
 char **cdi_problems(struct cdi *cdi)

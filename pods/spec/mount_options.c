@@ -120,10 +120,14 @@ struct error *mount_options_check(const Cri__Mount *mount)
         if (n)
                 return error_new(ERROR_INVALID_ARGUMENT, "%s cannot be asked for",
                                  wrong.bytes ? wrong.bytes : "what is there");
-        for (size_t i = 0; mount->readonly && i < mount->n_mount_options; i++)
-                if (strcmp(mount->mount_options[i], "rw") == 0)
-                        return error_new(ERROR_INVALID_ARGUMENT, "\"rw\" of a mount that is readonly");
-        return NULL;
+        bool is_readonly = mount->readonly, is_writable = false;
+        for (size_t i = 0; i < mount->n_mount_options; i++) {
+                is_readonly = is_readonly || strcmp(mount->mount_options[i], "ro") == 0;
+                is_writable = is_writable || strcmp(mount->mount_options[i], "rw") == 0;
+        }
+        return is_readonly && is_writable
+                       ? error_new(ERROR_INVALID_ARGUMENT, "\"rw\" of a mount that is readonly")
+                       : NULL;
 }
 
 void mount_options_add(struct container_mount *m, const Cri__Mount *mount)

@@ -66,6 +66,11 @@ MUST_CHECK struct error *spec_check_least(const Cri__LinuxContainerResources *re
 MUST_CHECK struct error *spec_check_classes(const struct spec_source *s);
 void spec_limits_done(struct cgroup_limits *limits);
 
+/* That something may be mounted at a path in a container: not at its root, and what is below /proc must stay procfs, or the masks
+ * there mean nothing (CVE-2019-19921); but the host's own /proc (host_path, or NULL) may stand at /proc. Errors:
+ * INVALID_ARGUMENT. */
+MUST_CHECK struct error *spec_check_target(const char *container_path, const char *host_path);
+
 /* The path's plain form: no doubled or trailing slash, no "." and "..", so that two names of one place compare equal and
  * "/x/../proc" is "/proc". Owned by the caller. */
 char *spec_path_clean(const char *path);

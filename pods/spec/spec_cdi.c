@@ -19,10 +19,27 @@ static void add_env(struct spec_source *s, char *const *added)
         s->spec->process.env = environment_take(&env);
 }
 
-/* Without an owner of its own it belongs to the container's user. */
-static void add_node(struct spec_source *s, const struct cdi_device_node *node)
+/* What every container has there is something else. */
+static struct error *check_node_path(const char *path)
+{
+        static const char *const taken[] = { "/dev",        "/dev/fd",     "/dev/stdin", "/dev/stdout",
+                                             "/dev/stderr", "/dev/ptmx",   "/dev/pts",   "/dev/shm",
+                                             "/dev/mqueue", "/dev/console" };
+        for (size_t i = 0; i < LENGTH(taken); i++) {
+                size_t n = strlen(taken[i]);
+                bool is_tree = i >= 6 && i <= 8;
+                if (strncmp(path, taken[i], n) == 0 && (!path[n] || (is_tree && path[n] == '/')))
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "CDI device node %s: containers have their own there", path);
+        }
+        return NULL;
+}
+
+/* Without an owner of its own it belongs to the container's user. In a user namespace ids are the pod's. */
+static struct error *add_node(struct spec_source *s, const struct cdi_device_node *node)
 {
         const struct process_spec *process = &s->spec->process;
+        uint32_t base = s->container->pod->userns.length ? s->container->pod->userns.base : 0;
         const char *asked = node->permissions ? node->permissions : "";
         const char *permissions = !*asked ? "rwm" : strcmp(asked, "none") == 0 ? "" : asked;
         const struct container_device device = {
@@ -31,10 +48,15 @@ static void add_node(struct spec_source *s, const struct cdi_device_node *node)
                 .major = (uint32_t) node->major.value,
                 .minor = (uint32_t) node->minor.value,
                 .mode = (uint32_t) node->mode.value & 07777,
-                .uid = node->uid.is_set ? (uint32_t) node->uid.value : process->uid,
-                .gid = node->gid.is_set ? (uint32_t) node->gid.value : process->gid,
+                .uid = base + (node->uid.is_set ? (uint32_t) node->uid.value : process->uid),
+                .gid = base + (node->gid.is_set ? (uint32_t) node->gid.value : process->gid),
         };
-        spec_replace_device(s->spec, &device, permissions);
+        struct error *e = check_node_path(device.path);
+        if (e)
+                free(device.path);
+        else
+                spec_replace_device(s->spec, &device, permissions);
+        return e;
 }
 
 static bool is_bind(const struct cdi_mount *mount)
@@ -82,6 +104,8 @@ static struct error *add_tmpfs(struct spec_source *s, const struct cdi_mount *mo
 static struct error *add_mount(struct spec_source *s, const struct cdi_mount *mount)
 {
         _cleanup_(freep) char *target = spec_path_clean(mount->container_path);
+        TRY_WRAP(spec_check_target(mount->container_path, is_bind(mount) ? mount->host_path : NULL),
+                 "CDI mount at %s", mount->container_path);
         if (is_bind(mount))
                 return add_bind(s, mount, target);
         if (strcmp(mount->type, "tmpfs") == 0)
@@ -133,7 +157,7 @@ struct error *spec_add_cdi(struct spec_source *s)
         TRY(cdi_edits_parse(s->container->cdi, strlen(s->container->cdi), &edits));
         add_env(s, edits.env);
         for (size_t i = 0; i < edits.n_nodes; i++)
-                add_node(s, &edits.nodes[i]);
+                TRY(add_node(s, &edits.nodes[i]));
         for (size_t i = 0; i < edits.n_mounts; i++)
                 TRY(add_mount(s, &edits.mounts[i]));
         spec_sort_mounts(s->spec);

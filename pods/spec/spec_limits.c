@@ -262,12 +262,12 @@ static void devices_below(struct container_spec *spec, const char *host_path, co
 static struct owner owner_of(const struct spec_source *s)
 {
         const Cri__Int64Value *user = s->security->run_as_user, *group = s->security->run_as_group;
-        struct owner owner = { .uid = 0 };
-        if (s->node->config.device_ownership) {
-                owner.uid = user ? (uint32_t) user->value : 0; /* checked with the process */
-                owner.gid = group ? (uint32_t) group->value : 0;
-        }
-        return owner;
+        const struct userns_range *range = &s->container->pod->userns;
+        uint32_t base = range->length ? range->base : 0; /* there the host's owner is nobody, root too */
+        if (!s->node->config.device_ownership)
+                return (struct owner){ 0, 0 };
+        return (struct owner){ base + (user ? (uint32_t) user->value : 0), /* checked with the process */
+                               base + (group ? (uint32_t) group->value : 0) };
 }
 
 static struct error *add_asked(struct spec_source *s, size_t i)

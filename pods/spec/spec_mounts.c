@@ -1,9 +1,11 @@
 /* What is mounted in a container: the kernel's own filesystems, what CRI asks for, the pod's files. */
+#include "base/file.h"
 #include "images/images.h"
 #include "pods/spec/mount_options.h"
 #include "pods/spec/spec.h"
 #include "pods/spec/userns.h"
 #include "pods/spec/volumes.h"
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -137,18 +139,19 @@ static void add_kernel_mounts(struct spec_source *s)
         }
 }
 
+/* kubelet does not look at a hostPath volume without a type, and other runtimes make what is not there a directory. */
 static struct error *check_source(const Cri__Mount *mount, size_t i)
 {
         struct stat st;
-        if (stat(mount->host_path, &st) < 0)
-                return error_new(ERROR_INVALID_ARGUMENT, "config.mounts[%zu].host_path: %s: %s", i,
-                                 mount->host_path, strerror(errno));
-        return NULL;
+        if (stat(mount->host_path, &st) == 0)
+                return NULL;
+        struct error *e = errno == ENOENT ? file_mkdirs(AT_FDCWD, mount->host_path, 0755)
+                                          : error_errno(errno, "%s", mount->host_path);
+        return e ? error_as(error_wrap(e, "config.mounts[%zu].host_path", i), ERROR_INVALID_ARGUMENT) : NULL;
 }
 
-/* What is below /proc must stay procfs, or the masks there mean nothing (CVE-2019-19921). The exceptions are what lxcfs
- * gives; and the host's own /proc may stand at /proc. */
-static struct error *check_target(const Cri__Mount *mount, size_t i)
+/* The exceptions inside /proc are what lxcfs gives. */
+struct error *spec_check_target(const char *container_path, const char *host_path)
 {
         static const char *const harmless[] = { "cpuinfo",
                                                 "diskstats",
@@ -161,23 +164,19 @@ static struct error *check_target(const Cri__Mount *mount, size_t i)
                                                 "net/dev",
                                                 "sys/kernel/ns_last_pid",
                                                 "sys/crypto/fips_enabled" };
-        _cleanup_(freep) char *target = spec_path_clean(mount->container_path);
+        _cleanup_(freep) char *target = spec_path_clean(container_path);
         struct statfs fs;
         if (strcmp(target, "/") == 0)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.mounts[%zu].container_path: the root cannot be mounted over", i);
+                return error_new(ERROR_INVALID_ARGUMENT, "the root cannot be mounted over");
         if (strcmp(target, "/proc") == 0 &&
-            (statfs(mount->host_path, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC))
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "config.mounts[%zu]: only a procfs can be mounted at /proc", i);
+            (!host_path || statfs(host_path, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC))
+                return error_new(ERROR_INVALID_ARGUMENT, "only a procfs can be mounted at /proc");
         if (strncmp(target, "/proc/", 6) != 0)
                 return NULL;
         for (size_t j = 0; j < LENGTH(harmless); j++)
                 if (strcmp(target + 6, harmless[j]) == 0)
                         return NULL;
-        return error_new(ERROR_INVALID_ARGUMENT,
-                         "config.mounts[%zu].container_path: \"%s\" lies inside /proc", i,
-                         mount->container_path);
+        return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" lies inside /proc", container_path);
 }
 
 static struct error *check_mount(const Cri__Mount *mount, size_t i)
@@ -186,7 +185,8 @@ static struct error *check_mount(const Cri__Mount *mount, size_t i)
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "config.mounts[%zu].container_path: \"%s\" is not absolute", i,
                                  mount->container_path);
-        TRY(check_target(mount, i));
+        TRY_WRAP(spec_check_target(mount->container_path, mount->host_path),
+                 "config.mounts[%zu].container_path", i);
         TRY_WRAP(mount_options_check(mount), "config.mounts[%zu].mount_options", i);
         if (is_volume(mount)) /* checked when its image was found */
                 return NULL;

@@ -197,6 +197,26 @@ void spec_add_extra_groups(struct spec_source *s, const uint32_t *gids, size_t n
         remember_user(s->container, p);
 }
 
+/* The pod's own range is the user's and the groups'. */
+static struct error *check_range(const struct spec_source *s)
+{
+        const struct process_spec *p = &s->spec->process;
+        uint32_t length = s->container->pod->userns.length;
+        if (!length)
+                return NULL;
+        if (p->uid >= length)
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "security_context: user %u is not among the %u of the pod's user namespace",
+                                 p->uid, length);
+        for (size_t i = 0; i < p->n_groups; i++)
+                if (p->groups[i] >= length)
+                        return error_new(
+                                ERROR_INVALID_ARGUMENT,
+                                "security_context: group %u is not among the %u of the pod's user namespace",
+                                p->groups[i], length);
+        return NULL;
+}
+
 static struct error *add_user(struct spec_source *s, struct user *user)
 {
         _cleanup_(freep) char *text = NULL;
@@ -207,6 +227,7 @@ static struct error *add_user(struct spec_source *s, struct user *user)
         p->uid = user->uid;
         p->gid = user->gid;
         TRY(add_groups(s, user));
+        TRY(check_range(s));
         remember_user(s->container, p);
         return NULL;
 }

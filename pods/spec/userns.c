@@ -49,6 +49,8 @@ static struct error *range_of_both(const char *uids_name, const char *gids_name,
 static struct error *range_of_options(const Cri__UserNamespace *options, struct userns_range *out)
 {
         *out = (struct userns_range){ .length = 0 };
+        if (options && options->mode == CRI__NAMESPACE_MODE__NODE && (options->n_uids || options->n_gids))
+                return error_new(ERROR_INVALID_ARGUMENT, FIELD ": mode NODE with mappings");
         if (!options || options->mode == CRI__NAMESPACE_MODE__NODE)
                 return NULL;
         if (options->mode != CRI__NAMESPACE_MODE__POD)
@@ -96,6 +98,12 @@ struct error *userns_check_mount(const Cri__Mount *mount, size_t index, const st
 {
         char uids_name[64], gids_name[64];
         struct userns_range range;
+        if (of_pod->length && mount->propagation == CRI__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
+                return error_new(
+                        ERROR_INVALID_ARGUMENT,
+                        "config.mounts[%zu].propagation: what a pod with a user namespace mounts cannot be "
+                        "on the host",
+                        index);
         if (!mount->n_uidmappings && !mount->n_gidmappings)
                 return NULL;
         (void) snprintf(uids_name, sizeof(uids_name), "config.mounts[%zu].uidMappings", index);

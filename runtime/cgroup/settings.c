@@ -37,6 +37,7 @@ static struct error *refusal(struct error *e)
 {
         switch (error_errnum_of(e)) {
         case EINVAL:
+        case ENODEV: /* io.max of a device that there is not */
         case ERANGE:
         case EOVERFLOW:
         case E2BIG:

@@ -86,8 +86,8 @@ static struct error *run_timed(struct run *run, const char *state, const struct 
         struct error *e =
                 process_run(&run->start, state, strlen(state), &run->out, &run->err, &within, &status);
         if (e && error_code_of(e) == ERROR_DEADLINE_EXCEEDED) {
-                TRY(wait_check(wait, "run a hook")); /* the whole start's deadline */
                 error_free(e);
+                TRY(wait_check(wait, "run a hook")); /* the whole start's deadline */
                 return failed(run, "it took too long");
         }
         if (e)
@@ -108,7 +108,8 @@ static struct error *run_one(const struct container_hook *hook, size_t index, co
         buf_init(&run.out, OUTPUT_MAX_BYTES);
         buf_init(&run.err, OUTPUT_MAX_BYTES);
         run.start.env = (const char *const *) hook->env;
-        if (view) { /* of peers: a copy, which the child gets, is as good */
+        run.start.ends_with_us = true; /* the next skiffd would run it again beside this one */
+        if (view) {                    /* of peers: a copy, which the child gets, is as good */
                 run.start.mount_namespace_fd = view->mounts_fd;
                 run.start.root_fd = view->root_fd;
         }

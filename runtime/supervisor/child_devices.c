@@ -34,12 +34,23 @@ static int parent_open(const char *path, const char **name)
         return child_target_open(*dir ? dir : "/", 0, 0755);
 }
 
+/* The same by another name of the spec's; or one of the links that /dev has. */
+static bool is_there(int dir_fd, const char *name, mode_t type, const struct container_device *d)
+{
+        struct stat st;
+        bool same = fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    (S_ISLNK(st.st_mode) || ((st.st_mode & S_IFMT) == type &&
+                                             (type == S_IFIFO || st.st_rdev == makedev(d->major, d->minor))));
+        errno = EEXIST;
+        return same;
+}
+
 /* is_of_host: in a user namespace what we make is its root's, and a disk of the host must not be. */
 static int node_make(int dir_fd, const char *name, const struct container_device *d, bool is_of_host)
 {
         mode_t type = d->type == 'b' ? S_IFBLK : d->type == 'p' ? S_IFIFO : S_IFCHR;
         if (mknodat(dir_fd, name, type | (d->mode & 07777), makedev(d->major, d->minor)) < 0)
-                return errno == EEXIST ? 0 : -1; /* one of the spec that another name leads to */
+                return errno == EEXIST && is_there(dir_fd, name, type, d) ? 0 : -1;
         return d->uid || d->gid || is_of_host ? fchownat(dir_fd, name, d->uid, d->gid, AT_SYMLINK_NOFOLLOW)
                                               : 0;
 }
@@ -71,7 +82,8 @@ static const char *name_in_dev(const struct container_device *d)
 static bool is_usual(const struct container_device *d)
 {
         for (size_t i = 0; i < LENGTH(usual); i++)
-                if (strcmp(usual[i].path, d->path) == 0)
+                if (strcmp(usual[i].path, d->path) == 0 && usual[i].major == d->major &&
+                    usual[i].minor == d->minor)
                         return true;
         return false;
 }

@@ -195,10 +195,34 @@ def test_in_a_user_namespace_mounts_have_its_ids(skiff, cdi, tmp_path):
     (tmp_path / "lib").write_text("library\n")
     os.chown(tmp_path / "lib", 5, 6)
     edits = {"mounts": [{"hostPath": str(tmp_path / "lib"), "containerPath": "/lib.so"}], "deviceNodes": [{"path": "/dev/mine", "hostPath": "/dev/zero"}]}
+    edits["deviceNodes"].append({"path": "/dev/theirs", "hostPath": "/dev/zero", "uid": 7, "gid": 8})
     cdi("one.json", document({"a": edits}))
     pod = run_pod(skiff)
-    text = sh(skiff, "stat -c '%u %g' /lib.so; ls -l /dev/mine", pod, security=security(), **asked("a"))
-    assert text.startswith("5 6\n") and "1,   5" in text
+    text = sh(skiff, "stat -c '%u %g' /lib.so /dev/mine /dev/theirs; ls -l /dev/mine; head -c 1 /dev/mine | wc -c", pod, security=security(), **asked("a"))
+    assert text.startswith("5 6\n0 0\n7 8\n") and "1,   5" in text and text.endswith("1\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/x/..", "/proc", "/proc/sys", "/x/../proc/self"])
+def test_mounts_that_take_masks_away_are_refused(skiff, cdi, tmp_path, path):
+    for mount in ({"hostPath": str(tmp_path)}, {"hostPath": "tmpfs", "type": "tmpfs"}):
+        cdi("one.json", document({"a": {"mounts": [{"containerPath": path, **mount}]}}))
+        code, text = harness.code_of(skiff.create, skiff.run_pod(), ["true"], **asked("a"))
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and f"CDI mount at {path}" in text
+
+
+@pytest.mark.parametrize("path", ["/dev", "/dev/fd", "/dev/ptmx", "/dev/pts/0", "/dev/shm/x"])
+def test_nodes_where_a_container_has_its_own_are_refused(skiff, cdi, path):
+    cdi("one.json", document({"a": {"deviceNodes": [{"path": path, "hostPath": "/dev/zero"}]}}))
+    code, text = harness.code_of(skiff.create, skiff.run_pod(), ["true"], **asked("a"))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and path in text
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/dev/null"])
+def test_a_node_where_something_else_is_fails_the_start(skiff, cdi, path):
+    cdi("one.json", document({"a": {"deviceNodes": [{"path": path, "hostPath": "/dev/zero"}]}}))
+    container = skiff.create(skiff.run_pod(), ["true"], **asked("a"))
+    code, text = harness.code_of(skiff.cri.StartContainer, container_id=container)
+    assert code == grpc.StatusCode.FAILED_PRECONDITION and path in text and "exists" in text
 
 
 def test_devices_belong_to_the_security_contexts_user(bare, archive):

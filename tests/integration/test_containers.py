@@ -108,10 +108,14 @@ def test_mounts(skiff, pod, tmp_path):
     assert [(m.container_path, m.host_path, m.readonly) for m in status.mounts] == [
         (m["container_path"], m["host_path"], m.get("readonly", False)) for m in mounts
     ]
+    # As at other runtimes, which kubelet relies on for a hostPath without a type.
+    missing = skiff.directory / "not" / "there"
+    skiff.output_of(pod, ["touch", "/x/y"], mounts=[{"container_path": "/x", "host_path": str(missing)}])
+    assert (missing / "y").exists()
     code, text = harness.code_of(
-        skiff.create, pod, ["true"], mounts=[{"container_path": "/x", "host_path": "/no/such/path"}]
+        skiff.create, pod, ["true"], mounts=[{"container_path": "/x", "host_path": "/dev/null/path"}]
     )
-    assert code == grpc.StatusCode.INVALID_ARGUMENT and "/no/such/path" in text
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "/dev/null/path" in text
 
 
 def test_a_read_only_root(skiff, pod):

@@ -370,13 +370,13 @@ def test_streams_are_filtered(skiff):
 
 def test_memory_and_its_faults(skiff):
     pod = skiff.run_pod(host_network=True)
-    container = skiff.run(pod, ["sh", "-c", "x=$(head -c 8000000 /dev/zero | tr '\\0' x); sleep 100"])
+    container = skiff.run(pod, ["sh", "-c", "x=$(head -c 2000000 /dev/zero | tr '\\0' x); sleep 100"])
 
     def memory():
         return skiff.cri.ContainerStats(container_id=container).stats.memory
 
-    grown = harness.wait_for(lambda: memory().rss_bytes.value > 8_000_000 and memory(), "the memory")
-    assert grown.page_faults.value > 1000 and grown.HasField("major_page_faults")
+    grown = harness.wait_for(lambda: memory().rss_bytes.value > 2_000_000 and memory(), "the memory")
+    assert grown.page_faults.value > 400 and grown.HasField("major_page_faults")
     assert not grown.HasField("available_bytes") or grown.available_bytes.value == 0  # it has no limit
 
 

@@ -145,9 +145,15 @@ def test_a_user_and_supplemental_groups(skiff):
 
 def test_an_id_past_the_range_is_refused(skiff):
     pod = run_pod(skiff)
-    container = skiff.create(pod, ["true"], security=security(run_as_user={"value": LENGTH}))
-    code, text = harness.code_of(skiff.cri.StartContainer, container_id=container)
-    assert code == grpc.StatusCode.FAILED_PRECONDITION and "user" in text
+    for ids in ({"run_as_user": {"value": LENGTH}}, {"supplemental_groups": [LENGTH]}):
+        code, text = harness.code_of(skiff.create, pod, ["true"], security=security(**ids))
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and f"{LENGTH} is not among" in text
+
+
+def test_what_it_mounts_cannot_be_on_the_host(skiff, tmp_path):
+    mount = volume(tmp_path, "/v", propagation=2)
+    code, text = harness.code_of(skiff.create, run_pod(skiff), ["true"], mounts=[mount], security=security())
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "propagation" in text
 
 
 # --- mounts ---

@@ -89,6 +89,8 @@ static void users_and_groups_have_one_mapping_each_and_the_same(void **state)
         r.userns.mode = CRI__NAMESPACE_MODE__CONTAINER;
         assert_fails(ERROR_INVALID_ARGUMENT, "mode", userns_of_pod(&r.config, &range));
         r.userns.mode = CRI__NAMESPACE_MODE__NODE;
+        assert_fails(ERROR_INVALID_ARGUMENT, "mode NODE with mappings", userns_of_pod(&r.config, &range));
+        r.userns.n_uids = r.userns.n_gids = 0;
         assert_ok(userns_of_pod(&r.config, &range));
         assert_int_equal(range.length, 0);
         r.config.linux = NULL;
