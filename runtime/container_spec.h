@@ -30,23 +30,24 @@ enum mount_kind {
 
 enum mount_propagation { MOUNT_PRIVATE, MOUNT_SLAVE, MOUNT_SHARED };
 
-/* MOUNT_ATTR_* bits of mount_setattr(2). */
+/* MOUNT_ATTR_* bits of mount_setattr(2), which all are low ones. */
 struct mount_change {
-        uint64_t set, clear;
+        uint32_t set, clear;
 };
 
+/* Small: a supervisor's memory is what these take while a container starts. */
 struct container_mount {
         enum mount_kind kind;
+        enum mount_propagation propagation;
         char *target;    /* in the container */
         char *host_path; /* MOUNT_BIND: opened by the handler, at start */
         char *image_id; /* MOUNT_BIND without a host_path: what pods mounts for it; no matter to the handler */
         char *data;     /* MOUNT_TMPFS: mount options; MOUNT_BIND of a mount: what of it to show, NULL: all */
         bool readonly, recursive_readonly, nosuid, nodev, noexec;
-        bool alone;                       /* MOUNT_BIND: without what is mounted below it */
-        struct mount_change itself, tree; /* MOUNT_BIND: more of it; and of it with what is mounted below */
+        bool alone;    /* MOUNT_BIND: without what is mounted below it */
         bool idmapped; /* MOUNT_BIND of a host_path: its files' ids are those of the pod's user namespace */
-        enum mount_propagation propagation;
         int source_fd; /* MOUNT_BIND: a detached mount instead of host_path; -1: none */
+        struct mount_change itself, tree; /* MOUNT_BIND: more of it; and of it with what is mounted below */
 };
 
 struct container_device {

@@ -12,7 +12,7 @@
 /* By the attribute that it is about: the kernel changes all of the access time's bits at once. */
 static const struct option {
         const char *name;
-        uint64_t set, clear;
+        uint32_t set, clear;
         bool is_of_clients, is_of_tree;
 } options[] = {
         { "ro", MOUNT_ATTR_RDONLY, 0, true, false },
@@ -51,7 +51,7 @@ static const struct option *find(const char *name)
 }
 
 /* The later one counts. */
-static void change(struct mount_change *to, uint64_t set, uint64_t clear)
+static void change(struct mount_change *to, uint32_t set, uint32_t clear)
 {
         to->set = (to->set & ~clear) | set;
         to->clear = (to->clear & ~set) | clear;
