@@ -12,11 +12,12 @@ static void pod_lost(struct sandbox *pod, const char *why)
 {
         (void) pthread_mutex_lock(&pod->node->lock);
         bool news = !pod->lost;
+        bool is_meant = pod->state != POD_READY && pod->state != POD_MAKING; /* a stop has ended it */
         pod->lost = true;
         (void) pthread_mutex_unlock(&pod->node->lock);
         if (!news)
                 return;
-        log_event(LOG_LEVEL_WARN, why, "pod", pod->id, NULL);
+        log_event(is_meant ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, why, "pod", pod->id, NULL);
         background_pod(pod, sandbox_stop, "stop a pod that died");
 }
 

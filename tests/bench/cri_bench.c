@@ -32,6 +32,7 @@ static const char usage[] =
         "                         read there; without it pods go to /skiff-bench\n"
         "  --versus-cgroup PATH   the same of the other one\n"
         "  --userns, --versus-userns   pods with user namespaces at the one, at the other (--cni)\n"
+        "  --parent, --versus-parent SLICE   the pods' cgroup_parent, where systemd makes it\n"
         "  --versus-image NAME    another image at the other one, which may be the same endpoint\n"
         "  --background N         keep N pods running meanwhile\n"
         "  --floor                the bare kernel's part, after each round\n"
@@ -61,6 +62,8 @@ enum flag {
         FLAG_USERNS,
         FLAG_VERSUS_USERNS,
         FLAG_VERSUS_IMAGE,
+        FLAG_PARENT,
+        FLAG_VERSUS_PARENT,
         FLAG_BACKGROUND,
         FLAG_FLOOR,
         FLAG_CPU,
@@ -109,6 +112,10 @@ static bool parse_flag(struct options *o, int flag, const char *value)
         case FLAG_VERSUS_USERNS:
                 plan->targets[flag == FLAG_VERSUS_USERNS].userns = true;
                 return true;
+        case FLAG_PARENT:
+        case FLAG_VERSUS_PARENT:
+                plan->targets[flag == FLAG_VERSUS_PARENT].slice = value;
+                return true;
         case FLAG_VERSUS_IMAGE:
                 plan->targets[1].image = value;
                 return true;
@@ -146,28 +153,31 @@ static bool parse_flag(struct options *o, int flag, const char *value)
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-        static const struct option flags[] = { { "endpoint", required_argument, NULL, FLAG_ENDPOINT },
-                                               { "versus", required_argument, NULL, FLAG_VERSUS },
-                                               { "image", required_argument, NULL, FLAG_IMAGE },
-                                               { "host-network", no_argument, NULL, FLAG_HOST },
-                                               { "cni", no_argument, NULL, FLAG_CNI },
-                                               { "unconfined", no_argument, NULL, FLAG_UNCONFINED },
-                                               { "cgroup", required_argument, NULL, FLAG_CGROUP },
-                                               { "versus-cgroup", required_argument, NULL,
-                                                 FLAG_VERSUS_CGROUP },
-                                               { "userns", no_argument, NULL, FLAG_USERNS },
-                                               { "versus-userns", no_argument, NULL, FLAG_VERSUS_USERNS },
-                                               { "versus-image", required_argument, NULL, FLAG_VERSUS_IMAGE },
-                                               { "background", required_argument, NULL, FLAG_BACKGROUND },
-                                               { "floor", no_argument, NULL, FLAG_FLOOR },
-                                               { "cpu", no_argument, NULL, FLAG_CPU },
-                                               { "parallel", required_argument, NULL, FLAG_PARALLEL },
-                                               { "growth", required_argument, NULL, FLAG_GROWTH },
-                                               { "memory", required_argument, NULL, FLAG_MEMORY },
-                                               { "pull", required_argument, NULL, FLAG_PULL },
-                                               { "removal", required_argument, NULL, FLAG_REMOVAL },
-                                               { "json", no_argument, NULL, FLAG_JSON },
-                                               { 0 } };
+        static const struct option flags[] = {
+                { "endpoint", required_argument, NULL, FLAG_ENDPOINT },
+                { "versus", required_argument, NULL, FLAG_VERSUS },
+                { "image", required_argument, NULL, FLAG_IMAGE },
+                { "host-network", no_argument, NULL, FLAG_HOST },
+                { "cni", no_argument, NULL, FLAG_CNI },
+                { "unconfined", no_argument, NULL, FLAG_UNCONFINED },
+                { "cgroup", required_argument, NULL, FLAG_CGROUP },
+                { "versus-cgroup", required_argument, NULL, FLAG_VERSUS_CGROUP },
+                { "userns", no_argument, NULL, FLAG_USERNS },
+                { "versus-userns", no_argument, NULL, FLAG_VERSUS_USERNS },
+                { "versus-image", required_argument, NULL, FLAG_VERSUS_IMAGE },
+                { "parent", required_argument, NULL, FLAG_PARENT },
+                { "versus-parent", required_argument, NULL, FLAG_VERSUS_PARENT },
+                { "background", required_argument, NULL, FLAG_BACKGROUND },
+                { "floor", no_argument, NULL, FLAG_FLOOR },
+                { "cpu", no_argument, NULL, FLAG_CPU },
+                { "parallel", required_argument, NULL, FLAG_PARALLEL },
+                { "growth", required_argument, NULL, FLAG_GROWTH },
+                { "memory", required_argument, NULL, FLAG_MEMORY },
+                { "pull", required_argument, NULL, FLAG_PULL },
+                { "removal", required_argument, NULL, FLAG_REMOVAL },
+                { "json", no_argument, NULL, FLAG_JSON },
+                { 0 }
+        };
         for (int flag; (flag = getopt_long(argc, argv, "n:", flags, NULL)) != -1;)
                 if (!parse_flag(o, flag, optarg))
                         return false;
@@ -222,8 +232,9 @@ static void name_targets(struct plan *plan, char *parents[TARGETS_MAX])
 {
         for (size_t t = 0; t < plan->n_targets; t++) {
                 struct target *target = &plan->targets[t];
-                parents[t] = target->cgroup ? format_string("%s/pods", target->cgroup)
-                                            : dup_string("/skiff-bench");
+                parents[t] = target->slice    ? dup_string(target->slice)
+                             : target->cgroup ? format_string("%s/pods", target->cgroup)
+                                              : dup_string("/skiff-bench");
                 const char *slash = strrchr(target->endpoint, '/');
                 target->name = slash ? slash + 1 : target->endpoint;
                 target->cgroup_parent = parents[t];
@@ -236,7 +247,8 @@ static struct error *parents_make(const struct plan *plan, const char *dir, stru
         _cleanup_(freep) char *notes = format_string("%s/cgroups", dir);
         TRY(cgroups_open("/sys/fs/cgroup", notes, out));
         for (size_t t = 0; t < plan->n_targets; t++)
-                TRY(cgroup_make(*out, plan->targets[t].cgroup_parent, CGROUP_CONTAINER, NULL));
+                if (!plan->targets[t].slice)
+                        TRY(cgroup_make(*out, plan->targets[t].cgroup_parent, CGROUP_CONTAINER, NULL));
         return NULL;
 }
 
@@ -244,8 +256,9 @@ static void parents_remove(const struct plan *plan, struct cgroups *cgroups)
 {
         struct wait wait = wait_of_ms(PARENTS_REMOVE_MS);
         for (size_t t = 0; cgroups && t < plan->n_targets; t++)
-                error_ignore(
-                        cgroup_remove(cgroups, plan->targets[t].cgroup_parent, &wait)); /* a pod is left */
+                if (!plan->targets[t].slice)
+                        error_ignore(cgroup_remove(cgroups, plan->targets[t].cgroup_parent,
+                                                   &wait)); /* a pod is left */
         cgroups_free(cgroups);
 }
 

@@ -55,6 +55,7 @@ struct target {
         pid_t daemon_pid;          /* who listens at the endpoint */
         const char *image;         /* instead of the workload's; NULL: that one */
         bool userns;               /* its pods have user namespaces */
+        const char *slice;         /* cgroup_parent, where systemd makes it; NULL: below cgroup */
 };
 
 struct session {
