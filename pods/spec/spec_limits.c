@@ -41,9 +41,19 @@ static struct error *check_list(const char *field, const char *list)
 /* What cannot be, whatever the host has. Source: Documentation/scheduler/sched-bwc.rst. */
 static struct error *check_values(const Cri__LinuxContainerResources *r)
 {
-        if (r->cpu_period < 0 || r->cpu_shares < 0 || r->cpu_quota < -1 || r->memory_limit_in_bytes < -1 ||
-            r->memory_swap_limit_in_bytes < -1)
-                return error_new(ERROR_INVALID_ARGUMENT, "resources: a limit is negative");
+        const struct {
+                const char *field;
+                int64_t value, least;
+        } numbers[] = { { "cpu_period", r->cpu_period, 0 },
+                        { "cpu_shares", r->cpu_shares, 0 },
+                        { "cpu_quota", r->cpu_quota, -1 },
+                        { "memory_limit_in_bytes", r->memory_limit_in_bytes, -1 },
+                        { "memory_swap_limit_in_bytes", r->memory_swap_limit_in_bytes, -1 } };
+        for (size_t i = 0; i < LENGTH(numbers); i++)
+                if (numbers[i].value < numbers[i].least)
+                        return error_new(ERROR_INVALID_ARGUMENT, "resources.%s: %lld is less than %lld",
+                                         numbers[i].field, (long long) numbers[i].value,
+                                         (long long) numbers[i].least);
         if (r->cpu_period && (r->cpu_period < CPU_TIME_MIN_US || r->cpu_period > CPU_PERIOD_MAX_US))
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "resources.cpu_period: %lld is not from 1000 to 1000000 (microseconds)",

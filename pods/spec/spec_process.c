@@ -222,8 +222,9 @@ static struct error *add_user(struct spec_source *s, struct user *user)
         _cleanup_(freep) char *text = NULL;
         struct process_spec *p = &s->spec->process;
         TRY(user_text(s, &text));
-        TRY(image_users_find(s->node->image_users, s->node->config.images, s->container->image_id,
-                             s->container->id, text, user));
+        TRY_WRAP(image_users_find(s->node->image_users, s->node->config.images, s->container->image_id,
+                                  s->container->id, text, user),
+                 "security_context's user, or the image's");
         p->uid = user->uid;
         p->gid = user->gid;
         TRY(add_groups(s, user));
@@ -312,7 +313,7 @@ static struct error *localhost_profile(struct spec_source *s, const char *refere
                 return error_new(ERROR_INVALID_ARGUMENT, "security_context.seccomp.localhost_ref is missing");
         struct error *e = file_read(AT_FDCWD, path, LOCALHOST_PROFILE_LIMIT_BYTES, &json, NULL);
         if (e)
-                return error_as(error_wrap(e, "seccomp profile"), ERROR_INVALID_ARGUMENT);
+                return error_as(error_wrap(e, "security_context.seccomp"), ERROR_INVALID_ARGUMENT);
         TRY_WRAP(seccomp_profile(s->node->config.seccomp, json, s->spec->process.capabilities.bounding,
                                  &s->spec->seccomp),
                  "seccomp profile %s", path);
