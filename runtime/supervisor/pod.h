@@ -38,7 +38,7 @@ struct pod {
         uintptr_t heap_start; /* the program break before the first malloc */
         struct infra infra;
         struct connection *connections;
-        struct workload *containers;
+        struct workload *containers, *spare; /* spare: for the next to start, or NULL */
         struct exec *execs;
         struct unwritten_exit *unwritten;
 };
@@ -162,6 +162,8 @@ struct workload {
 
 struct workload *workload_find(struct pod *pod, const char *id); /* one that runs; else NULL */
 
+/* Takes the memory for one that is to start, before its message takes more: what lies among a message's parts keeps their page. */
+void workload_reserve(struct pod *pod);
 /* Starts what m says, with descriptors fds (which become ours). On failure *report says where. */
 void workload_start(struct pod *pod, struct connection *c, const struct container_message *m, int *fds,
                     size_t n_fds, struct child_report *report);

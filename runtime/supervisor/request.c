@@ -128,6 +128,7 @@ static void start_now(struct connection *c)
 {
         struct container_message m;
         struct child_report report = { .stage = STAGE_MESSAGE };
+        workload_reserve(c->pod);
         void *bytes = request_spec_map(c->memfd, c->spec_bytes);
         struct error *e =
                 bytes ? container_message_get(bytes, c->spec_bytes, c->version, c->n_fds, &m) : NULL;

@@ -221,9 +221,16 @@ static int take(int *fds, uint32_t index)
         return index == PROTOCOL_NO_FD ? -1 : TAKE_FD(fds[index]);
 }
 
+void workload_reserve(struct pod *pod)
+{
+        if (!pod->spare)
+                pod->spare = calloc(1, sizeof(*pod->spare));
+}
+
 static struct workload *workload_new(struct pod *pod, const struct container_message *m, int *fds)
 {
-        struct workload *c = calloc(1, sizeof(*c));
+        workload_reserve(pod);
+        struct workload *c = TAKE(pod->spare);
         if (!c)
                 return NULL;
         *c = (struct workload){ .pod = pod,
