@@ -161,21 +161,21 @@ def test_hooks_that_cannot_run_or_take_too_long(skiff, hook, cdi, tmp_path):  # 
     container = skiff.create(pod, ["true"], **asked("h"))
     code, text = harness.code_of(skiff.cri.StartContainer, container_id=container, _deadline=30)
     assert code == grpc.StatusCode.FAILED_PRECONDITION and "/nowhere/hook" in text and "No such file" in text
-    hook(("createContainer", "sleep 1000"), timeout=1)
+    hook(("createContainer", "sleep 7301"), timeout=1)
     container = skiff.create(pod, ["true"], **asked("h"))
     code, text = harness.code_of(skiff.cri.StartContainer, container_id=container, _deadline=30)
     assert code == grpc.StatusCode.FAILED_PRECONDITION and "it took too long" in text
-    harness.wait_for(lambda: not any("sleep 1000" in line for line in harness.processes().values()), "the hook's end")
+    harness.wait_for(lambda: not any("sleep 7301" in line for line in harness.processes().values()), "the hook's end")
 
 
 def test_a_start_that_is_given_up_ends_its_hook(skiff, hook, tmp_path):  # noqa: F811
-    folder = hook(("createContainer", "sleep 1000"))
+    folder = hook(("createContainer", "sleep 7302"))
     pod = skiff.run_pod()
     container = skiff.create(pod, ["true"], **asked("h"))
     call = skiff.cri.future("StartContainer", container_id=container)
     harness.wait_for((folder / "state-createContainer-0").exists, "the hook")
     call.cancel()
-    harness.wait_for(lambda: not any("sleep 1000" in line for line in harness.processes().values()), "the hook's end")
+    harness.wait_for(lambda: not any("sleep 7302" in line for line in harness.processes().values()), "the hook's end")
     harness.wait_for(lambda: skiff.status(container).state == 0, "a container that is created again")
     (folder / "createContainer-0").write_text("#!/bin/sh\ncat\n")
     skiff.cri.StartContainer(container_id=container, _deadline=30)
