@@ -48,7 +48,7 @@ static struct error *prepare(struct adding *a)
                 memcpy(a->veth.mac, config->mac, sizeof(a->veth.mac));
         a->result.arena = config->arena;
         if (config->prev_result)
-                TRY_WRAP(result_read(config->arena, config->prev_result, config->version, &a->result),
+                TRY_WRAP(result_parse(config->arena, config->prev_result, config->version, &a->result),
                          "prevResult");
         a->first_interface = a->result.n_interfaces;
         a->first_ip = a->result.n_ips;

@@ -65,7 +65,7 @@ struct error *command_check(const struct environment *env, const struct config *
         struct link inside, host;
         if (!config->prev_result)
                 return error_new(ERROR_INVALID_ARGUMENT, "Required prevResult missing");
-        TRY_WRAP(result_read(config->arena, config->prev_result, config->version, &result), "prevResult");
+        TRY_WRAP(result_parse(config->arena, config->prev_result, config->version, &result), "prevResult");
         TRY(ipam_check(env, config));
         TRY(pod_open_netns(env->netns, &netns_fd));
         TRY(pod_own_netns(&own_fd));

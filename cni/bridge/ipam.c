@@ -119,7 +119,7 @@ struct error *ipam_add(const struct environment *env, const struct config *confi
         TRY(run(env, config, "ADD", &text, &len_bytes));
         TRY_WRAP(jv_parse(config->arena, text, len_bytes, &json), "ipam plugin %s: result",
                  config->ipam.type);
-        TRY_WRAP(result_read(config->arena, json, config->version, &more), "ipam plugin %s: result",
+        TRY_WRAP(result_parse(config->arena, json, config->version, &more), "ipam plugin %s: result",
                  config->ipam.type);
         return append(out, &more);
 }

@@ -90,8 +90,8 @@ static struct error *read_new(struct result *r, const struct jv *json)
         return read_routes(r, json);
 }
 
-struct error *result_read(struct arena *arena, const struct jv *json, enum cni_version otherwise,
-                          struct result *out)
+struct error *result_parse(struct arena *arena, const struct jv *json, enum cni_version otherwise,
+                           struct result *out)
 {
         const char *version = cni_version_text(otherwise);
         const struct jv *dns = NULL;

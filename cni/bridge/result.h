@@ -26,8 +26,8 @@ struct result {
 };
 
 /* Reads a result of any version, told by its cniVersion or by otherwise where it has none. Errors: INVALID_ARGUMENT. */
-MUST_CHECK struct error *result_read(struct arena *arena, const struct jv *json, enum cni_version otherwise,
-                                     struct result *out);
+MUST_CHECK struct error *result_parse(struct arena *arena, const struct jv *json, enum cni_version otherwise,
+                                      struct result *out);
 
 /* Append; what the texts point at must live as long as the result. */
 void result_add_interface(struct result *result, const char *name, const char *mac, const char *sandbox);
