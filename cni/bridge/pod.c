@@ -191,7 +191,8 @@ struct error *pod_configure(const struct config *config, const char *ifname, con
         TRY(link_get(nl, ifname, 0, &link));
         if (!link.index)
                 return error_new(ERROR_FAILED_PRECONDITION, "%s has gone from the pod", ifname);
-        TRY(sysctls(config, ifname, result, first_ip));
+        if (config->ipam.type)
+                TRY(sysctls(config, ifname, result, first_ip));
         TRY(fault_point("bridge.pod.sysctls"));
         TRY(send_all(nl, config, link.index, ifname, result, first_ip, first_route));
         TRY(fault_point("bridge.pod.configured"));

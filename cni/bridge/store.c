@@ -53,11 +53,12 @@ struct error *store_open(const char *data_dir, const char *network, bool must_ex
         if (out->dir_fd < 0)
                 return NULL;
         out->lock_fd = openat(out->dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0750);
-        /* flock needs no right to write: what another has left can be released on a full disk. */
+        int errnum = errno;
+        /* flock needs no right to write: it is the lease's own failure that is told then. */
         if (out->lock_fd < 0)
                 out->lock_fd = openat(out->dir_fd, "lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (out->lock_fd < 0)
-                return error_errno(errno, "address store: open %s/lock", out->path);
+                return error_errno(errnum, "address store: open %s/lock", out->path);
         while (flock(out->lock_fd, LOCK_EX) < 0)
                 if (errno != EINTR)
                         return error_errno(errno, "address store: lock %s", out->path);
