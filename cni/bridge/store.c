@@ -447,7 +447,7 @@ struct error *store_allocate(struct store *store, const struct ipam *ipam, const
         struct owner owner = { .container_id = container_id, .ifname = ifname, .ipam = ipam };
         struct search s = { .store = store, .owner = &owner, .nameless_fd = -1 };
         bool *used = arena_take(out->arena, (ipam->n_requested + 1) * sizeof(*used));
-        const struct address **asked = arena_take(out->arena, (ipam->n_sets + 1) * sizeof(*asked));
+        const struct address **asked = arena_take(out->arena, (ipam->n_sets + 1) * sizeof(asked[0]));
         TRY(each_lease(store, refuse_if_own, &owner));
         for (size_t n = 0; n < ipam->n_sets; n++)
                 asked[n] = asked_in(ipam, &ipam->sets[n], used);
