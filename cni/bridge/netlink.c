@@ -3,7 +3,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define OUT_BYTES ((size_t) 16384)
+/* Pages that no message comes to are not taken. */
+#define OUT_BYTES ((size_t) 524288)
+#define NETFILTER_SOCKET_BYTES (4 << 20)
 #define IN_BYTES ((size_t) 65536)
 
 struct netlink {
@@ -16,20 +18,35 @@ struct netlink {
         _Alignas(8) char in[IN_BYTES];
 };
 
-struct error *netlink_open(struct netlink **out)
+static struct error *open_protocol(int protocol, struct netlink **out)
 {
         static const int on = 1;
         _cleanup_(netlink_freep) struct netlink *nl = calloc(1, sizeof(*nl));
         if (!nl)
                 return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory");
-        nl->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+        nl->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
         if (nl->fd < 0)
-                return error_errno(errno, "open rtnetlink");
+                return error_errno(errno, "open netlink");
         /* Old kernels have neither; answers are only shorter on words, and dumps longer, then. */
         (void) setsockopt(nl->fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
         (void) setsockopt(nl->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
         (void) setsockopt(nl->fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
         *out = TAKE(nl);
+        return NULL;
+}
+
+struct error *netlink_open(struct netlink **out)
+{
+        return open_protocol(NETLINK_ROUTE, out);
+}
+
+struct error *netlink_open_netfilter(struct netlink **out)
+{
+        static const int size_bytes = NETFILTER_SOCKET_BYTES;
+        TRY(open_protocol(NETLINK_NETFILTER, out));
+        /* For batches and their answers; without the right to it the kernel's own sizes do for most. */
+        (void) setsockopt((*out)->fd, SOL_SOCKET, SO_SNDBUFFORCE, &size_bytes, sizeof(size_bytes));
+        (void) setsockopt((*out)->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size_bytes, sizeof(size_bytes));
         return NULL;
 }
 
@@ -75,6 +92,17 @@ void netlink_begin(struct netlink *nl, uint16_t type, uint16_t flags, const void
                                       .nlmsg_flags = flags | NLM_F_REQUEST,
                                       .nlmsg_seq = nl->seq + nl->n_messages };
         netlink_put_raw(nl, header, len_bytes);
+}
+
+size_t netlink_begun(const struct netlink *nl)
+{
+        return nl->n_messages;
+}
+
+void netlink_want_answer(struct netlink *nl)
+{
+        if (!nl->overflow)
+                ((struct nlmsghdr *) (void *) (nl->out + nl->message_at))->nlmsg_flags |= NLM_F_ACK;
 }
 
 void netlink_put_raw(struct netlink *nl, const void *bytes, size_t len_bytes)
@@ -140,9 +168,9 @@ static struct error *send_begun(struct netlink *nl, uint32_t *first_seq, uint32_
         nl->overflow = 0;
         nl->reason[0] = '\0';
         if (overflow)
-                return error_new(ERROR_INTERNAL, "rtnetlink: too much for one message");
+                return error_new(ERROR_INTERNAL, "netlink: too much for one message");
         if (sendto(nl->fd, nl->out, len_bytes, 0, (struct sockaddr *) &kernel, sizeof(kernel)) < 0)
-                return error_errno(errno, "send to rtnetlink");
+                return error_errno(errno, "send to netlink");
         return NULL;
 }
 
@@ -194,7 +222,7 @@ static struct error *receive(struct netlink *nl, size_t *len_bytes)
                 n_bytes = recv(nl->fd, nl->in, IN_BYTES, 0);
         while (n_bytes < 0 && errno == EINTR);
         if (n_bytes < 0)
-                return error_errno(errno, "receive from rtnetlink");
+                return error_errno(errno, "receive from netlink");
         *len_bytes = (size_t) n_bytes;
         return NULL;
 }
@@ -219,7 +247,7 @@ struct error *netlink_talk(struct netlink *nl, int *errnums, size_t n)
         uint32_t first = 0, n_sent = 0;
         TRY(send_begun(nl, &first, &n_sent));
         if (n_sent > n)
-                return error_new(ERROR_INTERNAL, "rtnetlink: more messages than answers");
+                return error_new(ERROR_INTERNAL, "netlink: more messages than answers");
         for (uint32_t n_answers = 0; n_answers < n_sent;) {
                 size_t len_bytes = 0;
                 TRY(receive(nl, &len_bytes));
@@ -232,6 +260,33 @@ struct error *netlink_talk(struct netlink *nl, int *errnums, size_t n)
                         }
         }
         return NULL;
+}
+
+struct error *netlink_batch(struct netlink *nl, int *errnums, size_t n)
+{
+        uint32_t first = 0, n_sent = 0, n_answers = 0;
+        memset(errnums, 0, n * sizeof(*errnums));
+        TRY(send_begun(nl, &first, &n_sent));
+        if (n_sent > n)
+                return error_new(ERROR_INTERNAL, "netlink: more messages than answers");
+        for (;;) {
+                ssize_t n_bytes = recv(nl->fd, nl->in, IN_BYTES, MSG_DONTWAIT);
+                if (n_bytes < 0 && errno == EINTR)
+                        continue;
+                if (n_bytes < 0 && errno == EAGAIN)
+                        break;
+                if (n_bytes < 0)
+                        return error_errno(errno, "receive from netlink");
+                size_t len_bytes = (size_t) n_bytes;
+                const char *at = nl->in;
+                const struct nlmsghdr *message;
+                while (next_message(&at, &len_bytes, &message))
+                        if (message->nlmsg_type == NLMSG_ERROR && message->nlmsg_seq - first < n_sent) {
+                                errnums[message->nlmsg_seq - first] = answer_of(nl, message);
+                                n_answers++;
+                        }
+        }
+        return n_answers ? NULL : error_new(ERROR_INTERNAL, "netlink: no answer to a batch");
 }
 
 struct error *netlink_ask(struct netlink *nl, netlink_found *found, void *context, int *errnum)

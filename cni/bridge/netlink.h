@@ -12,6 +12,9 @@ struct netlink; /* owns the socket */
 
 /* Errors: INTERNAL. */
 MUST_CHECK struct error *netlink_open(struct netlink **out);
+
+/* The same for the subsystems of netfilter, whose batches and answers are larger. */
+MUST_CHECK struct error *netlink_open_netfilter(struct netlink **out);
 void netlink_free(struct netlink *nl); /* NULL is fine */
 DEFINE_FREEP(struct netlink, netlink_free)
 
@@ -26,12 +29,20 @@ void netlink_put_text(struct netlink *nl, uint16_t type, const char *value); /* 
 size_t netlink_nest(struct netlink *nl, uint16_t type);
 void netlink_nest_end(struct netlink *nl, size_t nest);
 
+/* How many messages were begun since the last send; that the last of them is answered although it is one of a batch. */
+size_t netlink_begun(const struct netlink *nl);
+void netlink_want_answer(struct netlink *nl);
+
 /* A header inside an attribute, as the peer of a veth has. */
 void netlink_put_raw(struct netlink *nl, const void *bytes, size_t len_bytes);
 
 /* Sends what was begun, and waits for each answer: errnums[i] is 0 or what the kernel refused message i with. At most n
  * messages. Errors: INTERNAL when the socket itself fails. */
 MUST_CHECK struct error *netlink_talk(struct netlink *nl, int *errnums, size_t n);
+
+/* Sends what was begun as one batch of netfilter, which happens as a whole or not at all: errnums as above. The kernel
+ * answers while it is sent: what it refuses, and what asks for it by NLM_F_ACK, as one message must. */
+MUST_CHECK struct error *netlink_batch(struct netlink *nl, int *errnums, size_t n);
 
 /* What the kernel said in words about the last refusal, or "". */
 const char *netlink_reason(const struct netlink *nl);
