@@ -196,6 +196,29 @@ static void what_nftables_cannot_say_is_refused_by_name(void **state)
         assert_fails(ERROR_INVALID_ARGUMENT, "markMasqBit", fw_add(fw, &a));
 }
 
+static void rules_of_iptables_stay_as_they_are(void **state)
+{
+        (void) state;
+        static const char save[] = "iptables-save -t nat | grep -v '^#'";
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_port port = { IPPROTO_TCP, 80, 80, { 0 } };
+        struct fw_attachment a = nothing;
+        a.addresses = &address;
+        a.n_addresses = 1;
+        a.masquerade = true;
+        a.ports = &port;
+        a.n_ports = 1;
+        assert_run("iptables -t nat -A POSTROUTING -s 10.88.0.9/32 -j MASQUERADE && "
+                   "iptables -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.88.0.9");
+        _cleanup_(freep) char *before = dup_string(output_of(save));
+        assert_non_null(strstr(before, "10.88.0.9"));
+        assert_ok(fw_add(fw, &a));
+        assert_string_equal(before, output_of(save));
+        assert_run("iptables -t nat -F");
+        assert_ok(fw_check(fw, &a));
+}
+
 /* A client's line of python, run somewhere: prints as whom the server sees it. */
 #define ASK(where, from, to, port)                                                                           \
         where "python3 -c 'import socket; s = socket.socket(socket.AF_INET6 if \":\" in \"" to               \
@@ -317,4 +340,5 @@ UNIT_MAIN(IN_NAMESPACE(an_attachment_is_elements_and_goes_without_its_addresses)
           IN_NAMESPACE(what_a_killed_call_left_gives_way), IN_NAMESPACE(removal_passes_over_what_is_gone),
           IN_NAMESPACE(only_the_valid_of_a_network_stay),
           IN_NAMESPACE(what_nftables_cannot_say_is_refused_by_name),
-          IN_NETWORK(traffic_goes_where_and_as_it_should), IN_NETWORK(a_forged_sender_is_not_heard))
+          IN_NAMESPACE(rules_of_iptables_stay_as_they_are), IN_NETWORK(traffic_goes_where_and_as_it_should),
+          IN_NETWORK(a_forged_sender_is_not_heard))
