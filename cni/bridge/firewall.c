@@ -1,0 +1,371 @@
+#include "cni/bridge/firewall.h"
+#include "cni/bridge/firewall_elements.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define ATTEMPTS 8 /* others may add and remove between two of them */
+
+static void ignore_message(const struct nlmsghdr *message, void *context)
+{
+        (void) message;
+        (void) context;
+}
+
+struct error *fw_open(struct fw **out)
+{
+        static const char sentence[] =
+                "nftables cannot be used, which ipMasq, portMappings and macspoofchk need";
+        _cleanup_(fw_freep) struct fw *fw = NEW(struct fw);
+        int errnum = 0;
+        TRY_AS(ERROR_FAILED_PRECONDITION, netlink_open_netfilter(&fw->nl));
+        nft_begin(fw->nl, NFT_MSG_GETGEN, 0, AF_UNSPEC);
+        TRY(netlink_ask(fw->nl, ignore_message, NULL, &errnum));
+        if (errnum == EPERM)
+                return error_new(ERROR_FAILED_PRECONDITION, "%s: CAP_NET_ADMIN is missing", sentence);
+        if (errnum)
+                return error_new(ERROR_FAILED_PRECONDITION, "%s: the kernel has none (CONFIG_NF_TABLES)",
+                                 sentence);
+        *out = TAKE(fw);
+        return NULL;
+}
+
+void fw_free(struct fw *fw)
+{
+        if (!fw)
+                return;
+        netlink_free(fw->nl);
+        free(fw);
+}
+
+/* What an attachment is in the tables: its own elements, and the subnets that they lead to. */
+struct plan {
+        const struct fw_attachment *a;
+        struct fw_owner owner;
+        uint32_t mark;
+        struct fw_elements elements;
+        struct address marks[2];          /* IPv4, IPv6; family 0: none */
+        const struct address *targets[2]; /* of ports */
+};
+
+static void plan_done(struct plan *plan)
+{
+        fw_elements_done(&plan->elements);
+}
+
+static bool is_unspecified(const struct address *a)
+{
+        static const uint8_t zeros[16];
+        return memcmp(a->bytes, zeros, sizeof(zeros)) == 0;
+}
+
+static void plan_masquerade(struct plan *plan, const struct address *address)
+{
+        size_t six = address->family == AF_INET6;
+        struct fw_element *e = fw_elements_add(&plan->elements, FW_MASQUERADE + (enum fw_set) six);
+        memcpy(e->key, address->bytes, address_length(address));
+}
+
+/* from is NULL in the key of a port itself. */
+static void port_key(const struct fw_port *port, bool one_address, const struct address *from, uint8_t *key)
+{
+        uint16_t number = htons(port->host_port);
+        if (one_address) {
+                memcpy(key, port->host.bytes, address_length(&port->host));
+                key += address_length(&port->host);
+        }
+        if (from) {
+                struct address network = address_network(from);
+                memcpy(key, network.bytes, address_length(from));
+                key += address_length(from);
+        }
+        key[0] = port->protocol;
+        memcpy(key + 4, &number, sizeof(number));
+}
+
+static const struct address loopback = { .family = AF_INET, .bytes = { 127 }, .prefix = 8 };
+
+static void plan_snat(struct plan *plan, const struct fw_port *port, bool one_address,
+                      const struct address *from)
+{
+        enum fw_set set = (one_address ? FW_HOST_SNAT : FW_SNAT) + (from->family == AF_INET6);
+        port_key(port, one_address, from, fw_elements_add(&plan->elements, set)->key);
+}
+
+static void plan_port(struct plan *plan, const struct fw_port *port, size_t six)
+{
+        const struct address *target = plan->targets[six];
+        bool one_address = port->host.family && !is_unspecified(&port->host);
+        uint16_t number = htons(port->container_port);
+        if (!target || (port->host.family && (port->host.family == AF_INET6) != six))
+                return;
+        struct fw_element *e = fw_elements_add(&plan->elements,
+                                               (one_address ? FW_HOST_PORTS : FW_PORTS) + (enum fw_set) six);
+        port_key(port, one_address, NULL, e->key);
+        memcpy(e->value, target->bytes, address_length(target));
+        memcpy(e->value + address_length(target), &number, sizeof(number));
+        if (!plan->a->snat)
+                return;
+        plan_snat(plan, port, one_address, &plan->marks[six]);
+        if (!six && !plan->a->masq_all)
+                plan_snat(plan, port, one_address, &loopback);
+}
+
+static void plan_sender(struct plan *plan)
+{
+        struct fw_element *e = fw_elements_add(&plan->elements, FW_CHECKED);
+        (void) snprintf((char *) e->key, 16, "%s", plan->a->host_ifname);
+        e = fw_elements_add(&plan->elements, FW_SENDERS);
+        (void) snprintf((char *) e->key, 16, "%s", plan->a->host_ifname);
+        memcpy(e->key + 16, plan->a->mac, sizeof(plan->a->mac));
+}
+
+static struct error *plan_make(const struct fw_attachment *a, struct plan *plan)
+{
+        if (a->n_ports && a->external_mark_chain && *a->external_mark_chain)
+                return error_new(
+                        ERROR_UNIMPLEMENTED,
+                        "\"externalSetMarkChain\" is a chain of iptables, which nftables cannot use");
+        if (a->n_ports &&
+            ((a->conditions_v4 && *a->conditions_v4) || (a->conditions_v6 && *a->conditions_v6)))
+                return error_new(ERROR_UNIMPLEMENTED,
+                                 "\"conditionsV4\" and \"conditionsV6\" are words of iptables, which are not "
+                                 "supported by skiff-bridge");
+        if (a->mark_masq_bit > 31)
+                return error_new(ERROR_INVALID_ARGUMENT, "\"markMasqBit\" is %d, and a mark has 32 bits",
+                                 a->mark_masq_bit);
+        *plan = (struct plan){ .a = a, .owner = fw_owner_of(a->network, a->container_id, a->ifname) };
+        plan->owner.pod = a->pod;
+        plan->mark = 1U << (a->mark_masq_bit < 0 ? FW_MARK_BIT : a->mark_masq_bit);
+        for (size_t i = 0; i < a->n_addresses; i++) {
+                const struct address *address = &a->addresses[i];
+                size_t six = address->family == AF_INET6;
+                if (!plan->targets[six]) {
+                        plan->targets[six] = address;
+                        plan->marks[six] = *address;
+                        if (a->masq_all)
+                                plan->marks[six] = (struct address){ .family = address->family };
+                }
+                if (a->masquerade)
+                        plan_masquerade(plan, address);
+        }
+        for (size_t i = 0; i < a->n_ports; i++)
+                for (size_t six = 0; six < 2; six++)
+                        plan_port(plan, &a->ports[i], six);
+        if (a->spoof_check)
+                plan_sender(plan);
+        return NULL;
+}
+
+/* One try to put a plan in. */
+struct attempt {
+        struct fw *fw;
+        struct plan *plan;
+        bool with_schema;
+        struct fw_elements stale; /* to go with the same transaction */
+        size_t n_messages, index_at, n_index;
+        int *errnums;
+};
+
+static bool has_ports(const struct plan *plan, size_t six)
+{
+        return plan->a->n_ports && plan->a->snat && plan->targets[six];
+}
+
+/* Those that are wanted: where one is not there, the whole schema goes first. */
+static struct error *find_networks(struct attempt *t)
+{
+        const struct plan *plan = t->plan;
+        bool there = true;
+        for (size_t i = 0; there && i < plan->a->n_addresses && plan->a->masquerade; i++)
+                TRY(fw_has_network(t->fw->nl, &plan->a->addresses[i], &there));
+        for (size_t six = 0; there && six < 2; six++)
+                if (has_ports(plan, six))
+                        TRY(fw_has_mark(t->fw->nl, &plan->marks[six], plan->mark, &there));
+        if (there && has_ports(plan, 0) && !plan->a->masq_all)
+                TRY(fw_has_mark(t->fw->nl, &loopback, plan->mark, &there));
+        t->with_schema = !there;
+        return NULL;
+}
+
+static void put_networks(struct attempt *t)
+{
+        struct netlink *nl = t->fw->nl;
+        struct plan *plan = t->plan;
+        for (size_t i = 0; i < plan->a->n_addresses && plan->a->masquerade; i++)
+                fw_put_network(nl, &plan->a->addresses[i]);
+        for (size_t six = 0; six < 2; six++)
+                if (has_ports(plan, six))
+                        fw_put_mark(nl, &plan->marks[six], plan->mark);
+        if (has_ports(plan, 0) && !plan->a->masq_all)
+                fw_put_mark(nl, &loopback, plan->mark);
+}
+
+static struct error *attempt_send(struct attempt *t)
+{
+        struct netlink *nl = t->fw->nl;
+        struct plan *plan = t->plan;
+        nft_batch_begin(nl);
+        if (t->with_schema) {
+                fw_put_schema(nl, NFT_INET);
+                if (plan->a->spoof_check)
+                        fw_put_schema(nl, NFT_BRIDGE);
+                put_networks(t);
+        }
+        for (size_t i = 0; i < t->stale.n; i++) {
+                t->stale.all[i].message = netlink_begun(nl);
+                fw_put_removal(nl, &t->stale.all[i]);
+        }
+        for (size_t i = 0; i < plan->elements.n; i++) {
+                plan->elements.all[i].message = netlink_begun(nl);
+                fw_put_element(nl, &plan->elements.all[i], &plan->owner);
+        }
+        t->index_at = netlink_begun(nl);
+        t->n_index = fw_put_index(nl, &plan->elements, &plan->owner);
+        netlink_want_answer(nl);
+        nft_batch_end(nl);
+        t->n_messages = netlink_begun(nl);
+        free(t->errnums);
+        t->errnums = NEW_ARRAY(int, t->n_messages);
+        return netlink_batch(nl, t->errnums, t->n_messages);
+}
+
+static const char *protocol_name(uint8_t protocol)
+{
+        return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
+}
+
+static struct error *error_port_taken(const struct fw_element *e, const struct fw_found *holder)
+{
+        size_t number_at = fw_sets[e->set].key_bytes - 4U;
+        unsigned port = (unsigned) e->key[number_at] << 8 | e->key[number_at + 1];
+        return error_new(ERROR_ALREADY_EXISTS, "host port %u/%s is taken by %s%s%s%s", port,
+                         protocol_name(e->key[number_at - 4]), *holder->pod ? "pod " : "", holder->pod,
+                         *holder->pod ? ", " : "", holder->comment);
+}
+
+static bool is_port(enum fw_set set)
+{
+        return set >= FW_PORTS && set <= FW_HOST_SNAT6;
+}
+
+/* Somebody has what an element is for. */
+static struct error *resolve_taken(struct attempt *t, const struct fw_element *e)
+{
+        struct fw_found holder;
+        TRY(fw_find(t->fw, e->set, e->key, &holder));
+        if (!holder.is_there)
+                return NULL;
+        bool is_own = memcmp(holder.owner, t->plan->owner.hash, FW_OWNER_BYTES) == 0;
+        if (is_port(e->set) && !is_own)
+                return error_port_taken(e, &holder);
+        size_t n_before = t->stale.n;
+        TRY(fw_owned(t->fw, holder.owner, &t->stale));
+        if (t->stale.n == n_before) /* in no index */
+                *fw_elements_add(&t->stale, e->set) = *e;
+        return NULL;
+}
+
+/* Drops what of stale was not there any more; says whether something was. */
+static bool drop_gone(struct attempt *t)
+{
+        size_t n = 0;
+        for (size_t i = 0; i < t->stale.n; i++)
+                if (t->errnums[t->stale.all[i].message] != ENOENT)
+                        t->stale.all[n++] = t->stale.all[i];
+        bool some = n < t->stale.n;
+        t->stale.n = n;
+        return some;
+}
+
+static struct error *error_refused(struct attempt *t, int errnum)
+{
+        struct error *e = error_errno(errnum, "nftables%s", netlink_reason(t->fw->nl));
+        return errnum == EOPNOTSUPP || errnum == ENOENT ? error_as(e, ERROR_FAILED_PRECONDITION) : e;
+}
+
+/* Sets *again if another attempt may do, with what is changed for it. */
+static struct error *attempt_judge(struct attempt *t, bool *again)
+{
+        int first = 0;
+        bool gone = drop_gone(t);
+        for (size_t i = 0; i < t->n_messages && !first; i++)
+                first = t->errnums[i];
+        *again = first != 0;
+        if (!first || gone)
+                return NULL;
+        for (size_t i = 0; i < t->n_messages; i++)
+                if (t->errnums[i] == ENOENT && !t->with_schema) {
+                        t->with_schema = true;
+                        return NULL;
+                }
+        bool taken = false;
+        for (size_t i = 0; i < t->plan->elements.n; i++)
+                if (t->errnums[t->plan->elements.all[i].message] == EEXIST) {
+                        taken = true;
+                        TRY(resolve_taken(t, &t->plan->elements.all[i]));
+                }
+        for (size_t i = 0; i < t->n_index; i++)
+                if (t->errnums[t->index_at + i] == EEXIST) {
+                        taken = true;
+                        TRY(fw_owned(t->fw, t->plan->owner.hash, &t->stale));
+                        break;
+                }
+        return taken ? NULL : error_refused(t, first);
+}
+
+static struct error *attempt_all(struct attempt *t)
+{
+        bool again = true;
+        TRY(find_networks(t));
+        for (unsigned i = 0; i < ATTEMPTS && again; i++) {
+                TRY(attempt_send(t));
+                TRY(attempt_judge(t, &again));
+        }
+        return again ? error_new(ERROR_ABORTED, "nftables: others changed the table at the same time") : NULL;
+}
+
+struct error *fw_add(struct fw *fw, const struct fw_attachment *a)
+{
+        _cleanup_(plan_done) struct plan plan = { 0 };
+        struct attempt t = { .fw = fw, .plan = &plan };
+        TRY(plan_make(a, &plan));
+        if (!plan.elements.n)
+                return NULL;
+        struct error *e = attempt_all(&t);
+        fw_elements_done(&t.stale);
+        free(t.errnums);
+        return e;
+}
+
+struct error *fw_check(struct fw *fw, const struct fw_attachment *a)
+{
+        _cleanup_(plan_done) struct plan plan = { 0 };
+        TRY(plan_make(a, &plan));
+        for (size_t i = 0; i < plan.elements.n; i++) {
+                const struct fw_element *e = &plan.elements.all[i];
+                struct fw_found found;
+                TRY(fw_find(fw, e->set, e->key, &found));
+                if (!found.is_there || memcmp(found.owner, plan.owner.hash, FW_OWNER_BYTES) != 0 ||
+                    memcmp(found.value, e->value, fw_sets[e->set].value_bytes) != 0)
+                        return error_new(ERROR_NOT_FOUND, "nftables: %s has nothing of %s any more",
+                                         fw_sets[e->set].name, plan.owner.comment);
+        }
+        return NULL;
+}
+
+bool fw_needs_route_localnet(const struct fw_attachment *a)
+{
+        bool has_v4 = false;
+        for (size_t i = 0; i < a->n_addresses; i++)
+                has_v4 |= a->addresses[i].family == AF_INET;
+        for (size_t i = 0; has_v4 && a->snat && i < a->n_ports; i++) {
+                const struct address *host = &a->ports[i].host;
+                if (!host->family ||
+                    (host->family == AF_INET && (host->bytes[0] == 127 || is_unspecified(host))))
+                        return true;
+        }
+        return false;
+}

@@ -1,0 +1,344 @@
+#include "cni/bridge/firewall.h"
+#include "tests/unit/unit.h"
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Each test has a network namespace of its own, with nothing in it. */
+static int enter_namespace(void **state)
+{
+        (void) state;
+        if (unshare(CLONE_NEWNET) < 0)
+                return -1;
+        return system("ip link set lo up") == 0 ? 0 : -1;
+}
+
+static void assert_run(const char *command)
+{
+        if (system(command) != 0)
+                fail_msg("failed: %s", command);
+}
+
+/* What a command prints. */
+static char *output_of(const char *command)
+{
+        static char out[65536];
+        FILE *f = popen(command, "r");
+        assert_non_null(f);
+        out[fread(out, 1, sizeof(out) - 1, f)] = '\0';
+        assert_int_equal(pclose(f), 0);
+        return out;
+}
+
+static bool table_has(const char *text)
+{
+        return strstr(output_of("nft list table inet skiff-bridge"), text) != NULL;
+}
+
+static struct address address_of(const char *text)
+{
+        struct address a;
+        assert_ok(address_parse_either(text, &a));
+        return a;
+}
+
+static struct fw *open_fw(void)
+{
+        struct fw *fw = NULL;
+        assert_ok(fw_open(&fw));
+        return fw;
+}
+
+static const struct fw_attachment nothing = {
+        .network = "net", .container_id = "one", .ifname = "eth0", .snat = true, .mark_masq_bit = -1
+};
+
+static void an_attachment_is_elements_and_goes_without_its_addresses(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address addresses[] = { address_of("10.88.0.5/16"), address_of("fd00::5/64") };
+        struct fw_port ports[] = { { IPPROTO_TCP, 8080, 80, { 0 } },
+                                   { IPPROTO_SCTP, 8081, 81, address_of("192.0.2.1") } };
+        struct fw_attachment a = nothing;
+        a.addresses = addresses;
+        a.n_addresses = 2;
+        a.masquerade = true;
+        a.ports = ports;
+        a.n_ports = 2;
+        assert_ok(fw_add(fw, &a));
+        assert_true(table_has("elements = { 10.88.0.5 comment \"net/one/eth0\" }"));
+        assert_true(table_has("tcp . 8080 comment \"net/one/eth0\" : 10.88.0.5 . 80"));
+        assert_true(table_has("tcp . 8080 comment \"net/one/eth0\" : fd00::5 . 80"));
+        assert_true(table_has("192.0.2.1 . sctp . 8081 comment \"net/one/eth0\" : 10.88.0.5 . 81"));
+        assert_true(table_has("ip daddr != 224.0.0.0/4 ip saddr @masquerade4 masquerade"));
+        assert_run("nft -j list table inet skiff-bridge | python3 -m json.tool > /dev/null");
+        assert_ok(fw_check(fw, &a));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_false(table_has("net/one/eth0"));
+        assert_fails(ERROR_NOT_FOUND, "net/one/eth0", fw_check(fw, &a));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+}
+
+static void a_port_taken_twice_is_refused_with_its_pod(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address first = address_of("10.88.0.5/16"), second = address_of("10.88.0.6/16");
+        struct fw_port port = { IPPROTO_UDP, 53, 5353, { 0 } };
+        struct fw_attachment a = nothing, b = nothing;
+        a.addresses = &first;
+        a.pod = "default/names";
+        b.addresses = &second;
+        b.container_id = "two";
+        b.masquerade = true;
+        a.n_addresses = b.n_addresses = 1;
+        a.ports = b.ports = &port;
+        a.n_ports = b.n_ports = 1;
+        assert_ok(fw_add(fw, &a));
+        assert_fails(ERROR_ALREADY_EXISTS, "host port 53/udp is taken by pod default/names, net/one/eth0",
+                     fw_add(fw, &b));
+        assert_false(table_has("net/two"));
+        port.protocol = IPPROTO_TCP;
+        assert_ok(fw_add(fw, &b));
+        port.protocol = IPPROTO_UDP;
+        assert_ok(fw_check(fw, &a));
+}
+
+static void what_a_killed_call_left_gives_way(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_attachment a = nothing;
+        a.addresses = &address;
+        a.n_addresses = 1;
+        a.masquerade = true;
+        assert_ok(fw_add(fw, &a));
+        assert_ok(fw_add(fw, &a)); /* its own */
+        a.container_id = "two";    /* the address was given away meanwhile */
+        assert_ok(fw_add(fw, &a));
+        assert_false(table_has("net/one"));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_ok(fw_check(fw, &a));
+}
+
+static void removal_passes_over_what_is_gone(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_port ports[40];
+        for (uint16_t i = 0; i < LENGTH(ports); i++)
+                ports[i] = (struct fw_port){ IPPROTO_TCP, (uint16_t) (8000 + i), 80, { 0 } };
+        struct fw_attachment a = nothing;
+        a.addresses = &address;
+        a.n_addresses = 1;
+        a.masquerade = true;
+        a.ports = ports;
+        a.n_ports = LENGTH(ports);
+        assert_ok(fw_add(fw, &a)); /* more than one element of the index has room for */
+        assert_run("nft delete element inet skiff-bridge masquerade4 '{ 10.88.0.5 }'");
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_false(table_has("net/one"));
+        assert_ok(fw_add(fw, &a));
+        assert_run("nft flush ruleset");
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_ok(fw_add(fw, &a));
+        assert_ok(fw_check(fw, &a));
+}
+
+static void only_the_valid_of_a_network_stay(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        static const char *const ids[] = { "one", "two", "three" };
+        for (unsigned i = 0; i < 4; i++) {
+                struct address address = address_of("10.88.0.5/16");
+                address.bytes[3] = (uint8_t) (5 + i);
+                struct fw_attachment a = nothing;
+                a.addresses = &address;
+                a.n_addresses = 1;
+                a.masquerade = true;
+                a.network = i < 3 ? "net" : "other";
+                a.container_id = ids[i % 3];
+                assert_ok(fw_add(fw, &a));
+        }
+        const struct fw_id valid = { "two", "eth0" };
+        assert_ok(fw_keep_only(fw, "net", &valid, 1));
+        assert_false(table_has("net/one"));
+        assert_true(table_has("net/two"));
+        assert_false(table_has("net/three"));
+        assert_true(table_has("other/one"));
+}
+
+static void what_nftables_cannot_say_is_refused_by_name(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        static const char *const conditions[] = { "-m", "physdev", NULL };
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_port port = { IPPROTO_TCP, 80, 80, { 0 } };
+        struct fw_attachment a = nothing;
+        a.addresses = &address;
+        a.n_addresses = 1;
+        a.ports = &port;
+        a.n_ports = 1;
+        a.external_mark_chain = "KUBE-MARK-MASQ";
+        assert_fails(ERROR_UNIMPLEMENTED, "externalSetMarkChain", fw_add(fw, &a));
+        a.external_mark_chain = NULL;
+        a.conditions_v4 = conditions;
+        assert_fails(ERROR_UNIMPLEMENTED, "conditionsV4", fw_add(fw, &a));
+        a.conditions_v4 = NULL;
+        a.mark_masq_bit = 32;
+        assert_fails(ERROR_INVALID_ARGUMENT, "markMasqBit", fw_add(fw, &a));
+}
+
+static void rules_of_iptables_stay_as_they_are(void **state)
+{
+        (void) state;
+        static const char save[] = "iptables-save -t nat | grep -v '^#'";
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_port port = { IPPROTO_TCP, 80, 80, { 0 } };
+        struct fw_attachment a = nothing;
+        a.addresses = &address;
+        a.n_addresses = 1;
+        a.masquerade = true;
+        a.ports = &port;
+        a.n_ports = 1;
+        assert_run("iptables -t nat -A POSTROUTING -s 10.88.0.9/32 -j MASQUERADE && "
+                   "iptables -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.88.0.9");
+        _cleanup_(freep) char *before = dup_string(output_of(save));
+        assert_non_null(strstr(before, "10.88.0.9"));
+        assert_ok(fw_add(fw, &a));
+        assert_string_equal(before, output_of(save));
+        assert_run("iptables -t nat -F");
+        assert_ok(fw_check(fw, &a));
+}
+
+/* A client's line of python, run somewhere: prints as whom the server sees it. */
+#define ASK(where, from, to, port)                                                                           \
+        where "python3 -c 'import socket; s = socket.socket(socket.AF_INET6 if \":\" in \"" to               \
+              "\" else socket.AF_INET); s.settimeout(5); s.bind((\"" from "\", 0)); s.connect((\"" to        \
+              "\", " port ")); print(s.recv(99).decode())'"
+
+#define POD(name, last)                                                                                      \
+        "ip netns add " name " && ip link add h" name " type veth peer name eth0 netns " name                \
+        " && ip link set h" name " master br0 up && ip -n " name " link set lo up && ip -n " name            \
+        " link set eth0 up && ip -n " name " addr add 10.88.0." last "/16 dev eth0 && ip -n " name           \
+        " addr add fd00::" last "/64 dev eth0 nodad && ip -n " name                                          \
+        " route add default via 10.88.0.1 && ip -n " name " route add default via fd00::1 && "               \
+        "bridge link set dev h" name " hairpin on"
+
+static int enter_network(void **state)
+{
+        if (enter_namespace(state) < 0)
+                return -1;
+        return system("ip link add br0 type bridge && ip link set br0 up && ip addr add 10.88.0.1/16 dev br0 "
+                      "&& "
+                      "ip addr add fd00::1/64 dev br0 nodad && echo 1 > /proc/sys/net/ipv4/ip_forward && "
+                      "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding && "
+                      "echo 1 > /proc/sys/net/ipv4/conf/br0/route_localnet && " POD("skfw-a", "5") " && " POD(
+                              "skfw-b",
+                              "6") " && "
+                                   "ip netns add skfw-out && ip link add up0 type veth peer name eth0 netns "
+                                   "skfw-out && "
+                                   "ip addr add 192.0.2.1/24 dev up0 && ip link set up0 up && "
+                                   "ip addr add 2001:db8::1/64 dev up0 nodad && "
+                                   "ip -n skfw-out addr add 192.0.2.2/24 dev eth0 && "
+                                   "ip -n skfw-out addr add 2001:db8::2/64 dev eth0 nodad && "
+                                   "ip -n skfw-out link set eth0 up && "
+                                   "for p in a out; do ip netns exec skfw-$p python3 -c 'import socket\n"
+                                   "s = socket.create_server((\"::\", 80), family=socket.AF_INET6, "
+                                   "dualstack_ipv6=True)\n"
+                                   "while 1:\n c, a = s.accept()\n c.send(a[0].replace(\"::ffff:\", "
+                                   "\"\").encode())\n"
+                                   " c.close()' > /dev/null 2>&1 & echo $! > /tmp/skfw-$p.pid; done; "
+                                   "for p in a out; do for i in $(seq 500); do "
+                                   "ip netns exec skfw-$p ss -Hltn | grep -q :80 && break; sleep 0.02; done; "
+                                   "done") == 0
+                       ? 0
+                       : -1;
+}
+
+static int leave_network(void **state)
+{
+        (void) state;
+        return system("for p in a out; do kill $(cat /tmp/skfw-$p.pid); rm /tmp/skfw-$p.pid; done; "
+                      "for p in a b out; do ip netns del skfw-$p; done") == 0
+                       ? 0
+                       : -1;
+}
+
+#define assert_sees(who, command) assert_string_equal(who "\n", output_of(command))
+
+static void traffic_goes_where_and_as_it_should(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address addresses[] = { address_of("10.88.0.5/16"), address_of("fd00::5/64") };
+        struct fw_port port = { IPPROTO_TCP, 8080, 80, { 0 } };
+        struct fw_attachment a = nothing;
+        a.addresses = addresses;
+        a.n_addresses = 2;
+        a.masquerade = true;
+        a.ports = &port;
+        a.n_ports = 1;
+        assert_true(fw_needs_route_localnet(&a));
+        assert_ok(fw_add(fw, &a));
+        /* A port of the node: from outside, itself, loopback, another pod and the pod. */
+        assert_sees("192.0.2.2", ASK("ip netns exec skfw-out ", "", "192.0.2.1", "8080"));
+        assert_sees("2001:db8::2", ASK("ip netns exec skfw-out ", "", "2001:db8::1", "8080"));
+        assert_sees("192.0.2.1", ASK("", "192.0.2.1", "192.0.2.1", "8080"));
+        assert_sees("10.88.0.1", ASK("", "", "127.0.0.1", "8080"));
+        assert_sees("10.88.0.1", ASK("ip netns exec skfw-b ", "", "192.0.2.1", "8080"));
+        assert_sees("10.88.0.1", ASK("ip netns exec skfw-a ", "", "192.0.2.1", "8080"));
+        assert_sees("fd00::1", ASK("ip netns exec skfw-a ", "", "2001:db8::1", "8080"));
+        /* The pod's own way out, and to its neighbours. */
+        assert_sees("192.0.2.1", ASK("ip netns exec skfw-a ", "", "192.0.2.2", "80"));
+        assert_sees("2001:db8::1", ASK("ip netns exec skfw-a ", "", "2001:db8::2", "80"));
+        assert_sees("10.88.0.6", ASK("ip netns exec skfw-b ", "", "10.88.0.5", "80"));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_int_not_equal(system(ASK("ip netns exec skfw-out ", "", "192.0.2.1", "8080") " 2> /dev/null"),
+                             0);
+        /* One address of the node, and everybody masqueraded by a bit of one's own. */
+        port.host = address_of("192.0.2.1");
+        a.masq_all = true;
+        a.mark_masq_bit = 20;
+        assert_false(fw_needs_route_localnet(&a));
+        assert_ok(fw_add(fw, &a));
+        assert_sees("10.88.0.1", ASK("ip netns exec skfw-out ", "", "192.0.2.1", "8080"));
+        assert_int_not_equal(system(ASK("", "", "127.0.0.1", "8080") " 2> /dev/null"), 0);
+}
+
+static void a_forged_sender_is_not_heard(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct fw_attachment a = nothing;
+        a.spoof_check = true;
+        a.host_ifname = "hskfw-b";
+        assert_run("ip -n skfw-b link set eth0 address 02:00:00:00:00:01");
+        memcpy(a.mac, (uint8_t[]){ 2, 0, 0, 0, 0, 1 }, 6);
+        assert_ok(fw_add(fw, &a));
+        assert_ok(fw_check(fw, &a));
+        assert_sees("10.88.0.6", ASK("ip netns exec skfw-b ", "", "10.88.0.5", "80"));
+        assert_run("ip -n skfw-b link set eth0 address 02:00:00:00:00:02");
+        assert_int_not_equal(system(ASK("ip netns exec skfw-b ", "", "10.88.0.5", "80") " 2> /dev/null"), 0);
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_sees("10.88.0.6", ASK("ip netns exec skfw-b ", "", "10.88.0.5", "80"));
+}
+
+#define IN_NAMESPACE(f) cmocka_unit_test_setup(f, enter_namespace)
+#define IN_NETWORK(f) cmocka_unit_test_setup_teardown(f, enter_network, leave_network)
+
+UNIT_MAIN(IN_NAMESPACE(an_attachment_is_elements_and_goes_without_its_addresses),
+          IN_NAMESPACE(a_port_taken_twice_is_refused_with_its_pod),
+          IN_NAMESPACE(what_a_killed_call_left_gives_way), IN_NAMESPACE(removal_passes_over_what_is_gone),
+          IN_NAMESPACE(only_the_valid_of_a_network_stay),
+          IN_NAMESPACE(what_nftables_cannot_say_is_refused_by_name),
+          IN_NAMESPACE(rules_of_iptables_stay_as_they_are), IN_NETWORK(traffic_goes_where_and_as_it_should),
+          IN_NETWORK(a_forged_sender_is_not_heard))
