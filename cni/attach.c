@@ -57,6 +57,9 @@ static struct error *plugins_check(const struct cni *cni, const char *text)
                 const char *types[] = { json_text(json_get(json_at(plugins, i), "type"), NULL),
                                         json_text(json_get(json_get(json_at(plugins, i), "ipam"), "type"),
                                                   NULL) };
+                if (types[0] && types[1] && strcmp(types[0], "skiff-bridge") == 0 &&
+                    strcmp(types[1], "host-local") == 0)
+                        types[1] = NULL; /* it is host-local itself */
                 for (size_t j = 0; j < LENGTH(types); j++) {
                         _cleanup_(freep) char *path = NULL;
                         if (types[j] && *types[j])

@@ -34,19 +34,18 @@ rm -rf "$demo"
 mkdir -p "$demo/net.d"
 cat >"$demo/net.d/10-demo.conflist" <<'CONF'
 {
-  "cniVersion": "1.0.0",
+  "cniVersion": "1.1.0",
   "name": "skiff-demo",
   "plugins": [
-    { "type": "bridge", "bridge": "skiffdemo0", "isGateway": true,
-      "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.244.99.0/24" }]], "routes": [{ "dst": "0.0.0.0/0" }] } },
-    { "type": "portmap", "capabilities": { "portMappings": true } }
+    { "type": "skiff-bridge", "bridge": "skiffdemo0", "isGateway": true, "capabilities": { "portMappings": true },
+      "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.244.99.0/24" }]], "routes": [{ "dst": "0.0.0.0/0" }] } }
   ]
 }
 CONF
 export CONTAINER_RUNTIME_ENDPOINT=unix://$demo/skiff.sock
 touch "$demo/skiff.toml"
 "$bin/skiffd" --config "$demo/skiff.toml" --root "$demo/root" --state "$demo/state" --listen "$CONTAINER_RUNTIME_ENDPOINT" \
-        --cni-conf-dir "$demo/net.d" 2>"$demo/skiffd.log" &
+        --cni-conf-dir "$demo/net.d" --cni-bin-dir "$bin" 2>"$demo/skiffd.log" &
 daemon=$!
 finish() {
         status=$?

@@ -216,11 +216,30 @@ static enum check_result check_forwarding(char *detail, size_t size_bytes)
         return *value == '1' ? CHECK_OK : CHECK_WARN;
 }
 
+static const char *const plugin_dirs[] = { "/opt/cni/bin", "/usr/lib/cni" };
+
+/* Whether our own plugin is there, which needs neither the others nor iptables; *dir is where. */
+static bool has_bridge(const char **dir)
+{
+        for (size_t d = 0; d < LENGTH(plugin_dirs); d++) {
+                char path[64];
+                (void) snprintf(path, sizeof(path), "%s/skiff-bridge", plugin_dirs[d]);
+                *dir = plugin_dirs[d];
+                if (access(path, X_OK) == 0)
+                        return true;
+        }
+        return false;
+}
+
 static enum check_result check_plugins(char *detail, size_t size_bytes)
 {
-        static const char *const dirs[] = { "/opt/cni/bin", "/usr/lib/cni" };
+        const char *const *dirs = plugin_dirs, *of_ours;
         static const char *const plugins[] = { "bridge", "host-local", "portmap" };
-        for (size_t d = 0; d < LENGTH(dirs); d++) {
+        if (has_bridge(&of_ours)) {
+                say(detail, size_bytes, "skiff-bridge in %s", of_ours);
+                return CHECK_OK;
+        }
+        for (size_t d = 0; d < LENGTH(plugin_dirs); d++) {
                 size_t found = 0;
                 for (size_t i = 0; i < LENGTH(plugins); i++) {
                         char path[64];
@@ -232,7 +251,8 @@ static enum check_result check_plugins(char *detail, size_t size_bytes)
                         return CHECK_OK;
                 }
         }
-        say(detail, size_bytes, "bridge, host-local and portmap are not in /opt/cni/bin or /usr/lib/cni");
+        say(detail, size_bytes,
+            "neither skiff-bridge nor bridge, host-local and portmap are in /opt/cni/bin or /usr/lib/cni");
         return CHECK_WARN;
 }
 
@@ -244,8 +264,10 @@ static enum check_result check_iptables(char *detail, size_t size_bytes)
                         say(detail, size_bytes, "%s", places[i]);
                         return CHECK_OK;
                 }
-        say(detail, size_bytes, "not found");
-        return CHECK_WARN;
+        const char *dir;
+        bool is_needed = !has_bridge(&dir);
+        say(detail, size_bytes, is_needed ? "not found" : "not found, and skiff-bridge needs none");
+        return is_needed ? CHECK_WARN : CHECK_OK;
 }
 
 const struct host_check host_checks[] = {
@@ -268,7 +290,9 @@ const struct host_check host_checks[] = {
         { "forwarding", check_forwarding,
           "sysctl -w net.ipv4.ip_forward=1, for pods that talk beyond this node" },
         { "CNI plugins", check_plugins,
-          "apt-get install containernetworking-plugins, or skiffd --cni-bin-dir" },
+          "copy skiff-bridge to /opt/cni/bin and deploy/10-skiff.conflist to /etc/cni/net.d; or apt-get "
+          "install "
+          "containernetworking-plugins" },
         { "iptables", check_iptables, "apt-get install iptables: portmap and firewall run it" },
 };
 const size_t n_host_checks = LENGTH(host_checks);

@@ -28,7 +28,7 @@ CONFLIST = {
 
 @pytest.fixture
 def node(bare, archive):
-    bare.cni_bin = f"{harness.BIN}:/usr/lib/cni"
+    bare.cni_bin = harness.BIN  # no other plugin is needed
     bare.write_conflist(CONFLIST)
     bare.start()
     bare.import_image(archive)
