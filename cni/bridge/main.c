@@ -134,8 +134,8 @@ int main(void)
         int failed = e != NULL;
         if (e) {
                 out.len_bytes = 0;
-                error_ignore(
-                        result_write_error(code, error_message(e), &out)); /* the exit status says it too */
+                error_ignore(result_write_error((int) code, error_message(e),
+                                                &out)); /* the exit status says it too */
         }
         error_free(e);
         failed |= print(&out);
