@@ -94,6 +94,9 @@ static uid_t owner_of(int dir_fd, const char *name)
 
 static void an_overlay_maps_its_lowers_and_not_its_upper(void **dir)
 {
+#if defined(__SANITIZE_THREAD__)
+        skip(); /* its clone(3) jumps to the flags when a child shares memory */
+#endif
         enum { BASE = 300000 };
         const int lowers[] = { make_dir(*dir, "top"), make_dir(*dir, "base") };
         _cleanup_(closep) int top = lowers[0], base = lowers[1], upper = make_dir(*dir, "upper"),
