@@ -173,9 +173,12 @@ static struct error *finish_containers(struct sandbox *pod)
 {
         _cleanup_(container_list_freep) struct container **list = table_containers_of(pod);
         for (struct container **c = list; *c; c++) {
-                if ((*c)->state == CONTAINER_MAKING)
+                (void) pthread_mutex_lock(&pod->node->lock);
+                enum container_state state = (*c)->state;
+                (void) pthread_mutex_unlock(&pod->node->lock);
+                if (state == CONTAINER_MAKING)
                         TRY(container_undo_make(*c));
-                else if ((*c)->state == CONTAINER_REMOVING)
+                else if (state == CONTAINER_REMOVING)
                         TRY(container_remove(*c));
         }
         return NULL;
@@ -184,11 +187,15 @@ static struct error *finish_containers(struct sandbox *pod)
 static struct error *finish(struct sandbox *pod)
 {
         TRY(finish_containers(pod));
-        switch (pod->state) {
+        (void) pthread_mutex_lock(&pod->node->lock); /* a client's call may be under way */
+        enum pod_state state = pod->state;
+        bool lost = pod->lost;
+        (void) pthread_mutex_unlock(&pod->node->lock);
+        switch (state) {
         case POD_MAKING:
                 return sandbox_undo_make(pod);
         case POD_READY:
-                return pod->lost ? sandbox_stop(pod) : NULL;
+                return lost ? sandbox_stop(pod) : NULL;
         case POD_STOPPING:
                 return sandbox_stop(pod);
         case POD_REMOVING:
