@@ -87,12 +87,19 @@ int made_node_setup(void **state)
         return 0;
 }
 
+/* The caller's; NULL: there is none. What recovery undoes may go meanwhile. */
+static char *any_pod(struct made_node *made)
+{
+        (void) pthread_mutex_lock(&made->node->lock);
+        char *id = made->node->pods ? dup_string(made->node->pods->id) : NULL;
+        (void) pthread_mutex_unlock(&made->node->lock);
+        return id;
+}
+
 static void remove_pods(struct made_node *made)
 {
-        while (made->node->pods) {
-                _cleanup_(freep) char *id = dup_string(made->node->pods->id);
+        for (char *id; (id = any_pod(made)); free(id))
                 assert_ok(node_remove_pod(made->node, id));
-        }
 }
 
 int made_node_teardown(void **state)
