@@ -1,6 +1,6 @@
 #include "pods/cdi/edits.h"
 #include "base/cleanup.h"
-#include "base/json.h"
+#include "base/json_writer.h"
 #include <string.h>
 
 /* --- their end --- */
@@ -143,68 +143,21 @@ void cdi_edits_append(struct cdi_edits *edits, const struct cdi_edits *more)
 
 /* --- as JSON --- */
 
-struct writer {
-        struct buf *out;
-        struct error *error; /* after the first nothing more is written */
-        bool comma;
-};
-
-static void put(struct writer *w, const char *text)
+static void put_text(struct json_writer *w, const char *key, const char *text)
 {
-        if (!w->error)
-                w->error = buf_append_text(w->out, text);
+        if (text)
+                json_write_text(w, key, text);
 }
 
-static void begin(struct writer *w, const char *key, const char *bracket)
+static void put_number(struct json_writer *w, const char *key, struct cdi_number number)
 {
-        if (w->comma)
-                put(w, ",");
-        if (key) {
-                put(w, "\"");
-                put(w, key);
-                put(w, "\":");
-        }
-        put(w, bracket);
-        w->comma = false;
+        if (number.is_set)
+                json_write_number(w, key, number.value);
 }
 
-static void end(struct writer *w, const char *bracket)
+static void put_node(struct json_writer *w, const struct cdi_device_node *node)
 {
-        put(w, bracket);
-        w->comma = true;
-}
-
-static void put_text(struct writer *w, const char *key, const char *text)
-{
-        if (!text)
-                return;
-        begin(w, key, "");
-        if (!w->error)
-                w->error = json_put_text(w->out, text);
-        w->comma = true;
-}
-
-static void put_texts(struct writer *w, const char *key, char *const *texts)
-{
-        begin(w, key, "[");
-        for (size_t i = 0; texts && texts[i]; i++)
-                put_text(w, NULL, texts[i]);
-        end(w, "]");
-}
-
-static void put_number(struct writer *w, const char *key, struct cdi_number number)
-{
-        if (!number.is_set)
-                return;
-        begin(w, key, "");
-        if (!w->error)
-                w->error = buf_append_format(w->out, "%lld", (long long) number.value);
-        w->comma = true;
-}
-
-static void put_node(struct writer *w, const struct cdi_device_node *node)
-{
-        begin(w, NULL, "{");
+        json_write_begin(w, NULL, "{");
         put_text(w, "path", node->path);
         put_text(w, "hostPath", node->host_path);
         put_text(w, "type", node->type);
@@ -214,51 +167,51 @@ static void put_node(struct writer *w, const struct cdi_device_node *node)
         put_number(w, "fileMode", node->mode);
         put_number(w, "uid", node->uid);
         put_number(w, "gid", node->gid);
-        end(w, "}");
+        json_write_end(w, "}");
 }
 
-static void put_mount(struct writer *w, const struct cdi_mount *mount)
+static void put_mount(struct json_writer *w, const struct cdi_mount *mount)
 {
-        begin(w, NULL, "{");
+        json_write_begin(w, NULL, "{");
         put_text(w, "hostPath", mount->host_path);
         put_text(w, "containerPath", mount->container_path);
         put_text(w, "type", mount->type);
-        put_texts(w, "options", mount->options);
-        end(w, "}");
+        json_write_texts(w, "options", mount->options);
+        json_write_end(w, "}");
 }
 
-static void put_hook(struct writer *w, const struct cdi_hook *hook)
+static void put_hook(struct json_writer *w, const struct cdi_hook *hook)
 {
-        begin(w, NULL, "{");
+        json_write_begin(w, NULL, "{");
         put_text(w, "hookName", hook->name);
         put_text(w, "path", hook->path);
-        put_texts(w, "args", hook->args);
-        put_texts(w, "env", hook->env);
+        json_write_texts(w, "args", hook->args);
+        json_write_texts(w, "env", hook->env);
         put_number(w, "timeout", hook->timeout);
-        end(w, "}");
+        json_write_end(w, "}");
 }
 
 struct error *cdi_edits_put(const struct cdi_edits *edits, struct buf *out)
 {
-        struct writer w = { .out = out };
-        begin(&w, NULL, "{");
-        put_texts(&w, "env", edits->env);
-        begin(&w, "deviceNodes", "[");
+        struct json_writer w = { .out = out };
+        json_write_begin(&w, NULL, "{");
+        json_write_texts(&w, "env", edits->env);
+        json_write_begin(&w, "deviceNodes", "[");
         for (size_t i = 0; i < edits->n_nodes; i++)
                 put_node(&w, &edits->nodes[i]);
-        end(&w, "]");
-        begin(&w, "mounts", "[");
+        json_write_end(&w, "]");
+        json_write_begin(&w, "mounts", "[");
         for (size_t i = 0; i < edits->n_mounts; i++)
                 put_mount(&w, &edits->mounts[i]);
-        end(&w, "]");
-        begin(&w, "hooks", "[");
+        json_write_end(&w, "]");
+        json_write_begin(&w, "hooks", "[");
         for (size_t i = 0; i < edits->n_hooks; i++)
                 put_hook(&w, &edits->hooks[i]);
-        end(&w, "]");
-        begin(&w, "additionalGids", "[");
+        json_write_end(&w, "]");
+        json_write_begin(&w, "additionalGids", "[");
         for (size_t i = 0; i < edits->n_gids; i++)
                 put_number(&w, NULL, (struct cdi_number){ edits->gids[i], true });
-        end(&w, "]");
-        end(&w, "}");
+        json_write_end(&w, "]");
+        json_write_end(&w, "}");
         return w.error;
 }
