@@ -17,6 +17,7 @@ struct json_writer {
 void json_write_begin(struct json_writer *w, const char *key, const char *bracket);
 void json_write_end(struct json_writer *w, const char *bracket);
 
+/* A member or element of each kind. */
 void json_write_text(struct json_writer *w, const char *key, const char *text);
 void json_write_number(struct json_writer *w, const char *key, int64_t number);
 void json_write_bool(struct json_writer *w, const char *key, bool value);
