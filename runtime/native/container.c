@@ -99,8 +99,11 @@ static struct error *source_open(const struct container_mount *m, int *out_fd)
 {
         struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
         _cleanup_(closep) int fd = (int) syscall(SYS_openat2, AT_FDCWD, m->host_path, &how, sizeof(how));
-        if (fd < 0)
-                return error_errno(errno, "open");
+        if (fd < 0) { /* it was there when the container was made, or a CDI file names what is not */
+                bool is_gone = errno == ENOENT || errno == ENOTDIR;
+                struct error *e = error_errno(errno, "open");
+                return is_gone ? error_as(e, ERROR_FAILED_PRECONDITION) : e;
+        }
         return mount_clone_peer(fd, "", !m->alone, out_fd);
 }
 

@@ -237,3 +237,11 @@ def test_devices_belong_to_the_security_contexts_user(bare, archive):
         assert text == f"{owner}\n0 0\n"
         bare.remove_all()
         bare.stop()
+
+
+def test_a_mount_whose_source_is_not_there_fails_the_start(skiff, cdi, tmp_path):
+    missing = str(tmp_path / "missing")
+    cdi("one.json", document({"a": {"mounts": [{"hostPath": missing, "containerPath": "/x"}]}}))
+    container = skiff.create(skiff.run_pod(), ["true"], **asked("a"))
+    code, text = harness.code_of(skiff.cri.StartContainer, container_id=container)
+    assert code == grpc.StatusCode.FAILED_PRECONDITION and missing in text
