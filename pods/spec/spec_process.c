@@ -313,7 +313,7 @@ static struct error *localhost_profile(struct spec_source *s, const char *refere
                 return error_new(ERROR_INVALID_ARGUMENT, "security_context.seccomp.localhost_ref is missing");
         struct error *e = file_read(AT_FDCWD, path, LOCALHOST_PROFILE_LIMIT_BYTES, &json, NULL);
         if (e)
-                return error_as(error_wrap(e, "security_context.seccomp"), ERROR_INVALID_ARGUMENT);
+                return error_as(error_wrap(e, "seccomp profile"), ERROR_INVALID_ARGUMENT);
         TRY_WRAP(seccomp_profile(s->node->config.seccomp, json, s->spec->process.capabilities.bounding,
                                  &s->spec->seccomp),
                  "seccomp profile %s", path);

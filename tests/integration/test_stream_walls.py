@@ -220,9 +220,9 @@ def test_the_walls(program):
     limits = (proc / "limits").read_text()
     soft, hard = next(line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files"))
     assert soft == hard
-    kinds = sorted(os.readlink(proc / "fd" / fd).split(":")[0] for fd in os.listdir(proc / "fd"))
-    assert kinds.count("socket") == 4  # control, listener, the client, the channel
-    assert kinds.count("pipe") == 2  # stderr and the output
+    kinds = lambda: [os.readlink(proc / "fd" / fd).split(":")[0] for fd in os.listdir(proc / "fd")]
+    until(lambda: kinds().count("socket") == 4)  # control, listener, the client, and when it has come the channel
+    assert kinds().count("pipe") == 2  # stderr and the output
     assert os.stat(proc / "ns/mnt").st_ino != os.stat("/proc/self/ns/mnt").st_ino
     assert os.stat(proc / "ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
     session.close()
