@@ -175,7 +175,8 @@ static bool slice_is_used(const struct cgroups *c, const char *path)
 }
 
 /* Under the lock, so that no scope is asked for in between: it comes to systemd after the stop, and starts the slice anew.
- * *begun: the call is to be finished; else nothing is to be done, and *ended says whether there is no such slice. */
+ * *begun: the call is to be finished; else nothing is to be done, and *ended says whether there is no such slice: an earlier
+ * attempt, whose answer about one further up got lost, may have ended it. */
 static struct error *slice_stop_begin(struct cgroups *c, struct systemd *systemd, const char *path,
                                       struct systemd_call *call, bool *begun, bool *ended)
 {
@@ -184,13 +185,13 @@ static struct error *slice_stop_begin(struct cgroups *c, struct systemd *systemd
         *begun = *ended = false;
         (void) pthread_mutex_lock(&c->lock);
         size_t note = note_find(c, path);
-        if (note != SIZE_MAX && !slice_is_used(c, path)) {
+        if (!slice_is_used(c, path)) {
                 *ended = !is_there(c, path);
-                if (*ended)
+                if (note != SIZE_MAX && *ended)
                         e = note_drop(c, note);
-                else
+                else if (note != SIZE_MAX)
                         e = systemd_begin_stop(systemd, slash ? slash + 1 : path, call);
-                *begun = !e && !*ended;
+                *begun = !e && !*ended && note != SIZE_MAX;
         }
         (void) pthread_mutex_unlock(&c->lock);
         return e;
