@@ -26,6 +26,9 @@ struct layer_form {
         /* A directory that overlayfs can take as a lower; *is_opaque: it hides all layers below it. */
         struct error *(*lower_open)(int layers_fd, const char *hex, int *out_fd, bool *is_opaque);
 
+        /* The same directory, below another mount of the one that holds all layers; only as a place (O_PATH). */
+        struct error *(*lower_open_again)(int layers_fd, const char *hex, int *out_fd);
+
         struct error *(*remove)(int layers_fd, const char *hex, struct trash *trash);
 };
 

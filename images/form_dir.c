@@ -77,6 +77,12 @@ static struct error *dir_lower_open(int layers_fd, const char *hex, int *out_fd,
         return NULL;
 }
 
+static struct error *dir_lower_open_again(int layers_fd, const char *hex, int *out_fd)
+{
+        *out_fd = openat(layers_fd, hex, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return *out_fd < 0 ? error_errno(errno, "open %s", hex) : NULL;
+}
+
 static struct error *dir_remove(int layers_fd, const char *hex, struct trash *trash)
 {
         return trash_put(trash, layers_fd, hex);
@@ -90,6 +96,7 @@ const struct layer_form form_dir = {
         .abandon = dir_abandon,
         .exists = dir_exists,
         .lower_open = dir_lower_open,
+        .lower_open_again = dir_lower_open_again,
         .remove = dir_remove,
 };
 

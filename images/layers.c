@@ -289,10 +289,12 @@ struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, b
         return e ? error_wrap(e, "layer %s", layer->diff_id) : NULL;
 }
 
-struct error *layer_lower_below(const struct layer *layer, int layers_fd, int *fd, bool *is_opaque)
+struct error *layer_lower_below(struct layers *layers, struct layer *layer, int layers_fd, int *fd,
+                                bool *is_opaque)
 {
-        TRY_WRAP(layer->form->lower_open(layers_fd, hex_of(layer), fd, is_opaque), "layer %s",
-                 layer->diff_id);
+        int unmapped_fd;
+        TRY(layer_lower(layers, layer, &unmapped_fd, is_opaque));
+        TRY_WRAP(layer->form->lower_open_again(layers_fd, hex_of(layer), fd), "layer %s", layer->diff_id);
         return NULL;
 }
 

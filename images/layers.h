@@ -56,8 +56,8 @@ void layers_unpin(struct layers *layers, struct layer *layer);
 /* The directory to use as a lower, borrowed; it is held open as long as the layer is. */
 MUST_CHECK struct error *layer_lower(struct layers *layers, struct layer *layer, int *fd, bool *is_opaque);
 
-/* The same below another mount of ROOT/layers; *fd is the caller's. */
-MUST_CHECK struct error *layer_lower_below(const struct layer *layer, int layers_fd, int *fd,
+/* The same below another mount of ROOT/layers; *fd is the caller's, and only a place (O_PATH). */
+MUST_CHECK struct error *layer_lower_below(struct layers *layers, struct layer *layer, int layers_fd, int *fd,
                                            bool *is_opaque);
 
 /* Appends the layer's seams to out, as places_write_seams has them, each with its NUL; nothing where it has none. */

@@ -38,9 +38,9 @@ struct error *layers_lowers(struct images *images, const struct rootfs_map *map,
         bool is_opaque = false;
         *n_fds = 0;
         for (size_t i = n; i > 0 && !is_opaque; i--) {
-                struct error *e =
-                        map ? layer_lower_below(layers[i - 1], map->layers_fd, &fds[*n_fds], &is_opaque)
-                            : layer_lower(images->layers, layers[i - 1], &fds[*n_fds], &is_opaque);
+                struct error *e = map ? layer_lower_below(images->layers, layers[i - 1], map->layers_fd,
+                                                          &fds[*n_fds], &is_opaque)
+                                      : layer_lower(images->layers, layers[i - 1], &fds[*n_fds], &is_opaque);
                 if (e)
                         return e;
                 ++*n_fds;

@@ -31,8 +31,8 @@ static struct error *open_content(struct images *images, const struct rootfs *ro
                 bool is_opaque = false;
                 size_t looked_at = 0;
                 if (rootfs->map)
-                        TRY(layer_lower_below(rootfs->layers[i - 1], rootfs->map->layers_fd, &mapped_fd,
-                                              &is_opaque));
+                        TRY(layer_lower_below(images->layers, rootfs->layers[i - 1], rootfs->map->layers_fd,
+                                              &mapped_fd, &is_opaque));
                 else
                         TRY(layer_lower(images->layers, rootfs->layers[i - 1], &layer_fd, &is_opaque));
                 int fd = layer_open(rootfs->map ? mapped_fd : layer_fd, path, is_opaque, &hides, &looked_at);

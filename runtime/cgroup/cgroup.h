@@ -113,7 +113,10 @@ void cgroup_entry_done(struct cgroup_entry *entry);
 /* Whether a CGROUP_SANDBOX is in a scope: nobody enters that by himself, and cgroup_make leaves it to cgroup_adopt. */
 bool cgroup_is_adopted(const char *path);
 /* Has systemd make the scope around pid, a child that is held, and moves it into the CGROUP_SANDBOX path below that. When the
- * wait ends first the child is killed. cpu_shares: the pod's; 0: not said. Undone by cgroup_remove. Errors: UNAVAILABLE when
+ * wait ends first the child is killed. cpu_shares: the pod's; 0: not said. The scope gets no limit of memory or CPU time: what
+ * a pod's resources say of those is the sum of the limits that its containers declare (kubelet's PodLimits), and one container
+ * without a limit beside one with would be killed at the other's. kubelet knows, and sets the pod's limits, where there are
+ * any, on the slice. Undone by cgroup_remove. Errors: UNAVAILABLE when
  * systemd does not answer, or not in time; FAILED_PRECONDITION with its words when it refuses. */
 MUST_CHECK struct error *cgroup_adopt(struct cgroups *cgroups, const char *path, pid_t pid,
                                       int64_t cpu_shares, const struct wait *wait);

@@ -13,6 +13,7 @@ export SKIFF_BUILD=${SKIFF_BUILD:-$PWD/build/release}
 if [ "${BENCH_INSIDE:-}" != yes ]; then
         BENCH_INSIDE=yes exec unshare --net --mount --propagation private "$0" "$@"
 fi
+. tests/bench/peer.sh
 peer=yes
 versus=''
 case ${1:-} in
@@ -52,15 +53,6 @@ trap 'exit 130' INT TERM
 enter() { # enter SIDE: the shell that calls it
         mkdir -p "/sys/fs/cgroup/cpuacct$cgroup/$1/daemon"
         echo 0 >"/sys/fs/cgroup/cpuacct$cgroup/$1/daemon/tasks"
-}
-
-wait_for() { # wait_for SOCKET
-        for _ in $(seq 100); do
-                [ ! -S "$1" ] || return 0
-                sleep 0.1
-        done
-        echo "nobody listens at $1" >&2
-        return 1
 }
 
 ip link set lo up
@@ -104,46 +96,11 @@ if [ -n "$versus" ]; then
 fi
 
 # --- containerd ---
-pause_image() { # pause_image FILE: a docker archive with a static program that only waits
-        local work=$BENCH_DIR/pause
-        mkdir -p "$work/root"
-        printf '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n' >"$work/pause.c"
-        musl-gcc -static -Os -o "$work/root/pause" "$work/pause.c"
-        tar -C "$work/root" -cf "$work/layer.tar" pause
-        printf '{"architecture":"amd64","os":"linux","config":{"Entrypoint":["/pause"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-                "$(sha256sum "$work/layer.tar" | cut -d' ' -f1)" >"$work/config.json"
-        printf '[{"Config":"config.json","RepoTags":["localhost/pause:bench"],"Layers":["layer.tar"]}]' >"$work/manifest.json"
-        tar -C "$work" -cf "$1" config.json layer.tar manifest.json
-}
-
 if [ $peer = yes ]; then
         PEER=unix://$BENCH_DIR/containerd.sock
-        mkdir -p "$BENCH_DIR/containerd"
-        cat >"$BENCH_DIR/containerd.toml" <<TOML
-version = 2
-root = "$BENCH_DIR/containerd/root"
-state = "$BENCH_DIR/run/containerd"
-[grpc]
-address = "$BENCH_DIR/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "localhost/pause:bench"
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
-conf_dir = "$BENCH_DIR/net.d"
-[plugins."io.containerd.grpc.v1.cri".registry]
-config_path = "${BENCH_CERTS:-$BENCH_DIR/certs.d}"
-TOML
-        (
-                enter b
-                exec containerd --config "$BENCH_DIR/containerd.toml" >"$BENCH_DIR/containerd.log" 2>&1
-        ) &
-        containerd=$!
-        wait_for "$BENCH_DIR/containerd.sock"
-        pause_image "$BENCH_DIR/pause.tar"
-        for archive in pause busybox; do
-                ctr --address "$BENCH_DIR/containerd.sock" --namespace k8s.io images import "$BENCH_DIR/$archive.tar" >/dev/null
-        done
+        containerd_start "$BENCH_DIR" "$BENCH_DIR/net.d" "${BENCH_CERTS:-$BENCH_DIR/certs.d}" cgroupfs enter b
+        containerd=$containerd_pid
+        containerd_images "$BENCH_DIR" "$BENCH_DIR/busybox.tar"
         arguments+=(--versus "$PEER" --versus-cgroup "$cgroup/b")
 fi
 

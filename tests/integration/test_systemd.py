@@ -190,6 +190,18 @@ def values(skiff, pod):
     return found
 
 
+def test_a_container_without_a_limit_is_not_held_to_its_neighbours(skiff):
+    """kubelet sends as a pod's limits the sum of those that are declared, and leaves its slice without one where one is not."""
+    limits = {"memory_limit_in_bytes": 16 << 20, "cpu_quota": 10000, "cpu_period": 100000}
+    pod = run_pod(skiff, linux={"cgroup_parent": skiff.slice, "resources": limits})
+    skiff.run(pod, ["sleep", "1000"], resources=limits)
+    free = skiff.run(pod, ["sh", "-c", "head -c 33554432 /dev/zero | tail | wc -c; sleep 1000"])
+    harness.wait_for(lambda: "33554432" in skiff.text(free), "twice as much as the other one has", 60)
+    skiff.cri.UpdatePodSandboxResources(pod_sandbox_id=pod, resources=limits)
+    wanted = {"MemoryMax": "infinity", "CPUQuotaPerSecUSec": "infinity"}
+    assert shown(scope(pod), *wanted) == wanted and skiff.status(free).state == 1
+
+
 def test_reloads_change_nothing(skiff):
     pod = run_pod(skiff)
     limits = {"memory_limit_in_bytes": 64 << 20, "cpu_quota": 1500, "cpu_period": 100000, "cpu_shares": 77}
