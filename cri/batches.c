@@ -85,7 +85,9 @@ struct error *batches_take(void *context, const ProtobufCMessage *answer)
 struct error *batches_send(struct batches *batches, struct rpc_call *call)
 {
         for (size_t i = 0; i < batches->n; i++) {
-                TRY(rpc_send_packed(call, batches->parts[i].bytes, batches->parts[i].len_bytes));
+                bool is_last = i + 1 == batches->n;
+                TRY((is_last ? rpc_send_last_packed : rpc_send_packed)(call, batches->parts[i].bytes,
+                                                                       batches->parts[i].len_bytes));
                 buf_done(&batches->parts[i]);
         }
         return NULL;

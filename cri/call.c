@@ -528,13 +528,27 @@ struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage *message)
         return buffer_send(call, buffer);
 }
 
-struct error *rpc_send_packed(struct rpc_call *call, const void *bytes, size_t len_bytes)
+static struct error *buffer_of(const void *bytes, size_t len_bytes, grpc_byte_buffer **out)
 {
         if (len_bytes > SERVER_MESSAGE_MAX_BYTES)
                 return error_new(ERROR_RESOURCE_EXHAUSTED, "a message of %zu bytes, more than %d", len_bytes,
                                  SERVER_MESSAGE_MAX_BYTES);
         grpc_slice slice = grpc_slice_from_copied_buffer(bytes, len_bytes);
-        grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+        *out = grpc_raw_byte_buffer_create(&slice, 1);
         grpc_slice_unref(slice);
+        return NULL;
+}
+
+struct error *rpc_send_packed(struct rpc_call *call, const void *bytes, size_t len_bytes)
+{
+        grpc_byte_buffer *buffer = NULL;
+        TRY(buffer_of(bytes, len_bytes, &buffer));
         return buffer_send(call, buffer);
+}
+
+struct error *rpc_send_last_packed(struct rpc_call *call, const void *bytes, size_t len_bytes)
+{
+        if (call->reply)
+                return error_new(ERROR_INTERNAL, "%s: a second last message", rpc_method(call));
+        return buffer_of(bytes, len_bytes, &call->reply);
 }

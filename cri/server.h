@@ -60,6 +60,10 @@ MUST_CHECK struct error *rpc_send(struct rpc_call *call, const ProtobufCMessage 
 /* The same with a message that is packed already. */
 MUST_CHECK struct error *rpc_send_packed(struct rpc_call *call, const void *bytes, size_t len_bytes);
 
+/* The stream's last message, packed: it goes out with the status, as a plain answer does, when the handler returns NULL. Errors:
+ * INTERNAL for a second one; RESOURCE_EXHAUSTED as rpc_reply. */
+MUST_CHECK struct error *rpc_send_last_packed(struct rpc_call *call, const void *bytes, size_t len_bytes);
+
 /* memory_bytes, zeroed, that are the call's until it is freed, which is when its answer has gone out as well; end(memory) is
  * called then, on any thread (NULL: nothing is to be done). Once a call. */
 void *rpc_memory(struct rpc_call *call, size_t memory_bytes, void (*end)(void *memory));
