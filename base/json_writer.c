@@ -1,5 +1,4 @@
 #include "base/json_writer.h"
-#include "base/json.h"
 
 static void put(struct json_writer *w, const char *text)
 {
@@ -44,6 +43,14 @@ void json_write_number(struct json_writer *w, const char *key, int64_t number)
 void json_write_bool(struct json_writer *w, const char *key, bool value)
 {
         json_write_begin(w, key, value ? "true" : "false");
+        w->comma = true;
+}
+
+void json_write_value(struct json_writer *w, const char *key, const struct json *value)
+{
+        json_write_begin(w, key, "");
+        if (!w->error)
+                w->error = json_write(value, w->out);
         w->comma = true;
 }
 

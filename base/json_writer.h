@@ -4,6 +4,7 @@
  * Threads: one at a time on one writer. */
 #pragma once
 #include "base/buf.h"
+#include "base/json.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,5 +22,7 @@ void json_write_end(struct json_writer *w, const char *bracket);
 void json_write_text(struct json_writer *w, const char *key, const char *text);
 void json_write_number(struct json_writer *w, const char *key, int64_t number);
 void json_write_bool(struct json_writer *w, const char *key, bool value);
+/* A parsed value as it is (NULL: null). */
+void json_write_value(struct json_writer *w, const char *key, const struct json *value);
 /* texts: NULL-terminated; NULL: none. */
 void json_write_texts(struct json_writer *w, const char *key, char *const *texts);

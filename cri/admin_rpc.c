@@ -80,6 +80,57 @@ static struct error *export_image(void *context, struct rpc_call *call)
         return rpc_reply(call, &response.base);
 }
 
+/* protobuf-c counts its lists, ours end with NULL. The array is the caller's; NULL for none. */
+static char **ended_list(const char *const *texts, size_t n)
+{
+        char **list = n ? NEW_ARRAY(char *, n + 1) : NULL;
+        for (size_t i = 0; i < n; i++)
+                list[i] = (char *) texts[i];
+        return list;
+}
+
+static char **ended_words(const Admin__ImageChanges__Words *words)
+{
+        char **list = words ? ended_list(words->words, words->n_words) : NULL;
+        return words && !list ? NEW_ARRAY(char *, 1) : list; /* said to be empty */
+}
+
+static struct error *commit_container(void *context, struct rpc_call *call)
+{
+        struct daemon *daemon = context;
+        const Admin__CommitContainerRequest *request = (const void *) rpc_request(call);
+        const Admin__ImageChanges none = ADMIN__IMAGE_CHANGES__INIT,
+                                  *asked = request->changes ? request->changes : &none;
+        Admin__CommitContainerResponse response = ADMIN__COMMIT_CONTAINER_RESPONSE__INIT;
+        _cleanup_(freep) char **entrypoint = ended_words(asked->entrypoint), **cmd = ended_words(asked->cmd),
+                              **env = ended_list(asked->env, asked->n_env),
+                              **labels = ended_list(asked->labels, asked->n_labels),
+                              **ports = ended_list(asked->ports, asked->n_ports),
+                              **volumes = ended_list(asked->volumes, asked->n_volumes);
+        const struct image_changes changes = { .entrypoint = entrypoint,
+                                               .cmd = cmd,
+                                               .env = env,
+                                               .labels = labels,
+                                               .ports = ports,
+                                               .volumes = volumes,
+                                               .user = asked->user ? asked->user->text : NULL,
+                                               .working_dir =
+                                                       asked->working_dir ? asked->working_dir->text : NULL,
+                                               .stop_signal =
+                                                       asked->stop_signal ? asked->stop_signal->text : NULL };
+        const struct image_commit commit = { .name = request->image,
+                                             .author = request->author,
+                                             .comment = request->comment,
+                                             .changes = &changes };
+        _cleanup_(freep) char *image_id = NULL;
+        TRY(validate_id("container_id", request->container_id));
+        TRY_WRAP(node_commit_container(daemon->node, request->container_id, request->pause, &commit,
+                                       rpc_wait(call), &image_id),
+                 "commit %s", request->container_id);
+        response.image_id = image_id;
+        return rpc_reply(call, &response.base);
+}
+
 /* What a list of layers points at. */
 struct layer_lists {
         Admin__Layer *layers, **layer_pointers;
@@ -193,6 +244,7 @@ const struct rpc admin_rpcs[] = {
         { ADMIN_SERVICE, "ImportImage", POOL_PULL, false, import_image },
         { ADMIN_SERVICE, "PullProgress", POOL_PULL, true, pull_progress },
         { ADMIN_SERVICE, "ExportImage", POOL_PULL, false, export_image },
+        { ADMIN_SERVICE, "CommitContainer", POOL_PULL, false, commit_container },
         { ADMIN_SERVICE, "ListLayers", POOL_QUICK, false, list_layers },
         { ADMIN_SERVICE, "Inspect", POOL_QUICK, false, inspect },
         { ADMIN_SERVICE, "Leaks", POOL_POD, false, leaks },

@@ -87,8 +87,8 @@ static struct error *put_layer(struct images *images, const struct export *expor
         buf_init(&seams, SEAMS_MAX_BYTES + 1);
         TRY(layer_seams(images->layers, export->layers[i], &seams));
         TRY(entry_begin(export, &header_at));
-        TRY(layer_tar_write(dir_fd, &seams, export->fd, export->wait, &export->digests[i],
-                            &export->sizes[i]));
+        TRY(layer_tar_write(dir_fd, &seams, (struct layer_ids){ 0, 0 }, export->fd, export->wait,
+                            &export->digests[i], &export->sizes[i]));
         blob_name(&export->digests[i], name);
         return entry_end(export, header_at, name, export->sizes[i]);
 }

@@ -140,6 +140,32 @@ void images_layers(struct images *images, struct image_layer **out, size_t *n);
 MUST_CHECK struct error *images_export(struct images *images, const char *reference, int fd,
                                        const struct wait *wait, char **out_id);
 
+/* What a new image's config says otherwise than the old one's. Borrowed; NULL: as it was. */
+struct image_changes {
+        char *const *entrypoint,
+                *const *cmd; /* NULL-terminated; an entrypoint without a cmd takes the old cmd away */
+        char *const *env, *const *labels;    /* "KEY=VALUE", NULL-terminated, beside those that are there */
+        char *const *ports, *const *volumes; /* "80/tcp", container paths; likewise */
+        const char *user, *working_dir, *stop_signal;
+};
+struct image_commit {
+        const char *
+                container_id; /* has a rootfs, which nobody removes meanwhile: else it fails, or what went is missing */
+        const char *image_id;         /* that it was made from */
+        uint32_t ids_first, n_ids;    /* of its user namespace on the host; n_ids 0: it has none */
+        const char *name;             /* of the new image; an image that has it loses it */
+        const char *author, *comment; /* "": none */
+        const struct image_changes *changes;
+};
+
+/* Makes an image of a container: the layers of its own, and on top of them one with what the container has written (volumes
+ * and mounts are not in it). *out_id: the image's id, the caller's. Errors: INVALID_ARGUMENT for the name and changes that no
+ * config can have; FAILED_PRECONDITION when the container's image is gone; ABORTED for a file that changed while it was read
+ * (paused containers do not do that); UNIMPLEMENTED for a tree that is no layer; RESOURCE_EXHAUSTED (disk). Nothing is left
+ * after any. Source: OCI image-spec config.md, layer.md. */
+MUST_CHECK struct error *images_commit(struct images *images, const struct image_commit *commit,
+                                       const struct wait *wait, char **out_id);
+
 /* Bytes and inodes used, without a walk (kept up to date as layers come and go; rootfs sampled in the background). */
 struct images_usage {
         char mountpoint[4096]; /* the mountpoint that holds root, from /proc/self/mountinfo */

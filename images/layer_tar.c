@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/utf8.h"
+#include "images/layer_ids.h"
 #include <linux/openat2.h>
 #include <stdbool.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct link_name {
 struct writer {
         const char *seams; /* the layer's, borrowed (places_write_seams) */
         size_t seams_bytes;
+        struct layer_ids ids;
         int root_fd, fd;
         const struct wait *wait;
         struct digest_stream *digest;
@@ -219,10 +221,11 @@ static struct error *emit_header(struct writer *writer, const struct stat *st, c
         TRY(put_text(writer, writer->path, header.name, "path"));
         TRY(put_text(writer, link, header.link, "linkpath"));
         (void) put_octal(header.mode, sizeof(header.mode), st->st_mode & 07777);
-        if (!put_octal(header.uid, sizeof(header.uid), st->st_uid))
-                TRY(pax_add_number(writer, "uid", st->st_uid));
-        if (!put_octal(header.gid, sizeof(header.gid), st->st_gid))
-                TRY(pax_add_number(writer, "gid", st->st_gid));
+        uint32_t uid = layer_id_of(writer->ids, st->st_uid), gid = layer_id_of(writer->ids, st->st_gid);
+        if (!put_octal(header.uid, sizeof(header.uid), uid))
+                TRY(pax_add_number(writer, "uid", uid));
+        if (!put_octal(header.gid, sizeof(header.gid), gid))
+                TRY(pax_add_number(writer, "gid", gid));
         if (!put_octal(header.size, sizeof(header.size), size_bytes))
                 TRY(pax_add_number(writer, "size", size_bytes));
         TRY(put_time(writer, &st->st_mtim, &header));
@@ -249,8 +252,14 @@ static struct error *add_xattrs(struct writer *writer, int fd)
         for (const char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
                 ssize_t len_bytes =
                         is_exported(name) ? fgetxattr(fd, name, value, sizeof(writer->xattr_value)) : -1;
+                if (strcmp(name, "trusted.overlay.redirect") == 0 ||
+                    strcmp(name, "trusted.overlay.metacopy") == 0)
+                        return error_new(ERROR_UNIMPLEMENTED,
+                                         "%s is the image's under another name, or without its content",
+                                         writer->path);
                 if (len_bytes < 0)
                         continue;
+                len_bytes = (ssize_t) layer_attribute_of(writer->ids, name, value, (size_t) len_bytes);
                 _cleanup_(freep) char *key = format_string("SCHILY.xattr.%s", name);
                 TRY(pax_add(writer, key, value, (size_t) len_bytes));
         }
@@ -268,7 +277,7 @@ static struct error *emit_content(struct writer *writer, int fd, uint64_t size_b
                 ssize_t n = read(fd, writer->chunk + writer->have_bytes, room);
                 if (n <= 0)
                         return n < 0 ? error_errno(errno, "read %s", writer->path)
-                                     : error_new(ERROR_INTERNAL, "%s became shorter", writer->path);
+                                     : error_new(ERROR_ABORTED, "%s became shorter", writer->path);
                 writer->have_bytes += (size_t) n;
                 at += (uint64_t) n;
         }
@@ -298,7 +307,7 @@ static struct error *emit_file(struct writer *writer, int dir_fd, const char *na
         if (fd < 0 || fstat(fd, &now) < 0)
                 return error_errno(errno, "open %s", writer->path);
         if (now.st_ino != st->st_ino || !S_ISREG(now.st_mode))
-                return error_new(ERROR_INTERNAL, "%s was replaced", writer->path);
+                return error_new(ERROR_ABORTED, "%s was replaced", writer->path);
         TRY(add_xattrs(writer, fd));
         TRY(emit_header(writer, &now, '0', ""));
         return emit_content(writer, fd, (uint64_t) now.st_size);
@@ -472,13 +481,14 @@ static struct error *write_all(struct writer *writer, struct digest *digest, uin
         return NULL;
 }
 
-struct error *layer_tar_write(int dir_fd, const struct buf *seams, int fd, const struct wait *wait,
-                              struct digest *digest, uint64_t *bytes)
+struct error *layer_tar_write(int dir_fd, const struct buf *seams, struct layer_ids ids, int fd,
+                              const struct wait *wait, struct digest *digest, uint64_t *bytes)
 {
         struct writer *writer = NEW(struct writer);
         writer->root_fd = dir_fd;
-        writer->seams = seams->bytes;
-        writer->seams_bytes = seams->len_bytes;
+        writer->seams = seams ? seams->bytes : NULL;
+        writer->seams_bytes = seams ? seams->len_bytes : 0;
+        writer->ids = ids;
         writer->fd = fd;
         writer->wait = wait;
         writer->digest = digest_stream_new();

@@ -132,6 +132,14 @@ MUST_CHECK struct error *node_exec_sync(struct node *node, const Cri__ExecSyncRe
                                         struct share *share, const struct wait *wait,
                                         const struct node_reply *reply);
 
+/* Makes an image of it, in whatever state it is: images_commit, whose errors it has. commit says all but the ids. pause: what
+ * runs in it stands still while its files are read; should skiffd be killed then, the next one lets it go on. Errors:
+ * NOT_FOUND for the container; FAILED_PRECONDITION when it cannot be paused. */
+struct image_commit;
+MUST_CHECK struct error *node_commit_container(struct node *node, const char *id, bool pause,
+                                               const struct image_commit *commit, const struct wait *wait,
+                                               char **out_image_id);
+
 /* --- events: what becomes of pods and containers from now on --- */
 
 struct node_listener;

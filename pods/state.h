@@ -130,6 +130,9 @@ struct container {
 
         struct container_spec *spec; /* NULL until it is needed; then it does not change */
 
+        pthread_mutex_t pause_lock; /* of pauses: how many want it to stand still (pause.h) */
+        unsigned pauses;
+
         pthread_mutex_t record_lock; /* keeps writes of the record in order; taken before node->lock */
 
         struct container *prev, *next; /* in the pod */

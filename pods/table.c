@@ -47,6 +47,7 @@ struct container *container_new(const char *id, const char *pod_id, Cri__Contain
         c->references = 1;
         c->exited_fd = -1;
         (void) pthread_mutex_init(&c->record_lock, NULL);
+        (void) pthread_mutex_init(&c->pause_lock, NULL);
         return c;
 }
 
@@ -88,6 +89,7 @@ static void container_free(struct container *c)
         free(c->message);
         sandbox_unref(c->pod);
         (void) pthread_mutex_destroy(&c->record_lock);
+        (void) pthread_mutex_destroy(&c->pause_lock);
         free(c);
 }
 

@@ -86,7 +86,9 @@ MUST_CHECK struct error *attach_command(struct context *context, int argc,
 MUST_CHECK struct error *forward_command(struct context *context, int argc,
                                          char **argv);                                 /* forward_command.c */
 MUST_CHECK struct error *copy_command(struct context *context, int argc, char **argv); /* copy_command.c */
-MUST_CHECK struct error *pull_command(struct context *context, int argc, char **argv); /* pull_command.c */
+MUST_CHECK struct error *commit_command(struct context *context, int argc,
+                                        char **argv);                                   /* commit_command.c */
+MUST_CHECK struct error *pull_command(struct context *context, int argc, char **argv);  /* pull_command.c */
 MUST_CHECK struct error *prune_command(struct context *context, int argc, char **argv); /* image_commands.c */
 MUST_CHECK struct error *export_command(struct context *context, int argc, char **argv);
 MUST_CHECK struct error *import_command(struct context *context, int argc, char **argv);

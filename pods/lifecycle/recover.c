@@ -12,6 +12,7 @@
 #include "pods/lifecycle/sandbox.h"
 #include "pods/lifecycle/settle.h"
 #include "pods/message.h"
+#include "pods/pause.h"
 #include "pods/records.h"
 #include "pods/spec/selinux.h"
 #include "pods/table.h"
@@ -165,6 +166,7 @@ static void recover_pods(struct node *node)
         {
                 recover_pod(pod);
         }
+        pauses_recover(node);
 }
 
 /* --- what was under way --- */

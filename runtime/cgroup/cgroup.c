@@ -352,6 +352,23 @@ struct error *cgroup_kill(struct cgroups *c, const char *path)
         return NULL;
 }
 
+struct error *cgroup_freeze(struct cgroups *c, const char *path, bool frozen)
+{
+        const char *below;
+        _cleanup_(closep) int fd = -1;
+        TRY(cgroup_path_check(path, &below));
+        struct error *e = cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
+        if (e && error_errnum_of(e) == ENOENT) {
+                error_free(e);
+                return NULL;
+        }
+        TRY(e);
+        if (tree_freeze(fd, cgroups_is_v2(c), frozen) == 0)
+                return NULL;
+        return error_as(error_errno(errno, "%s %s", frozen ? "freeze" : "thaw", path),
+                        ERROR_FAILED_PRECONDITION);
+}
+
 /* v1 has no event for "empty", and v2's would have to be asked for before: so rmdir is tried again, at growing
  * intervals. */
 struct error *level_remove(const struct hierarchy *h, const char *path, const struct wait *wait)

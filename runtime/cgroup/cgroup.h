@@ -164,6 +164,10 @@ MUST_CHECK struct error *cgroup_signal_children(struct cgroups *cgroups, const c
  * empty or absent. */
 MUST_CHECK struct error *cgroup_kill(struct cgroups *cgroups, const char *path);
 
+/* Stops everything in the cgroup and below (frozen), or lets it go on. Succeeds where there is none. Errors:
+ * FAILED_PRECONDITION when a process does not stop, or the kernel has no freezer; nothing is stopped then. */
+MUST_CHECK struct error *cgroup_freeze(struct cgroups *cgroups, const char *path, bool frozen);
+
 /* Removes the cgroup and its children in every hierarchy, waiting for the last process to be gone (v1 has no event for
  * that: a bounded retry of rmdir); then the parents that skiff made, where they are empty. Succeeds where there is
  * none. Of a CGROUP_SANDBOX in a scope: the scope, with all that is in it, and the slices that were made for it, where

@@ -10,6 +10,7 @@
 
 #define STEPS_MAX 1000000 /* a process that still runs may make cgroups as fast as they are removed */
 #define FREEZE_TRIES 20
+#define PAUSE_TRIES 200
 #define NAP_NS 500000
 #define PASSES 3
 #define GONE_TRIES 4
@@ -238,6 +239,32 @@ static void kill_v1(int dir_fd)
         freeze(dir_fd);
         tree_walk(dir_fd, kill_members, NULL);
         (void) put(dir_fd, "freezer.state", "THAWED");
+}
+
+/* Whether the file has this in it. */
+static bool says(int dir_fd, const char *file, const char *text)
+{
+        char state[128] = "";
+        _cleanup_(closep) int fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC);
+        return fd >= 0 && read(fd, state, sizeof(state) - 1) > 0 && strstr(state, text);
+}
+
+int tree_freeze(int dir_fd, bool is_v2, bool frozen)
+{
+        const char *file = is_v2 ? "cgroup.freeze" : "freezer.state";
+        const char *thawed = is_v2 ? "0" : "THAWED";
+        if (put(dir_fd, file, !frozen ? thawed : is_v2 ? "1" : "FROZEN") < 0)
+                return -1;
+        for (int i = 0; frozen && i < PAUSE_TRIES; i++) {
+                if (says(dir_fd, is_v2 ? "cgroup.events" : file, is_v2 ? "frozen 1" : "FROZEN"))
+                        return 0;
+                nap();
+        }
+        if (!frozen)
+                return 0;
+        (void) put(dir_fd, file, thawed);
+        errno = ETIMEDOUT;
+        return -1;
 }
 
 void tree_kill(int dir_fd, bool is_v2)

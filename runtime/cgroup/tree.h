@@ -19,6 +19,10 @@ void tree_walk(int dir_fd, void (*visit)(int dir_fd, void *context), void *conte
  * while a process is in one of them. */
 int tree_remove(int at_fd, const char *name);
 
+/* Stops all of it, or lets it go on. 0 when it is so, and for one that has no process; else -1 with errno: ETIMEDOUT when a
+ * process did not stop in a tenth of a second (an uninterruptible wait); then it goes on. */
+int tree_freeze(int dir_fd, bool is_v2, bool frozen);
+
 /* SIGKILL to everything in it and below, and to what is being born meanwhile too, where the kernel has the means
  * (cgroup.kill, the freezer). Nothing for -1. */
 void tree_kill(int dir_fd, bool is_v2);

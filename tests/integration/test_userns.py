@@ -14,6 +14,7 @@ import harness
 import pytest
 
 BASE, LENGTH = 200000, 65536
+UNCONFINED = {"profile_type": 1}  # by AppArmor, whose default lets nobody mount, or write to /proc/sys/net
 NOBODY = 65534
 pytestmark = pytest.mark.skipif(
     harness.KERNEL < (6, 3) and os.environ.get("SKIFF_TEST_FILES") != "ext4",
@@ -229,7 +230,7 @@ def test_masks_do_not_come_off(skiff, capabilities):
         "for p in $(cut -d' ' -f5 /proc/self/mountinfo | grep -E '^/(proc|sys)/'); do umount $p && echo BAD $p; done; "
         "mount -o remount,rw /proc/sys && echo BAD; mount -o remount,bind,rw /proc/sys && echo BAD; "
         "cut -d' ' -f5 /proc/self/mountinfo | grep -cE '^/(proc|sys)/'; mkdir /t; mount -t tmpfs t /t && touch /t/x && echo own",
-        security={"capabilities": {"add_capabilities": capabilities}},
+        security={"capabilities": {"add_capabilities": capabilities}, "apparmor": UNCONFINED},
     )  # fmt: skip
     assert "BAD" not in out and out.split()[-1] == "own" and int(out.split()[-2]) >= 4, out
 
@@ -240,7 +241,8 @@ def test_unmasked_proc(skiff):
         skiff, pod,
         ["sh", "-c", "grep -c ' /proc/' /proc/self/mountinfo; echo 1 > /proc/sys/kernel/panic; echo $?; "
          "echo 100 > /proc/sys/net/ipv4/tcp_keepalive_intvl; echo $?"],
-        security={"masked_paths": [], "readonly_paths": [], "capabilities": {"add_capabilities": ["NET_ADMIN"]}},
+        security={"masked_paths": [], "readonly_paths": [], "apparmor": UNCONFINED,
+                  "capabilities": {"add_capabilities": ["NET_ADMIN"]}},
     )  # fmt: skip
     skiff.wait_exited(container)
     assert skiff.text(container, "stdout").split() == ["0", "1", "0"]
