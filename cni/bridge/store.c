@@ -7,13 +7,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#define LEASE_MAX_BYTES ((size_t) 1024)
 #define ADDRESSES_PER_SET ((uint64_t) 1 << 20) /* that are tried before a set counts as full */
-
-struct lease {
-        char text[LEASE_MAX_BYTES + 1];
-        const char *id, *ifname; /* in text; ifname NULL where there is only an id */
-};
 
 static struct error *make_directories(const char *path)
 {
@@ -48,7 +42,8 @@ struct error *store_open(const char *data_dir, const char *network, bool must_ex
 {
         *out = (struct store){ .path = format_string("%s/%s", data_dir, network),
                                .dir_fd = -1,
-                               .lock_fd = -1 };
+                               .lock_fd = -1,
+                               .index = { .store_fd = -1, .fd = -1 } };
         TRY_WRAP(open_directory(out, must_exist), "address store");
         if (out->dir_fd < 0)
                 return NULL;
@@ -62,51 +57,16 @@ struct error *store_open(const char *data_dir, const char *network, bool must_ex
         while (flock(out->lock_fd, LOCK_EX) < 0)
                 if (errno != EINTR)
                         return error_errno(errno, "address store: lock %s", out->path);
+        out->index = index_open(out->dir_fd);
         return fault_point("bridge.store.locked");
 }
 
 void store_close(struct store *store)
 {
+        index_close(&store->index);
         closep(&store->lock_fd);
         closep(&store->dir_fd);
         freep(&store->path);
-}
-
-/* What stands in a file; out->id is "" where nothing does. false when there is no such file or it cannot be read. */
-static bool lease_read(const struct store *store, const char *name, struct lease *out)
-{
-        _cleanup_(closep) int fd =
-                openat(store->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        ssize_t n_bytes = fd < 0 ? -1 : read(fd, out->text, LEASE_MAX_BYTES);
-        if (n_bytes < 0)
-                return false;
-        out->text[n_bytes] = '\0';
-        char *id = out->text + strspn(out->text, " \t\r\n");
-        char *ifname = strpbrk(id, "\r\n");
-        if (ifname) {
-                *ifname++ = '\0';
-                ifname += strspn(ifname, "\r\n");
-                ifname[strcspn(ifname, " \t\r\n")] = '\0';
-        }
-        id[strcspn(id, " \t")] = '\0';
-        out->id = id;
-        out->ifname = ifname && *ifname ? ifname : NULL;
-        return true;
-}
-
-static bool lease_is_of(const struct lease *lease, const char *container_id, const char *ifname)
-{
-        return strcmp(lease->id, container_id) == 0 && (!lease->ifname || strcmp(lease->ifname, ifname) == 0);
-}
-
-static bool is_lease_name(const char *name)
-{
-        struct address a;
-        if (strncmp(name, "last_reserved", strlen("last_reserved")) == 0 || strcmp(name, "lock") == 0)
-                return false;
-        struct error *e = address_parse(name, &a);
-        error_free(e);
-        return !e;
 }
 
 /* Calls visit for each file that is named as an address, until one fails. */
@@ -127,17 +87,53 @@ static struct error *each_lease(struct store *store, lease_visit *visit, void *c
         const struct dirent *entry;
         while ((entry = readdir(dir))) {
                 struct lease lease;
-                if (is_lease_name(entry->d_name) && lease_read(store, entry->d_name, &lease))
+                if (lease_name_is_valid(entry->d_name) && lease_read(store->dir_fd, entry->d_name, &lease))
                         TRY(visit(store, entry->d_name, &lease, context));
         }
         return NULL;
+}
+
+/* Leases that stay, for the index. */
+struct listing {
+        struct indexed *all;
+        size_t n;
+};
+
+static void listing_add(struct listing *listing, const char *name, const struct lease *lease)
+{
+        if (!*lease->id)
+                return;
+        if ((listing->n & (listing->n - 1)) == 0)
+                listing->all =
+                        grow_array(listing->all, listing->n ? 2 * listing->n : 1, sizeof(*listing->all));
+        struct indexed *one = &listing->all[listing->n++];
+        *one = (struct indexed){ .hash = index_hash(lease->id, lease->ifname ? lease->ifname : "") };
+        (void) snprintf(one->name, sizeof(one->name), "%s", name);
+}
+
+static void listing_done(struct listing *listing)
+{
+        free(listing->all);
 }
 
 struct owner {
         const char *container_id, *ifname;
         const struct ipam *ipam; /* whose ranges count; NULL: all */
         bool found;
+        struct listing others;
 };
+
+/* The owner's next lease by the index, from its n-th link on; false when there is none. */
+static bool next_own(const struct store *store, const struct owner *owner, const char *ifname, unsigned *n,
+                     char name[ADDRESS_TEXT_BYTES])
+{
+        struct lease lease;
+        for (; index_find(&store->index, owner->container_id, ifname, *n, name, ADDRESS_TEXT_BYTES); ++*n)
+                if (lease_read(store->dir_fd, name, &lease) &&
+                    lease_is_of(&lease, owner->container_id, owner->ifname))
+                        return true;
+        return false;
+}
 
 static bool in_set(const struct range_set *set, const struct address *a)
 {
@@ -150,16 +146,9 @@ static bool in_set(const struct range_set *set, const struct address *a)
         return false;
 }
 
-static struct error *refuse_if_own(struct store *store, const char *name, const struct lease *lease,
-                                   void *context)
+static struct error *refuse_in_ranges(const struct owner *owner, const char *name)
 {
-        const struct owner *owner = context;
         struct address a;
-        if (!*lease->id)
-                (void) fprintf(stderr, "skiff-bridge: lease %s/%s is empty: passed over\n", store->path,
-                               name);
-        if (!lease_is_of(lease, owner->container_id, owner->ifname))
-                return NULL;
         TRY(address_parse(name, &a));
         for (size_t i = 0; i < owner->ipam->n_sets; i++)
                 if (in_set(&owner->ipam->sets[i], &a))
@@ -169,21 +158,73 @@ static struct error *refuse_if_own(struct store *store, const char *name, const 
         return NULL;
 }
 
-static struct error *release_if_own(struct store *store, const char *name, const struct lease *lease,
-                                    void *context)
+static struct error *refuse_if_own(struct store *store, const char *name, const struct lease *lease,
+                                   void *context)
 {
-        const struct owner *owner = context;
-        if (!lease_is_of(lease, owner->container_id, owner->ifname))
-                return NULL;
+        struct owner *owner = context;
+        if (!*lease->id)
+                (void) fprintf(stderr, "skiff-bridge: lease %s/%s is empty: passed over\n", store->path,
+                               name);
+        listing_add(&owner->others, name, lease);
+        return lease_is_of(lease, owner->container_id, owner->ifname) ? refuse_in_ranges(owner, name) : NULL;
+}
+
+static struct error *refuse_if_any(struct store *store, struct owner *owner)
+{
+        const char *const forms[] = { owner->ifname, "" };
+        char name[ADDRESS_TEXT_BYTES];
+        if (!store->index.is_whole)
+                return each_lease(store, refuse_if_own, owner);
+        for (size_t i = 0; i < LENGTH(forms); i++)
+                for (unsigned n = 0; next_own(store, owner, forms[i], &n, name); n++)
+                        TRY(refuse_in_ranges(owner, name));
+        return NULL;
+}
+
+static struct error *remove_lease(struct store *store, const char *name)
+{
         if (unlinkat(store->dir_fd, name, 0) < 0 && errno != ENOENT)
                 return error_errno(errno, "address store: remove %s/%s", store->path, name);
         return fault_point("bridge.store.released");
 }
 
+static struct error *release_if_own(struct store *store, const char *name, const struct lease *lease,
+                                    void *context)
+{
+        struct owner *owner = context;
+        if (lease_is_of(lease, owner->container_id, owner->ifname))
+                return remove_lease(store, name);
+        listing_add(&owner->others, name, lease);
+        return NULL;
+}
+
+static struct error *release_indexed(struct store *store, const struct owner *owner)
+{
+        const char *const forms[] = { owner->ifname, "" };
+        char name[ADDRESS_TEXT_BYTES];
+        for (size_t i = 0; i < LENGTH(forms); i++)
+                for (unsigned n = 0; next_own(store, owner, forms[i], &n, name);) {
+                        TRY(remove_lease(store, name));
+                        index_remove(&store->index, owner->container_id, forms[i], n);
+                }
+        return NULL;
+}
+
 struct error *store_release(struct store *store, const char *container_id, const char *ifname)
 {
         struct owner owner = { .container_id = container_id, .ifname = ifname };
-        return each_lease(store, release_if_own, &owner);
+        struct error *e;
+        if (store->index.is_whole) {
+                e = release_indexed(store, &owner);
+        } else {
+                e = each_lease(store, release_if_own, &owner);
+                if (!e)
+                        index_mend(&store->index, owner.others.all, owner.others.n);
+                listing_done(&owner.others);
+        }
+        if (!e)
+                index_mark(&store->index);
+        return e;
 }
 
 static struct error *note_if_own(struct store *store, const char *name, const struct lease *lease,
@@ -199,7 +240,13 @@ static struct error *note_if_own(struct store *store, const char *name, const st
 struct error *store_check(struct store *store, const char *container_id, const char *ifname)
 {
         struct owner owner = { .container_id = container_id, .ifname = ifname };
-        TRY(each_lease(store, note_if_own, &owner));
+        char name[ADDRESS_TEXT_BYTES];
+        unsigned n = 0, m = 0;
+        if (store->index.is_whole)
+                owner.found =
+                        next_own(store, &owner, ifname, &n, name) || next_own(store, &owner, "", &m, name);
+        else
+                TRY(each_lease(store, note_if_own, &owner));
         if (owner.found)
                 return NULL;
         return error_new(ERROR_NOT_FOUND, "address store: %s of container %s has no address in %s", ifname,
@@ -209,24 +256,31 @@ struct error *store_check(struct store *store, const char *container_id, const c
 struct valid_list {
         const struct attachment *valid;
         size_t n;
+        struct listing stay;
 };
 
 static struct error *remove_if_nobodys(struct store *store, const char *name, const struct lease *lease,
                                        void *context)
 {
-        const struct valid_list *list = context;
+        struct valid_list *list = context;
         for (size_t i = 0; i < list->n; i++)
-                if (lease_is_of(lease, list->valid[i].container_id, list->valid[i].ifname))
+                if (lease_is_of(lease, list->valid[i].container_id, list->valid[i].ifname)) {
+                        listing_add(&list->stay, name, lease);
                         return NULL;
-        if (unlinkat(store->dir_fd, name, 0) < 0 && errno != ENOENT)
-                return error_errno(errno, "address store: remove %s/%s", store->path, name);
-        return NULL;
+                }
+        return remove_lease(store, name);
 }
 
 struct error *store_keep_only(struct store *store, const struct attachment *valid, size_t n)
 {
         struct valid_list list = { .valid = valid, .n = n };
-        return each_lease(store, remove_if_nobodys, &list);
+        struct error *e = each_lease(store, remove_if_nobodys, &list);
+        if (!e) {
+                index_mend(&store->index, list.stay.all, list.stay.n);
+                index_mark(&store->index);
+        }
+        listing_done(&list.stay);
+        return e;
 }
 
 /* The content of a lease in a file without a name; -1 where the filesystem has no such files. */
@@ -332,7 +386,7 @@ static bool last_reserved(const struct store *store, size_t n, const struct rang
         char name[40];
         struct lease file;
         (void) snprintf(name, sizeof(name), "last_reserved_ip.%zu", n);
-        if (!lease_read(store, name, &file))
+        if (!lease_read(store->dir_fd, name, &file))
                 return false;
         struct error *e = address_parse(file.id, at);
         error_free(e);
@@ -441,24 +495,62 @@ static struct error *allocate_sets(const struct search *s, const struct ipam *ip
         return NULL;
 }
 
+/* Behind the leases themselves: it is they that the last room on a disk is for. */
+static void index_given(struct store *store, struct owner *owner, bool was_whole, const struct result *out,
+                        size_t first)
+{
+        const struct lease own = { .id = owner->container_id, .ifname = owner->ifname };
+        char name[ADDRESS_TEXT_BYTES];
+        store->index.is_whole = was_whole;
+        for (size_t i = first; i < out->n_ips; i++) {
+                (void) address_text(&out->ips[i].address, name);
+                if (was_whole)
+                        index_add(&store->index, own.id, own.ifname, name);
+                else
+                        listing_add(&owner->others, name, &own);
+        }
+        if (!was_whole)
+                index_mend(&store->index, owner->others.all, owner->others.n);
+}
+
+static struct error *allocate(struct store *store, struct owner *owner, struct result *out)
+{
+        const struct ipam *ipam = owner->ipam;
+        struct search s = { .store = store, .owner = owner, .nameless_fd = -1 };
+        bool *used = arena_take(out->arena, (ipam->n_requested + 1) * sizeof(*used));
+        const struct address **asked = arena_take(out->arena, (ipam->n_sets + 1) * sizeof(asked[0]));
+        for (size_t n = 0; n < ipam->n_sets; n++)
+                asked[n] = asked_in(ipam, &ipam->sets[n], used);
+        /* All leases of one interface say the same, and are removed by name: one file with several names. */
+        struct error *e = lease_nameless(store, owner->container_id, owner->ifname, &s.nameless_fd);
+        if (!e)
+                e = allocate_sets(&s, ipam, used, asked, out);
+        closep(&s.nameless_fd);
+        return e ? e : fault_point("bridge.store.given");
+}
+
 struct error *store_allocate(struct store *store, const struct ipam *ipam, const char *container_id,
                              const char *ifname, struct result *out)
 {
         struct owner owner = { .container_id = container_id, .ifname = ifname, .ipam = ipam };
-        struct search s = { .store = store, .owner = &owner, .nameless_fd = -1 };
-        bool *used = arena_take(out->arena, (ipam->n_requested + 1) * sizeof(*used));
-        const struct address **asked = arena_take(out->arena, (ipam->n_sets + 1) * sizeof(asked[0]));
-        TRY(each_lease(store, refuse_if_own, &owner));
-        for (size_t n = 0; n < ipam->n_sets; n++)
-                asked[n] = asked_in(ipam, &ipam->sets[n], used);
         size_t n_before = out->n_ips;
-        /* All leases of one interface say the same, and are removed by name: one file with several names. */
-        struct error *e = lease_nameless(store, container_id, ifname, &s.nameless_fd);
-        if (!e)
-                e = allocate_sets(&s, ipam, used, asked, out);
-        closep(&s.nameless_fd);
-        if (!e)
+        bool was_whole = store->index.is_whole;
+        struct error *e = refuse_if_any(store, &owner);
+        if (e) {
+                listing_done(&owner.others);
+                return e;
+        }
+        store->index.is_whole = false; /* until what is given is in it */
+        e = allocate(store, &owner, out);
+        if (!e) {
+                index_given(store, &owner, was_whole, out, n_before);
+                e = fault_point("bridge.store.indexed");
+        }
+        listing_done(&owner.others);
+        if (!e) {
+                index_mark(&store->index);
                 return NULL;
+        }
         out->n_ips = n_before;
         error_ignore(store_release(store, container_id, ifname)); /* the first failure is what counts */
         return error_wrap(e, "address store %s", store->path);

@@ -7,16 +7,21 @@
  *
  * A lease appears under its name with all of its content (O_TMPFILE, linkat(2)), so no kill leaves half of one. One
  * without content, which host-local or a crash of the machine can leave, says nothing of who has it: it is told on
- * stderr and its address not given again, until keep_only removes it.
+ * stderr where every lease is read, and its address not given again, until keep_only removes it.
+ *
+ * store_index.h says which leases are an interface's, so that a call does not read all of them. Where it may not know of
+ * one, all are read: once, for it knows then.
  *
  * Threads: one at a time; processes: any. */
 #pragma once
 #include "cni/bridge/config.h"
 #include "cni/bridge/result.h"
+#include "cni/bridge/store_index.h"
 
 struct store {
         char *path; /* for messages; owned */
         int dir_fd, lock_fd;
+        struct index index;
 };
 
 /* Makes the directory where it is missing, opens it and waits for the lock. With must_exist a directory that is missing is

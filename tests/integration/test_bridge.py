@@ -85,7 +85,7 @@ def ports():
 
 def leases(network="net"):
     names = [path.name for path in (STORE / network).glob("*")] if (STORE / network).exists() else []
-    return sorted(name for name in names if name != "lock" and not name.startswith("last_reserved"))
+    return sorted(name for name in names if name not in ("lock", ".interfaces") and not name.startswith("last_reserved"))
 
 
 def wait_nothing_left(network="net"):
@@ -284,7 +284,10 @@ def test_a_node_changes_over_and_back_with_running_pods(pods):
     assert third["ips"][0]["address"] == "10.77.0.4/24"
     assert reachable(("p1", "p2"), "10.77.0.3")
     pods.ok("DEL", configuration, "p1")
+    index = STORE / "net/.interfaces"
+    assert sorted(os.readlink(link) for link in index.iterdir()) == ["../10.77.0.3"]
     pods.ok("DEL", configuration, "p2", program=DEBIAN / "bridge")
+    assert not list(index.iterdir()), "host-local takes the links of what it gives back with it"
     pods.ok("DEL", configuration, "p3")
     wait_nothing_left()
 

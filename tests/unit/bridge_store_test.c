@@ -302,6 +302,202 @@ static void a_failure_anywhere_leaves_no_lease(void **dir)
         arena_done(&arena);
 }
 
+/* Whether the store believes that its index is whole; and what a link of it leads to, or NULL. */
+static bool index_is_whole(const char *dir)
+{
+        struct store store;
+        assert_ok(store_open(dir, "net", true, &store));
+        bool whole = store.index.is_whole;
+        store_close(&store);
+        return whole;
+}
+
+static char *link_path(const char *dir, const char *id, const char *ifname, unsigned n)
+{
+        return arena_format(&arena, "%s/net/" INDEX_NAME "/%016llx.%u", dir,
+                            (unsigned long long) index_hash(id, ifname), n);
+}
+
+static const char *link_of(const char *dir, const char *id, const char *ifname, unsigned n)
+{
+        char *target = arena_take(&arena, 100);
+        return readlink(link_path(dir, id, ifname, n), target, 99) < 0 ? NULL : target;
+}
+
+static void put_in_place(const char *dir, const char *name, const char *text)
+{
+        int fd = open(path_of(dir, name), O_WRONLY | O_TRUNC);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+        (void) close(fd);
+}
+
+#define DUAL "{'ranges':[[{'subnet':'10.1.0.0/24'}],[{'subnet':'fd00::/64'}]]}"
+
+static void a_whole_index_is_all_that_is_read(void **dir)
+{
+        assert_gives("10.1.0.2/24 fd00::2/64", *dir, DUAL, "a");
+        assert_true(index_is_whole(*dir));
+        assert_string_equal(link_of(*dir, "a", "eth0", 0), "../10.1.0.2");
+        assert_string_equal(link_of(*dir, "a", "eth0", 1), "../fd00::2");
+        /* What nobody does: only one who reads all leases would see it. */
+        put_in_place(*dir, "10.1.0.2", "b\r\neth0");
+        assert_gives("10.1.0.3/24 fd00::3/64", *dir, DUAL, "b");
+        put_in_place(*dir, "10.1.0.2", "a\r\neth0");
+        release(*dir, "a");
+        assert_null(link_of(*dir, "a", "eth0", 0));
+        assert_null(text_of(*dir, "10.1.0.2"));
+        assert_null(text_of(*dir, "fd00::2"));
+        assert_non_null(text_of(*dir, "fd00::3"));
+        assert_true(index_is_whole(*dir));
+        arena_done(&arena);
+}
+
+static void leases_of_others_are_found_and_learnt(void **dir)
+{
+        assert_gives("10.1.0.2/24", *dir, SMALL, "a");
+        put(*dir, "10.1.0.3", "theirs\r\neth0");
+        put(*dir, "10.1.0.9", "old");
+        assert_false(index_is_whole(*dir));
+        assert_refuses(ERROR_ALREADY_EXISTS, "10.1.0.3 has been allocated to theirs", *dir, SMALL, "theirs");
+        assert_false(index_is_whole(*dir)); /* a refusal changes nothing */
+        assert_gives("10.1.0.4/24", *dir, SMALL, "b");
+        assert_true(index_is_whole(*dir));
+        assert_string_equal(link_of(*dir, "theirs", "eth0", 0), "../10.1.0.3");
+        assert_string_equal(link_of(*dir, "old", "", 0), "../10.1.0.9");
+        assert_refuses(ERROR_ALREADY_EXISTS, "10.1.0.3 has been allocated to theirs", *dir, SMALL, "theirs");
+        release(*dir, "theirs");
+        release(*dir, "old");
+        assert_null(text_of(*dir, "10.1.0.3"));
+        assert_null(text_of(*dir, "10.1.0.9"));
+        assert_int_equal(unlink(path_of(*dir, "10.1.0.2")), 0); /* by hand: its link leads nowhere */
+        release(*dir, "b");
+        assert_null(link_of(*dir, "a", "eth0", 0));
+        assert_true(index_is_whole(*dir));
+        arena_done(&arena);
+}
+
+static void damage(const char *dir, unsigned how)
+{
+        char *link = link_path(dir, "a", "eth0", 0);
+        if (how == 0)
+                assert_int_equal(unlink(link), 0);
+        if (how == 1) /* that of the other family stays, with a gap before it */
+                assert_int_equal(unlink(link) | unlink(path_of(dir, "10.1.0.2")), 0);
+        if (how == 2)
+                assert_int_equal(unlink(link) | symlink("../10.1.0.3", link), 0);
+        if (how == 3)
+                assert_int_equal(unlink(link) | symlink("/etc/passwd", link), 0);
+        if (how == 4)
+                assert_int_equal(rename(link, link_path(dir, "x", "eth0", 0)), 0);
+        if (how == 5)
+                assert_int_equal(rename(link, arena_format(&arena, "%s.more", link)), 0);
+        if (how == 6)
+                assert_int_equal(mkdir(arena_format(&arena, "%s.d", link), 0755), 0);
+        if (how == 7)
+                assert_int_equal(symlink("../10.1.0.2", link_path(dir, "a", "eth0", 7)), 0);
+        if (how == 8)
+                assert_int_equal(rename(path_of(dir, INDEX_NAME), path_of(dir, "moved")), 0);
+        if (how == 9) {
+                assert_int_equal(rename(path_of(dir, INDEX_NAME), path_of(dir, "moved")), 0);
+                put(dir, INDEX_NAME, "a file");
+        }
+}
+
+static void a_damaged_index_is_mended_or_left(void **dir)
+{
+        for (unsigned how = 0; how < 10; how++) {
+                bool is_left = how == 6 || how == 9; /* what is not ours to remove */
+                char *base = arena_format(&arena, "%s/%u", (char *) *dir, how);
+                assert_int_equal(mkdir(base, 0755), 0);
+                assert_gives("10.1.0.2/24 fd00::2/64", base, DUAL, "a");
+                assert_gives("10.1.0.3/24 fd00::3/64", base, DUAL, "b");
+                damage(base, how);
+                assert_false(index_is_whole(base));
+                assert_refuses(ERROR_ALREADY_EXISTS, "allocated to a", base, DUAL, "a");
+                assert_gives("10.1.0.4/24 fd00::4/64", base, DUAL, "c");
+                assert_true(index_is_whole(base) == !is_left);
+                release(base, "a");
+                assert_null(text_of(base, "10.1.0.2"));
+                assert_null(text_of(base, "fd00::2"));
+                release(base, "b");
+                release(base, "c");
+                assert_null(text_of(base, "fd00::3"));
+                assert_true(index_is_whole(base) == !is_left);
+        }
+        arena_done(&arena);
+}
+
+/* By hand, as if all that was changed had been changed by the store. */
+static void mark(const char *dir)
+{
+        const struct timespec times[] = { { .tv_nsec = UTIME_OMIT },
+                                          { .tv_sec = 1000, .tv_nsec = INDEX_MARK_NS } };
+        assert_int_equal(utimensat(AT_FDCWD, path_of(dir, INDEX_NAME), times, 0), 0);
+        assert_int_equal(utimensat(AT_FDCWD, path_of(dir, ""), times, 0), 0);
+        assert_true(index_is_whole(dir));
+}
+
+static void owners_of_one_hash_keep_their_own(void **dir)
+{
+        for (unsigned first = 0; first < 2; first++) {
+                char *base = arena_format(&arena, "%s/%u", (char *) *dir, first);
+                assert_int_equal(mkdir(base, 0755), 0);
+                assert_gives("10.1.0.2/24", base, SMALL, "a");
+                assert_gives("10.1.0.3/24", base, SMALL, "b");
+                if (first == 0) {
+                        assert_int_equal(
+                                rename(link_path(base, "a", "eth0", 0), link_path(base, "a", "eth0", 1)), 0);
+                        assert_int_equal(symlink("../10.1.0.3", link_path(base, "a", "eth0", 0)), 0);
+                } else {
+                        assert_int_equal(symlink("../10.1.0.3", link_path(base, "a", "eth0", 1)), 0);
+                }
+                mark(base);
+                release(base, "a");
+                assert_null(text_of(base, "10.1.0.2"));
+                assert_non_null(text_of(base, "10.1.0.3"));
+                assert_string_equal(link_of(base, "a", "eth0", 0), "../10.1.0.3");
+                assert_null(link_of(base, "a", "eth0", 1));
+        }
+        arena_done(&arena);
+}
+
+/* Wherever a call ends, the next one does not believe the index before it has read all. */
+static void a_kill_leaves_an_index_that_is_not_believed(void **dir)
+{
+        static const char *const points[] = { "bridge.store.reserved", "bridge.store.given",
+                                              "bridge.store.indexed", "bridge.store.released" };
+#ifndef SKIFF_FAULTS
+        skip();
+#endif
+        for (size_t i = 0; i < LENGTH(points); i++) {
+                char *base = arena_format(&arena, "%s/%zu", (char *) *dir, i), given[100];
+                int status = 0;
+                assert_int_equal(mkdir(base, 0755), 0);
+                assert_gives("10.1.0.2/24 fd00::2/64", base, DUAL, "a");
+                pid_t pid = fork();
+                if (pid == 0) {
+                        (void) setenv("SKIFF_FAULT", arena_format(&arena, "%s=kill", points[i]), 1);
+                        if (i == 3)
+                                release(base, "a");
+                        else
+                                error_free(allocate(base, DUAL, "k", given, sizeof(given)));
+                        _exit(0);
+                }
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+                assert_true(WIFSIGNALED(status));
+                assert_false(index_is_whole(base));
+                release(base, "k");
+                release(base, "a");
+                for (unsigned last = 2; last < 4; last++) {
+                        assert_null(text_of(base, arena_format(&arena, "10.1.0.%u", last)));
+                        assert_null(text_of(base, arena_format(&arena, "fd00::%u", last)));
+                }
+                assert_true(index_is_whole(base));
+        }
+        arena_done(&arena);
+}
+
 static void ranges_are_checked(void **state)
 {
         (void) state;
@@ -343,4 +539,7 @@ UNIT_MAIN(IN_TMPDIR(addresses_go_round_and_a_freed_one_comes_last), IN_TMPDIR(fi
           IN_TMPDIR(asked_addresses_are_given_or_refused), IN_TMPDIR(torn_files_are_passed_over),
           IN_TMPDIR(gc_keeps_what_is_valid), IN_TMPDIR(a_store_that_is_not_there_has_nothing_to_give_back),
           IN_TMPDIR(many_at_once), IN_TMPDIR(a_full_disk_and_one_that_is_read_only_are_told),
-          IN_TMPDIR(a_failure_anywhere_leaves_no_lease), TEST(ranges_are_checked))
+          IN_TMPDIR(a_failure_anywhere_leaves_no_lease), IN_TMPDIR(a_whole_index_is_all_that_is_read),
+          IN_TMPDIR(leases_of_others_are_found_and_learnt), IN_TMPDIR(a_damaged_index_is_mended_or_left),
+          IN_TMPDIR(owners_of_one_hash_keep_their_own),
+          IN_TMPDIR(a_kill_leaves_an_index_that_is_not_believed), TEST(ranges_are_checked))
