@@ -2,6 +2,7 @@
 #include "cni/bridge/commands.h"
 #include "cni/bridge/ipam.h"
 #include "cni/bridge/pod.h"
+#include "cni/bridge/vlan.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
@@ -15,7 +16,7 @@ struct adding {
         struct rules *rules;
         int netns_fd, own_fd;
         struct veth veth;
-        struct link bridge;
+        struct link bridge, vlan_gateway; /* vlan_gateway.index 0: none */
         struct result result;
         size_t first_interface, first_ip, first_route; /* those before are of prevResult */
         bool has_veth, has_ipam, has_rules;
@@ -106,7 +107,10 @@ static struct error *add_gateways(struct adding *a)
                 const struct result_ip *ip = &a->result.ips[i];
                 struct address address = ip->gateway;
                 address.prefix = ip->address.prefix;
-                TRY(link_ensure_address(a->nl, &a->bridge, &address, config->force_address));
+                if (config->vlan && !a->vlan_gateway.index)
+                        TRY(vlan_ensure_gateway(a->nl, config, &a->bridge, &a->vlan_gateway));
+                TRY(link_ensure_address(a->nl, config->vlan ? &a->vlan_gateway : &a->bridge, &address,
+                                        config->force_address));
                 ipv4 |= address.family == AF_INET;
                 ipv6 |= address.family == AF_INET6;
         }
@@ -143,6 +147,10 @@ static struct error *add_interfaces(struct adding *a)
                              arena_copy(arena, link_mac_text(a->veth.host_mac, host_mac), 17), NULL);
         result_add_interface(&a->result, a->env->ifname,
                              arena_copy(arena, link_mac_text(a->veth.mac, mac), 17), a->env->netns);
+        if (a->vlan_gateway.index)
+                result_add_interface(&a->result,
+                                     arena_copy(arena, a->vlan_gateway.name, strlen(a->vlan_gateway.name)),
+                                     arena_copy(arena, link_mac_text(a->vlan_gateway.mac, mac), 17), NULL);
         return NULL;
 }
 

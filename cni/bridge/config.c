@@ -101,20 +101,6 @@ static struct error *read_switches(struct config *c)
         return NULL;
 }
 
-/* Keys of Debian's plugins that have no code here. vlan 0, false and empty lists ask for nothing. */
-static struct error *refuse_unbuilt(const struct config *c)
-{
-        int64_t vlan = 0;
-        const struct jv *trunk = NULL;
-        TRY(jv_want_integer(c->json, "vlan", 0, 4094, &vlan));
-        TRY(jv_want(c->json, "vlanTrunk", JV_ARRAY, &trunk));
-        if (vlan)
-                return error_new(ERROR_UNIMPLEMENTED, "\"vlan\" is not supported by skiff-bridge");
-        if (trunk && trunk->n_children)
-                return error_new(ERROR_UNIMPLEMENTED, "\"vlanTrunk\" is not supported by skiff-bridge");
-        return NULL;
-}
-
 static bool parse_mac(const char *text, uint8_t out[6])
 {
         for (int i = 0; i < 6; i++) {
@@ -243,7 +229,7 @@ struct error *config_read(const struct environment *env, const struct jv *json, 
                 return NULL;
         const struct jv *runtime = NULL, *dns = NULL;
         TRY(read_switches(out));
-        TRY(refuse_unbuilt(out));
+        TRY(config_read_vlans(out));
         TRY(jv_want(json, "runtimeConfig", JV_OBJECT, &runtime));
         TRY(read_mac(env, runtime, out));
         TRY(read_ports(runtime, out));

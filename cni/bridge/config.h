@@ -74,6 +74,10 @@ struct port {
         struct address host; /* family 0: every address of the node */
 };
 
+struct vlan_range {
+        uint16_t first, last; /* 1 to 4094 */
+};
+
 struct attachment {
         const char *container_id, *ifname;
 };
@@ -99,7 +103,12 @@ struct config {
         const char *name, *bridge;
         bool is_gateway, is_default_gateway, force_address, ip_masq, hairpin, promisc, mac_spoof_check;
         bool enable_dad, disable_container_interface, port_isolation;
-        uint32_t mtu; /* bytes; 0: the kernel's own */
+        uint32_t mtu;             /* bytes; 0: the kernel's own */
+        uint16_t vlan;            /* 0: none */
+        bool has_trunk;           /* the key is there */
+        struct vlan_range *trunk; /* in order, without overlap */
+        size_t n_trunk;
+        bool preserve_default_vlan;
         bool has_mac;
         uint8_t mac[6];
         struct ipam ipam;
@@ -122,6 +131,9 @@ MUST_CHECK struct error *config_read(const struct environment *env, const struct
 
 /* The part of "ipam", runtimeConfig and args that says which addresses and routes; strict as config_read. */
 MUST_CHECK struct error *config_read_ipam(const struct environment *env, struct config *config);
+
+/* "vlan", "vlanTrunk" and "preserveDefaultVlan"; strict as config_read. */
+MUST_CHECK struct error *config_read_vlans(struct config *config);
 
 /* A route, and a dns, of a configuration or a result. */
 MUST_CHECK struct error *config_read_route(const struct jv *json, struct route *out);

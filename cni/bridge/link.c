@@ -1,5 +1,6 @@
 #include "cni/bridge/link.h"
 #include "base/fault.h"
+#include "cni/bridge/vlan.h"
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
@@ -85,6 +86,25 @@ static uint32_t u32_of(const struct nlattr *a)
         return value;
 }
 
+static const struct nlattr *inside(const struct nlattr *outer, uint16_t type)
+{
+        return outer ? netlink_attribute(netlink_value(outer), netlink_length(outer), type) : NULL;
+}
+
+static void read_kind(const struct nlattr *link_info, struct link *out)
+{
+        copy_text(inside(link_info, IFLA_INFO_KIND), out->kind, sizeof(out->kind));
+        if (strcmp(out->kind, "bridge") != 0)
+                return;
+        const struct nlattr *data = inside(link_info, IFLA_INFO_DATA);
+        const struct nlattr *vlan = inside(data, IFLA_BR_VLAN_DEFAULT_PVID),
+                            *filtering = inside(data, IFLA_BR_VLAN_FILTERING);
+        if (vlan && netlink_length(vlan) == sizeof(out->default_vlan))
+                memcpy(&out->default_vlan, netlink_value(vlan), sizeof(out->default_vlan));
+        out->filters_vlans =
+                filtering && netlink_length(filtering) && *(const uint8_t *) netlink_value(filtering);
+}
+
 static void read_link(const struct nlmsghdr *message, struct link *out)
 {
         const struct ifinfomsg *info = (const void *) (message + 1);
@@ -105,10 +125,7 @@ static void read_link(const struct nlmsghdr *message, struct link *out)
         const struct nlattr *mac = netlink_attribute(attributes, len_bytes, IFLA_ADDRESS);
         if (mac && netlink_length(mac) == sizeof(out->mac))
                 memcpy(out->mac, netlink_value(mac), sizeof(out->mac));
-        const struct nlattr *kind = netlink_attribute(attributes, len_bytes, IFLA_LINKINFO);
-        if (kind)
-                kind = netlink_attribute(netlink_value(kind), netlink_length(kind), IFLA_INFO_KIND);
-        copy_text(kind, out->kind, sizeof(out->kind));
+        read_kind(netlink_attribute(attributes, len_bytes, IFLA_LINKINFO), out);
 }
 
 static void take_link(const struct nlmsghdr *message, void *context)
@@ -194,8 +211,15 @@ static struct error *make_bridge(struct netlink *nl, const struct config *config
                 netlink_put_u32(nl, IFLA_MTU, config->mtu);
         size_t link_info = netlink_nest(nl, IFLA_LINKINFO);
         netlink_put_text(nl, IFLA_INFO_KIND, "bridge");
+        if (vlan_wanted(config)) {
+                size_t data = netlink_nest(nl, IFLA_INFO_DATA);
+                netlink_put_u8(nl, IFLA_BR_VLAN_FILTERING, 1);
+                netlink_nest_end(nl, data);
+        }
         netlink_nest_end(nl, link_info);
         TRY(netlink_talk(nl, &errnum, 1));
+        if (errnum == EOPNOTSUPP && vlan_wanted(config))
+                return vlan_error_unsupported();
         if (errnum && errnum != EEXIST)
                 return error_errno(errnum, "make bridge %s%s", config->bridge, netlink_reason(nl));
         TRY(fault_point("bridge.made"));
@@ -339,7 +363,8 @@ static struct error *send_veth(struct netlink *nl, const struct config *config, 
 }
 
 /* Whose the port is, and how it behaves. */
-static struct error *mark_port(struct netlink *nl, const struct config *config, const struct veth *veth)
+static struct error *mark_port(struct netlink *nl, const struct config *config, const struct link *bridge,
+                               const struct veth *veth)
 {
         char alias[256];
         struct link link;
@@ -365,6 +390,10 @@ static struct error *mark_port(struct netlink *nl, const struct config *config, 
                         return error_errno(errnums[i], "set up port %s%s", veth->host_name,
                                            netlink_reason(nl));
         TRY(fault_point("bridge.veth.marked"));
+        TRY(vlan_set_port(nl, config, bridge, &link));
+        /* A port carries frames and has no addresses. A link-local one each, with its routes, would have the kernel walk
+         * those of all ports whenever one comes or goes. */
+        TRY(link_sysctl("1", "ipv6/conf/%s/disable_ipv6", veth->host_name));
         return link_sysctl("0", "ipv6/conf/%s/accept_ra", veth->host_name);
 }
 
@@ -401,7 +430,7 @@ struct error *link_make_veth(struct netlink *nl, const struct config *config, co
                 return refused_veth(nl, bridge, veth, errnum);
         struct error *e = fault_point("bridge.veth.made");
         if (!e)
-                e = mark_port(nl, config, veth);
+                e = mark_port(nl, config, bridge, veth);
         if (!e)
                 return NULL;
         error_ignore(link_remove_named(nl, veth->host_name)); /* the first failure is what counts */

@@ -15,6 +15,8 @@ struct link {
         uint8_t mac[6];
         char name[16], kind[16], alias[256];
         uint32_t mtu, group;
+        uint16_t default_vlan; /* of a bridge: which its ports are given by the kernel; 0: none */
+        bool filters_vlans;    /* a bridge */
 };
 
 /* A link by name, or by index where name is NULL. out->index is 0 when there is none. */

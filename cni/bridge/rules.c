@@ -1,5 +1,6 @@
 #include "cni/bridge/rules.h"
 #include "cni/bridge/firewall.h"
+#include "cni/bridge/vlan.h"
 
 struct rules {
         struct fw *fw;
@@ -65,8 +66,10 @@ static struct fw_attachment attachment_of(const struct rules_attachment *a)
 struct error *rules_add(struct rules *rules, const struct rules_attachment *attachment)
 {
         const struct fw_attachment a = attachment_of(attachment);
+        char gateway[16];
         if (fw_needs_route_localnet(&a)) /* a port on the node's 127.0.0.1 goes out by the bridge */
-                TRY(link_sysctl("1", "ipv4/conf/%s/route_localnet", attachment->config->bridge));
+                TRY(link_sysctl("1", "ipv4/conf/%s/route_localnet",
+                                vlan_gateway_name(attachment->config, gateway)));
         return fw_add(rules->fw, &a);
 }
 
