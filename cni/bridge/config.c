@@ -1,4 +1,5 @@
 #include "cni/bridge/config.h"
+#include "cni/bridge/firewall_conditions.h"
 #include <ctype.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -170,18 +171,49 @@ static struct error *read_ports(const struct jv *runtime, struct config *c)
                 TRY_WRAP(read_port(v, &c->ports[c->n_ports]), "portMappings[%zu]", c->n_ports);
                 c->n_ports++;
         }
+        return NULL;
+}
+
+/* One list of conditions, in a language that the backend, where one is named, speaks. */
+static struct error *read_conditions(struct config *c, const char *key, uint8_t family, const char *backend,
+                                     const char *const **out)
+{
+        struct fw_conditions conditions;
+        TRY(jv_want_texts(c->arena, c->json, key, out));
+        const char *language = fw_conditions_language(*out);
+        if (*backend && language && strcmp(language, backend) != 0)
+                return error_new(
+                        ERROR_INVALID_ARGUMENT,
+                        "%s backend was requested but configuration contains %s-specific options [%s]",
+                        backend, language, key);
+        TRY_WRAP(fw_conditions_parse(*out, family, &conditions), "%s", key);
+        return NULL;
+}
+
+/* How ports are forwarded: portmap's keys that are not the runtime's. */
+static struct error *read_forwarding(struct config *c)
+{
         int64_t bit = -1;
+        const char *chain = NULL, *backend = "";
         c->snat = true;
         TRY(jv_want_bool(c->json, "snat", &c->snat));
         TRY(jv_want_bool(c->json, "masqAll", &c->masq_all));
         TRY(jv_want_integer(c->json, "markMasqBit", 0, 31, &bit));
+        TRY(jv_want_text(c->json, "externalSetMarkChain", &chain));
+        TRY(jv_want_text(c->json, "backend", &backend));
         c->mark_masq_bit = (int) bit;
-        TRY(jv_want_text(c->json, "externalSetMarkChain", &c->external_set_mark_chain));
-        if (c->external_set_mark_chain && bit >= 0)
+        if (chain && bit >= 0)
                 return error_new(ERROR_INVALID_ARGUMENT,
                                  "cannot specify externalSetMarkChain and markMasqBit at once");
-        TRY(jv_want_texts(c->arena, c->json, "conditionsV4", &c->conditions_v4));
-        return jv_want_texts(c->arena, c->json, "conditionsV6", &c->conditions_v6);
+        if (chain)
+                return error_new(
+                        ERROR_UNIMPLEMENTED,
+                        "\"externalSetMarkChain\" is a chain of iptables, which rules of nftables cannot "
+                        "use: \"markMasqBit\" says which mark is set here");
+        if (*backend && strcmp(backend, "nftables") != 0 && strcmp(backend, "iptables") != 0)
+                return error_new(ERROR_INVALID_ARGUMENT, "unrecognized backend \"%.40s\"", backend);
+        TRY(read_conditions(c, "conditionsV4", AF_INET, backend, &c->conditions_v4));
+        return read_conditions(c, "conditionsV6", AF_INET6, backend, &c->conditions_v6);
 }
 
 struct error *config_read_dns(struct arena *arena, const struct jv *json, struct dns *out)
@@ -233,6 +265,7 @@ struct error *config_read(const struct environment *env, const struct jv *json, 
         TRY(jv_want(json, "runtimeConfig", JV_OBJECT, &runtime));
         TRY(read_mac(env, runtime, out));
         TRY(read_ports(runtime, out));
+        TRY(read_forwarding(out));
         TRY(jv_want(json, "dns", JV_OBJECT, &dns));
         TRY_WRAP(config_read_dns(out->arena, dns, &out->dns), "dns");
         return out->ipam.is_local ? config_read_ipam(env, out) : NULL;

@@ -116,8 +116,7 @@ struct config {
         struct port *ports;
         size_t n_ports;
         bool snat, masq_all;
-        int mark_masq_bit;                   /* -1: not said */
-        const char *external_set_mark_chain; /* NULL: none */
+        int mark_masq_bit; /* -1: not said */
         const char *const *conditions_v4, *const *conditions_v6;
         const struct jv *prev_result; /* NULL: none */
         struct attachment *valid;     /* of GC */

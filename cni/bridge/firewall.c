@@ -28,6 +28,7 @@ struct error *fw_open(struct fw **out)
         if (errnum)
                 return error_new(ERROR_FAILED_PRECONDITION, "%s: the kernel has none (CONFIG_NF_TABLES)",
                                  sentence);
+        TRY(fw_find_schema(fw));
         *out = TAKE(fw);
         return NULL;
 }
@@ -48,11 +49,15 @@ struct plan {
         struct fw_elements elements;
         struct address marks[2];          /* IPv4, IPv6; family 0: none */
         const struct address *targets[2]; /* of ports */
+        struct fw_conditions conditions[2];
+        struct fw_group *groups; /* of ports with conditions */
+        size_t n_groups;
 };
 
 static void plan_done(struct plan *plan)
 {
         fw_elements_done(&plan->elements);
+        free(plan->groups);
 }
 
 static bool is_unspecified(const struct address *a)
@@ -94,6 +99,47 @@ static void plan_snat(struct plan *plan, const struct fw_port *port, bool one_ad
         port_key(port, one_address, from, fw_elements_add(&plan->elements, set)->key);
 }
 
+/* The group of a port, which may be a new one. */
+static const struct fw_group *plan_group(struct plan *plan, const struct fw_port *port, bool one_address,
+                                         size_t six)
+{
+        struct fw_group group = { .conditions = plan->conditions[six], .mark = plan->mark };
+        group.family = plan->targets[six]->family;
+        if (one_address)
+                group.host = port->host;
+        if (plan->a->snat)
+                group.from[0] = plan->marks[six];
+        if (plan->a->snat && !six && !plan->a->masq_all)
+                group.from[1] = loopback;
+        fw_group_name(&group);
+        for (size_t i = 0; i < plan->n_groups; i++)
+                if (memcmp(plan->groups[i].id, group.id, sizeof(group.id)) == 0)
+                        return &plan->groups[i];
+        plan->groups = grow_array(plan->groups, plan->n_groups + 1, sizeof(*plan->groups));
+        plan->groups[plan->n_groups] = group;
+        return &plan->groups[plan->n_groups++];
+}
+
+static void plan_conditioned(struct plan *plan, const struct fw_port *port, bool one_address, size_t six)
+{
+        const struct address *target = plan->targets[six];
+        const struct fw_group *group = plan_group(plan, port, one_address, six);
+        size_t id_bytes = sizeof(group->id);
+        uint16_t number = htons(port->container_port);
+        struct fw_element *e = fw_elements_add(&plan->elements, FW_CONDITION_PORTS + (enum fw_set) six);
+        memcpy(e->key, group->id, id_bytes);
+        port_key(port, false, NULL, e->key + id_bytes);
+        memcpy(e->value, target->bytes, address_length(target));
+        memcpy(e->value + address_length(target), &number, sizeof(number));
+        for (size_t i = 0; i < LENGTH(group->from); i++) {
+                if (!group->from[i].family)
+                        continue;
+                e = fw_elements_add(&plan->elements, FW_CONDITION_SNAT + (enum fw_set) six);
+                memcpy(e->key, group->id, id_bytes);
+                port_key(port, false, &group->from[i], e->key + id_bytes);
+        }
+}
+
 static void plan_port(struct plan *plan, const struct fw_port *port, size_t six)
 {
         const struct address *target = plan->targets[six];
@@ -101,6 +147,10 @@ static void plan_port(struct plan *plan, const struct fw_port *port, size_t six)
         uint16_t number = htons(port->container_port);
         if (!target || (port->host.family && (port->host.family == AF_INET6) != six))
                 return;
+        if (plan->conditions[six].n) {
+                plan_conditioned(plan, port, one_address, six);
+                return;
+        }
         struct fw_element *e = fw_elements_add(&plan->elements,
                                                (one_address ? FW_HOST_PORTS : FW_PORTS) + (enum fw_set) six);
         port_key(port, one_address, NULL, e->key);
@@ -124,19 +174,16 @@ static void plan_sender(struct plan *plan)
 
 static struct error *plan_make(const struct fw_attachment *a, struct plan *plan)
 {
-        if (a->n_ports && a->external_mark_chain && *a->external_mark_chain)
-                return error_new(
-                        ERROR_UNIMPLEMENTED,
-                        "\"externalSetMarkChain\" is a chain of iptables, which nftables cannot use");
-        if (a->n_ports &&
-            ((a->conditions_v4 && *a->conditions_v4) || (a->conditions_v6 && *a->conditions_v6)))
-                return error_new(ERROR_UNIMPLEMENTED,
-                                 "\"conditionsV4\" and \"conditionsV6\" are words of iptables, which are not "
-                                 "supported by skiff-bridge");
         if (a->mark_masq_bit > 31)
                 return error_new(ERROR_INVALID_ARGUMENT, "\"markMasqBit\" is %d, and a mark has 32 bits",
                                  a->mark_masq_bit);
         *plan = (struct plan){ .a = a, .owner = fw_owner_of(a->network, a->container_id, a->ifname) };
+        if (a->n_ports) {
+                TRY_WRAP(fw_conditions_parse(a->conditions_v4, AF_INET, &plan->conditions[0]),
+                         "conditionsV4");
+                TRY_WRAP(fw_conditions_parse(a->conditions_v6, AF_INET6, &plan->conditions[1]),
+                         "conditionsV6");
+        }
         plan->owner.pod = a->pod;
         plan->mark = 1U << (a->mark_masq_bit < 0 ? FW_MARK_BIT : a->mark_masq_bit);
         for (size_t i = 0; i < a->n_addresses; i++) {
@@ -169,16 +216,17 @@ struct attempt {
         int *errnums;
 };
 
+/* That are marked without conditions. */
 static bool has_ports(const struct plan *plan, size_t six)
 {
-        return plan->a->n_ports && plan->a->snat && plan->targets[six];
+        return plan->a->n_ports && plan->a->snat && plan->targets[six] && !plan->conditions[six].n;
 }
 
 /* Those that are wanted: where one is not there, the whole schema goes first. */
 static struct error *find_networks(struct attempt *t)
 {
         const struct plan *plan = t->plan;
-        bool there = true;
+        bool there = t->fw->schema != 0;
         for (size_t i = 0; there && i < plan->a->n_addresses && plan->a->masquerade; i++)
                 TRY(fw_has_network(t->fw->nl, &plan->a->addresses[i], &there));
         for (size_t six = 0; there && six < 2; six++)
@@ -186,6 +234,8 @@ static struct error *find_networks(struct attempt *t)
                         TRY(fw_has_mark(t->fw->nl, &plan->marks[six], plan->mark, &there));
         if (there && has_ports(plan, 0) && !plan->a->masq_all)
                 TRY(fw_has_mark(t->fw->nl, &loopback, plan->mark, &there));
+        for (size_t i = 0; there && i < plan->n_groups; i++)
+                TRY(fw_has_group(t->fw->nl, &plan->groups[i], &there));
         t->with_schema = !there;
         return NULL;
 }
@@ -201,6 +251,8 @@ static void put_networks(struct attempt *t)
                         fw_put_mark(nl, &plan->marks[six], plan->mark);
         if (has_ports(plan, 0) && !plan->a->masq_all)
                 fw_put_mark(nl, &loopback, plan->mark);
+        for (size_t i = 0; i < plan->n_groups; i++)
+                fw_put_group(nl, &plan->groups[i]);
 }
 
 static struct error *attempt_send(struct attempt *t)
@@ -210,6 +262,7 @@ static struct error *attempt_send(struct attempt *t)
         nft_batch_begin(nl);
         if (t->with_schema) {
                 fw_put_schema(nl, NFT_INET);
+                fw_put_schema_number(nl);
                 if (plan->a->spoof_check)
                         fw_put_schema(nl, NFT_BRIDGE);
                 put_networks(t);
@@ -248,7 +301,8 @@ static struct error *error_port_taken(const struct fw_element *e, const struct f
 
 static bool is_port(enum fw_set set)
 {
-        return set >= FW_PORTS && set <= FW_HOST_SNAT6;
+        return (set >= FW_PORTS && set <= FW_HOST_SNAT6) ||
+               (set >= FW_CONDITION_PORTS && set <= FW_CONDITION_SNAT6);
 }
 
 /* Somebody has what an element is for. */
@@ -331,6 +385,7 @@ struct error *fw_add(struct fw *fw, const struct fw_attachment *a)
 {
         _cleanup_(plan_done) struct plan plan = { 0 };
         struct attempt t = { .fw = fw, .plan = &plan };
+        netlink_drop(fw->nl);
         TRY(plan_make(a, &plan));
         if (!plan.elements.n)
                 return NULL;
@@ -340,10 +395,30 @@ struct error *fw_add(struct fw *fw, const struct fw_attachment *a)
         return e;
 }
 
+static struct error *check_chains(struct netlink *nl, const struct plan *plan)
+{
+        TRY(fw_check_schema(nl, NFT_INET));
+        if (plan->a->spoof_check)
+                TRY(fw_check_schema(nl, NFT_BRIDGE));
+        for (size_t i = 0; i < plan->a->n_addresses && plan->a->masquerade; i++)
+                TRY(fw_check_network(nl, &plan->a->addresses[i]));
+        for (size_t six = 0; six < 2; six++)
+                if (has_ports(plan, six))
+                        TRY(fw_check_mark(nl, &plan->marks[six], plan->mark));
+        if (has_ports(plan, 0) && !plan->a->masq_all)
+                TRY(fw_check_mark(nl, &loopback, plan->mark));
+        for (size_t i = 0; i < plan->n_groups; i++)
+                TRY(fw_check_group(nl, &plan->groups[i]));
+        return NULL;
+}
+
 struct error *fw_check(struct fw *fw, const struct fw_attachment *a)
 {
         _cleanup_(plan_done) struct plan plan = { 0 };
+        netlink_drop(fw->nl);
         TRY(plan_make(a, &plan));
+        if (plan.elements.n)
+                TRY(check_chains(fw->nl, &plan));
         for (size_t i = 0; i < plan.elements.n; i++) {
                 const struct fw_element *e = &plan.elements.all[i];
                 struct fw_found found;

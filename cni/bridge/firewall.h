@@ -35,15 +35,15 @@ struct fw_attachment {
         bool snat;                        /* from the subnet and loopback: seen as the node */
         bool masq_all;                    /* with snat: from everywhere */
         int mark_masq_bit;                /* of the packet mark, which says so; -1: 13 */
-        const char *external_mark_chain;  /* NULL: none; others are refused */
-        const char *const *conditions_v4; /* words of iptables, up to NULL; NULL: none */
+        const char *const *conditions_v4; /* of ports: firewall_conditions.h; NULL: none */
         const char *const *conditions_v6; /* likewise */
         bool spoof_check;                 /* host_ifname takes frames from mac alone */
         const char *host_ifname;          /* the node's end; for spoof_check */
         uint8_t mac[6];                   /* of the pod's end; for spoof_check */
 };
 
-/* Errors: FAILED_PRECONDITION, with a sentence, where the kernel has no nftables or this process may not use it. */
+/* Errors: FAILED_PRECONDITION, with a sentence, where the kernel has no nftables or this process may not use it;
+ * OUT_OF_RANGE for a table that a plugin made which is newer than this one understands. */
 MUST_CHECK struct error *fw_open(struct fw **out);
 
 /* May wait for a grace period of RCU after something was removed. */
@@ -52,10 +52,10 @@ DEFINE_FREEP(struct fw, fw_free)
 
 /* Puts all of it in, or nothing; makes the tables where they are not there. What a call that was killed left of the same
  * attachment goes, and what another attachment still has of an address that this one has now. Errors: ALREADY_EXISTS, with
- * the port and who has it; UNIMPLEMENTED, with the key, for what nftables cannot say. */
+ * the port and who has it; UNIMPLEMENTED and INVALID_ARGUMENT as fw_conditions_parse. */
 MUST_CHECK struct error *fw_add(struct fw *fw, const struct fw_attachment *a);
 
-/* Errors: NOT_FOUND, with what is not there any more. */
+/* Errors: NOT_FOUND, with what is not there any more: an element, or the rules of a chain that it needs. */
 MUST_CHECK struct error *fw_check(struct fw *fw, const struct fw_attachment *a);
 
 /* Takes out what the attachment has; nothing is no error. */

@@ -49,11 +49,13 @@ struct fw_owner fw_owner_of(const char *network, const char *container_id, const
         return owner;
 }
 
-static void put_head(struct netlink *nl, uint8_t type, uint16_t flags, enum fw_set set)
+/* The set is that of a key, which counts where there is one a condition. */
+static void put_head(struct netlink *nl, uint8_t type, uint16_t flags, enum fw_set set, const uint8_t *key)
 {
+        char name[FW_NAME_BYTES];
         nft_begin(nl, type, flags, fw_sets[set].family);
         netlink_put_text(nl, NFTA_SET_ELEM_LIST_TABLE, NFT_TABLE);
-        netlink_put_text(nl, NFTA_SET_ELEM_LIST_SET, fw_sets[set].name);
+        netlink_put_text(nl, NFTA_SET_ELEM_LIST_SET, fw_set_name(set, key, name));
 }
 
 static void put_note(uint8_t *notes, size_t *len_bytes, uint8_t type, const void *bytes, size_t n_bytes)
@@ -68,10 +70,11 @@ static void put_one(struct netlink *nl, uint8_t type, uint16_t flags, const stru
                     const uint8_t *notes, size_t notes_bytes)
 {
         const struct fw_set_kind *set = &fw_sets[e->set];
-        put_head(nl, type, flags, e->set);
+        size_t id_bytes = set->of_condition ? 4 : 0;
+        put_head(nl, type, flags, e->set, e->key);
         size_t list = netlink_nest(nl, NFTA_SET_ELEM_LIST_ELEMENTS);
         size_t element = netlink_nest(nl, NFTA_LIST_ELEM);
-        nft_put_data(nl, NFTA_SET_ELEM_KEY, e->key, set->key_bytes);
+        nft_put_data(nl, NFTA_SET_ELEM_KEY, e->key + id_bytes, set->key_bytes - id_bytes);
         if (notes && set->value_bytes)
                 nft_put_data(nl, NFTA_SET_ELEM_DATA, e->value, set->value_bytes);
         if (notes)
@@ -233,7 +236,7 @@ struct error *fw_find(struct fw *fw, enum fw_set set, const uint8_t *key, struct
 struct error *fw_find_all(struct fw *fw, enum fw_set set, netlink_found *found, void *context)
 {
         int errnum = 0;
-        put_head(fw->nl, NFT_MSG_GETSETELEM, NLM_F_DUMP, set);
+        put_head(fw->nl, NFT_MSG_GETSETELEM, NLM_F_DUMP, set, NULL);
         TRY(netlink_ask(fw->nl, found, context, &errnum));
         if (errnum && errnum != ENOENT)
                 return error_errno(errnum, "nftables: list %s", fw_sets[set].name);
@@ -263,5 +266,39 @@ struct error *fw_owned(struct fw *fw, const uint8_t owner[FW_OWNER_BYTES], struc
                 memcpy(fw_elements_add(out, FW_ATTACHMENTS)->key, key, sizeof(key));
                 add_listed(&index, out);
         }
+        return NULL;
+}
+
+void fw_put_schema_number(struct netlink *nl)
+{
+        const uint32_t number = htonl(FW_SCHEMA);
+        struct fw_element e = { .set = FW_SCHEMAS };
+        memcpy(e.key, &number, sizeof(number));
+        put_one(nl, NFT_MSG_NEWSETELEM, NLM_F_CREATE, &e, NULL, 0);
+}
+
+static void note_schema(const struct fw_found *found, void *context)
+{
+        struct fw *fw = context;
+        uint32_t number;
+        memcpy(&number, found->key, sizeof(number));
+        if (ntohl(number) > fw->schema)
+                fw->schema = ntohl(number);
+}
+
+static void note_schemas(const struct nlmsghdr *message, void *context)
+{
+        fw_each_element(message, note_schema, context);
+}
+
+struct error *fw_find_schema(struct fw *fw)
+{
+        fw->schema = 0;
+        TRY(fw_find_all(fw, FW_SCHEMAS, note_schemas, fw));
+        if (fw->schema > FW_SCHEMA)
+                return error_new(ERROR_OUT_OF_RANGE,
+                                 "nftables: the table inet " NFT_TABLE
+                                 " was made by a newer skiff-bridge (schema %u; this one knows %u)",
+                                 fw->schema, FW_SCHEMA);
         return NULL;
 }

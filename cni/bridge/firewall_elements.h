@@ -13,6 +13,7 @@
 
 struct fw {
         struct netlink *nl;
+        uint32_t schema; /* the highest that the table says; 0: it says none, or is not there */
 };
 
 struct fw_element {
@@ -58,10 +59,14 @@ void fw_put_removal(struct netlink *nl, const struct fw_element *e);
 /* Puts the owner's index of elements and returns how many messages that took. */
 size_t fw_put_index(struct netlink *nl, const struct fw_elements *elements, const struct fw_owner *owner);
 
+/* Puts which schema the table inet has; finds it into fw->schema. Errors: INTERNAL; OUT_OF_RANGE for one that is too new. */
+void fw_put_schema_number(struct netlink *nl);
+MUST_CHECK struct error *fw_find_schema(struct fw *fw);
+
 /* Asks for one element. Errors: INTERNAL. */
 MUST_CHECK struct error *fw_find(struct fw *fw, enum fw_set set, const uint8_t *key, struct fw_found *out);
 
-/* Asks for all elements of a set; found takes the answers. Errors: INTERNAL. */
+/* Asks for all elements of a set, which is not of a condition; found takes the answers. Errors: INTERNAL. */
 MUST_CHECK struct error *fw_find_all(struct fw *fw, enum fw_set set, netlink_found *found, void *context);
 
 /* All that an owner has, its index too; appended. Errors: INTERNAL. */

@@ -35,6 +35,7 @@ static struct error *remove_owned(struct fw *fw, const uint8_t owner[FW_OWNER_BY
 {
         struct fw_elements elements = { 0 };
         size_t n_gone = 1;
+        netlink_drop(fw->nl);
         struct error *e = fw_owned(fw, owner, &elements);
         /* Somebody may have removed some by hand, or removes all at the same time. */
         for (unsigned i = 0; !e && i < ATTEMPTS && n_gone && elements.n; i++)

@@ -1,10 +1,12 @@
 #include "cni/bridge/firewall_schema.h"
+#include <errno.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define CHAIN_BYTES 80
+#define CHAIN_BYTES FW_NAME_BYTES
 
 /* Types of libnftables, and its way to number a concatenation. */
 enum { IPV4 = 7, IPV6 = 8, ETHER = 9, PROTOCOL = 12, SERVICE = 13, MARK = 19, IFNAME = 41 };
@@ -12,22 +14,32 @@ enum { IPV4 = 7, IPV6 = 8, ETHER = 9, PROTOCOL = 12, SERVICE = 13, MARK = 19, IF
 #define CONCAT3(a, b, c) (CONCAT2(a, b) << 6 | (c))
 
 const struct fw_set_kind fw_sets[FW_SETS] = {
-        [FW_ATTACHMENTS] = { "attachments", NFT_INET, 20, 0,
+        [FW_ATTACHMENTS] = { "attachments", NFT_INET, false, 20, 0,
                              CONCAT2(MARK, MARK) << 18 | CONCAT3(MARK, MARK, MARK), 0 },
-        [FW_MASQUERADE] = { "masquerade4", NFT_INET, 4, 0, IPV4, 0 },
-        [FW_MASQUERADE6] = { "masquerade6", NFT_INET, 16, 0, IPV6, 0 },
-        [FW_PORTS] = { "ports4", NFT_INET, 8, 8, CONCAT2(PROTOCOL, SERVICE), CONCAT2(IPV4, SERVICE) },
-        [FW_PORTS6] = { "ports6", NFT_INET, 8, 20, CONCAT2(PROTOCOL, SERVICE), CONCAT2(IPV6, SERVICE) },
-        [FW_SNAT] = { "snat4", NFT_INET, 12, 0, CONCAT3(IPV4, PROTOCOL, SERVICE), 0 },
-        [FW_SNAT6] = { "snat6", NFT_INET, 24, 0, CONCAT3(IPV6, PROTOCOL, SERVICE), 0 },
-        [FW_HOST_PORTS] = { "host_ports4", NFT_INET, 12, 8, CONCAT3(IPV4, PROTOCOL, SERVICE),
+        [FW_MASQUERADE] = { "masquerade4", NFT_INET, false, 4, 0, IPV4, 0 },
+        [FW_MASQUERADE6] = { "masquerade6", NFT_INET, false, 16, 0, IPV6, 0 },
+        [FW_PORTS] = { "ports4", NFT_INET, false, 8, 8, CONCAT2(PROTOCOL, SERVICE), CONCAT2(IPV4, SERVICE) },
+        [FW_PORTS6] = { "ports6", NFT_INET, false, 8, 20, CONCAT2(PROTOCOL, SERVICE),
+                        CONCAT2(IPV6, SERVICE) },
+        [FW_SNAT] = { "snat4", NFT_INET, false, 12, 0, CONCAT3(IPV4, PROTOCOL, SERVICE), 0 },
+        [FW_SNAT6] = { "snat6", NFT_INET, false, 24, 0, CONCAT3(IPV6, PROTOCOL, SERVICE), 0 },
+        [FW_HOST_PORTS] = { "host_ports4", NFT_INET, false, 12, 8, CONCAT3(IPV4, PROTOCOL, SERVICE),
                             CONCAT2(IPV4, SERVICE) },
-        [FW_HOST_PORTS6] = { "host_ports6", NFT_INET, 24, 20, CONCAT3(IPV6, PROTOCOL, SERVICE),
+        [FW_HOST_PORTS6] = { "host_ports6", NFT_INET, false, 24, 20, CONCAT3(IPV6, PROTOCOL, SERVICE),
                              CONCAT2(IPV6, SERVICE) },
-        [FW_HOST_SNAT] = { "host_snat4", NFT_INET, 16, 0, IPV4 << 18 | CONCAT3(IPV4, PROTOCOL, SERVICE), 0 },
-        [FW_HOST_SNAT6] = { "host_snat6", NFT_INET, 40, 0, IPV6 << 18 | CONCAT3(IPV6, PROTOCOL, SERVICE), 0 },
-        [FW_CHECKED] = { "checked", NFT_BRIDGE, 16, 0, IFNAME, 0 },
-        [FW_SENDERS] = { "senders", NFT_BRIDGE, 24, 0, CONCAT2(IFNAME, ETHER), 0 },
+        [FW_HOST_SNAT] = { "host_snat4", NFT_INET, false, 16, 0,
+                           IPV4 << 18 | CONCAT3(IPV4, PROTOCOL, SERVICE), 0 },
+        [FW_HOST_SNAT6] = { "host_snat6", NFT_INET, false, 40, 0,
+                            IPV6 << 18 | CONCAT3(IPV6, PROTOCOL, SERVICE), 0 },
+        [FW_CHECKED] = { "checked", NFT_BRIDGE, false, 16, 0, IFNAME, 0 },
+        [FW_SENDERS] = { "senders", NFT_BRIDGE, false, 24, 0, CONCAT2(IFNAME, ETHER), 0 },
+        [FW_CONDITION_PORTS] = { "ports4", NFT_INET, true, 12, 8, CONCAT2(PROTOCOL, SERVICE),
+                                 CONCAT2(IPV4, SERVICE) },
+        [FW_CONDITION_PORTS6] = { "ports6", NFT_INET, true, 12, 20, CONCAT2(PROTOCOL, SERVICE),
+                                  CONCAT2(IPV6, SERVICE) },
+        [FW_CONDITION_SNAT] = { "snat4", NFT_INET, true, 16, 0, CONCAT3(IPV4, PROTOCOL, SERVICE), 0 },
+        [FW_CONDITION_SNAT6] = { "snat6", NFT_INET, true, 28, 0, CONCAT3(IPV6, PROTOCOL, SERVICE), 0 },
+        [FW_SCHEMAS] = { "schema", NFT_INET, false, 4, 0, MARK, 0 },
 };
 
 /* Of one family of addresses: where they stand in a packet, the sets. */
@@ -46,6 +58,16 @@ static const struct ip *ip_of(const struct address *a)
 static const char *set_name(const struct ip *ip, enum fw_set set)
 {
         return fw_sets[set + ip->set].name;
+}
+
+char *fw_set_name(enum fw_set set, const uint8_t *key, char out[FW_NAME_BYTES])
+{
+        if (fw_sets[set].of_condition)
+                (void) snprintf(out, FW_NAME_BYTES, "%s-%02x%02x%02x%02x", fw_sets[set].name, key[0], key[1],
+                                key[2], key[3]);
+        else
+                (void) snprintf(out, FW_NAME_BYTES, "%s", fw_sets[set].name);
+        return out;
 }
 
 static void mask_of(const struct address *subnet, uint8_t out[16])
@@ -84,8 +106,16 @@ static void put_table(struct netlink *nl, uint8_t family)
         nft_put_u32(nl, NFTA_TABLE_FLAGS, 0);
 }
 
-static void put_set(struct netlink *nl, enum fw_set number)
+/* A set that is made has a number within its batch, by which nothing here is named. */
+static uint32_t next_set_number(const struct netlink *nl)
 {
+        return (uint32_t) netlink_begun(nl);
+}
+
+/* One of a condition has its ID. */
+static void put_set(struct netlink *nl, enum fw_set number, const uint8_t *id)
+{
+        char name[FW_NAME_BYTES];
         /* The order of bytes in key and value, as nft notes it for its own listings: 2 is the network's. */
         uint8_t notes[12] = { 0, 4, [6] = 1, 4 };
         const struct fw_set_kind *set = &fw_sets[number];
@@ -93,11 +123,11 @@ static void put_set(struct netlink *nl, enum fw_set number)
         memcpy(notes + 2, &order, sizeof(order));
         nft_begin(nl, NFT_MSG_NEWSET, NLM_F_CREATE, set->family);
         netlink_put_text(nl, NFTA_SET_TABLE, NFT_TABLE);
-        netlink_put_text(nl, NFTA_SET_NAME, set->name);
-        nft_put_u32(nl, NFTA_SET_ID, number + 1);
+        netlink_put_text(nl, NFTA_SET_NAME, fw_set_name(number, id, name));
+        nft_put_u32(nl, NFTA_SET_ID, next_set_number(nl));
         nft_put_u32(nl, NFTA_SET_FLAGS, set->value_bytes ? NFT_SET_MAP : 0);
         nft_put_u32(nl, NFTA_SET_KEY_TYPE, set->key_type);
-        nft_put_u32(nl, NFTA_SET_KEY_LEN, set->key_bytes);
+        nft_put_u32(nl, NFTA_SET_KEY_LEN, set->key_bytes - (set->of_condition ? 4U : 0));
         if (set->value_bytes) {
                 nft_put_u32(nl, NFTA_SET_DATA_TYPE, set->value_type);
                 nft_put_u32(nl, NFTA_SET_DATA_LEN, set->value_bytes);
@@ -165,10 +195,10 @@ static void put_port_rules(struct netlink *nl, const struct ip *ip, bool one_add
 }
 
 /* The kernel routes nothing from ::1 to another interface: who listens there keeps being heard. */
-static void put_loopback6_rule(struct netlink *nl)
+static void put_loopback6_rule(struct netlink *nl, const char *chain)
 {
         static const uint8_t loopback[16] = { [15] = 1 };
-        struct nft_rule rule = ip_rule(nl, &ips[1], "ports");
+        struct nft_rule rule = ip_rule(nl, &ips[1], chain);
         nft_payload(&rule, NFT_PAYLOAD_NETWORK_HEADER, ips[1].destination_at, sizeof(loopback), 0);
         nft_compare(&rule, 0, NFT_CMP_EQ, loopback, sizeof(loopback));
         nft_verdict(&rule, NFT_RETURN, NULL);
@@ -186,6 +216,22 @@ static void put_marked_rule(struct netlink *nl, const char *chain, uint32_t mark
         nft_rule_end(&rule);
 }
 
+/* The chain of a mark; false for the usual one, which is in that of all. */
+static bool mark_masquerade_name(uint32_t mark, char out[CHAIN_BYTES])
+{
+        (void) snprintf(out, CHAIN_BYTES, "postrouting-%x", mark);
+        return mark != 1U << FW_MARK_BIT;
+}
+
+static void put_mark_masquerade(struct netlink *nl, uint32_t mark)
+{
+        char chain[CHAIN_BYTES];
+        if (!mark_masquerade_name(mark, chain))
+                return;
+        put_chain(nl, NFT_INET, chain, "nat", NFT_POSTROUTING, 99);
+        put_marked_rule(nl, chain, mark);
+}
+
 static void put_sender_rule(struct netlink *nl)
 {
         struct nft_rule rule = nft_rule_begin(nl, NFT_BRIDGE, "prerouting");
@@ -201,15 +247,15 @@ void fw_put_schema(struct netlink *nl, uint8_t family)
 {
         put_table(nl, family);
         for (unsigned set = 0; set < FW_SETS; set++)
-                if (fw_sets[set].family == family)
-                        put_set(nl, set);
+                if (fw_sets[set].family == family && !fw_sets[set].of_condition)
+                        put_set(nl, set, NULL);
         if (family == NFT_BRIDGE) {
                 put_chain(nl, family, "prerouting", "filter", NFT_PREROUTING, -300);
                 put_sender_rule(nl);
                 return;
         }
         put_chain(nl, family, "ports", NULL, 0, 0);
-        put_loopback6_rule(nl);
+        put_loopback6_rule(nl, "ports");
         for (size_t i = 0; i < LENGTH(ips); i++) {
                 put_port_rules(nl, &ips[i], true);
                 put_port_rules(nl, &ips[i], false);
@@ -234,6 +280,124 @@ static void put_within(const struct nft_rule *rule, const struct ip *ip, uint32_
         nft_payload(rule, NFT_PAYLOAD_NETWORK_HEADER, offset, ip->len_bytes, 0);
         nft_bitwise(rule, 0, mask, none, ip->len_bytes);
         nft_compare(rule, 0, op, network.bytes, ip->len_bytes);
+}
+
+static void put_condition(const struct nft_rule *rule, const struct ip *ip, const struct fw_condition *c)
+{
+        uint32_t op = c->differs ? NFT_CMP_NEQ : NFT_CMP_EQ;
+        size_t name_bytes = c->is_beginning ? strlen(c->name) : sizeof(c->name);
+        if (c->kind != FW_INTERFACE) {
+                put_within(rule, ip, c->kind == FW_SOURCE ? ip->source_at : ip->destination_at, op,
+                           &c->address);
+        } else {
+                nft_meta(rule, NFT_META_IIFNAME, 0);
+                nft_compare(rule, 0, op, c->name, name_bytes);
+        }
+}
+
+/* A rule for what goes to an address of the node and meets all conditions. */
+static struct nft_rule group_rule(struct netlink *nl, const struct fw_group *group, const char *chain)
+{
+        static const uint32_t local = RTN_LOCAL;
+        const struct ip *ip = &ips[group->family == AF_INET6];
+        struct nft_rule rule = ip_rule(nl, ip, chain);
+        nft_destination_type(&rule, 0);
+        nft_compare(&rule, 0, NFT_CMP_EQ, &local, sizeof(local));
+        if (group->host.family)
+                put_within(&rule, ip, ip->destination_at, NFT_CMP_EQ, &group->host);
+        for (size_t i = 0; i < group->conditions.n; i++)
+                put_condition(&rule, ip, &group->conditions.all[i]);
+        return rule;
+}
+
+static void put_group_mark(struct netlink *nl, const struct fw_group *group, const char *chain,
+                           const struct address *from)
+{
+        static const uint8_t none[16];
+        const struct ip *ip = ip_of(from);
+        uint8_t mask[16];
+        char set[FW_NAME_BYTES];
+        uint32_t others = ~group->mark, reg = ip->len_bytes / 4;
+        struct nft_rule rule = group_rule(nl, group, chain);
+        mask_of(from, mask);
+        nft_payload(&rule, NFT_PAYLOAD_NETWORK_HEADER, ip->source_at, ip->len_bytes, 0);
+        nft_bitwise(&rule, 0, mask, none, ip->len_bytes);
+        nft_meta(&rule, NFT_META_L4PROTO, reg);
+        nft_payload(&rule, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, reg + 1);
+        nft_lookup(&rule, fw_set_name(FW_CONDITION_SNAT + ip->set, group->id, set), 0);
+        nft_meta(&rule, NFT_META_MARK, 0);
+        nft_bitwise(&rule, 0, &others, &group->mark, sizeof(group->mark));
+        nft_set_mark(&rule, 0);
+        nft_rule_end(&rule);
+}
+
+static void group_chain_name(const struct fw_group *group, const char *hook, char out[CHAIN_BYTES])
+{
+        (void) snprintf(out, CHAIN_BYTES, "conditions-%02x%02x%02x%02x-%s", group->id[0], group->id[1],
+                        group->id[2], group->id[3], hook);
+}
+
+static void put_group_chain(struct netlink *nl, const struct fw_group *group, const char *hook,
+                            uint32_t number)
+{
+        const struct ip *ip = &ips[group->family == AF_INET6];
+        char chain[CHAIN_BYTES], map[FW_NAME_BYTES];
+        group_chain_name(group, hook, chain);
+        put_chain(nl, NFT_INET, chain, "nat", number, -99);
+        if (group->family == AF_INET6)
+                put_loopback6_rule(nl, chain);
+        for (size_t i = 0; i < LENGTH(group->from); i++)
+                if (group->from[i].family)
+                        put_group_mark(nl, group, chain, &group->from[i]);
+        struct nft_rule rule = group_rule(nl, group, chain);
+        uint32_t reg = put_port_key(&rule, ip, false);
+        nft_lookup_value(&rule, fw_set_name(FW_CONDITION_PORTS + ip->set, group->id, map), 0, reg);
+        nft_dnat(&rule, ip->nfproto, reg, reg + ip->len_bytes / 4);
+        nft_rule_end(&rule);
+}
+
+void fw_put_group(struct netlink *nl, const struct fw_group *group)
+{
+        const struct ip *ip = &ips[group->family == AF_INET6];
+        put_set(nl, FW_CONDITION_PORTS + ip->set, group->id);
+        put_set(nl, FW_CONDITION_SNAT + ip->set, group->id);
+        put_group_chain(nl, group, "prerouting", NFT_PREROUTING);
+        put_group_chain(nl, group, "output", NFT_OUTPUT);
+        put_mark_masquerade(nl, group->mark);
+}
+
+static void hash_bytes(uint32_t *hash, const void *bytes, size_t len_bytes)
+{
+        for (size_t i = 0; i < len_bytes; i++)
+                *hash = (*hash ^ ((const uint8_t *) bytes)[i]) * 16777619U;
+}
+
+static void hash_address(uint32_t *hash, const struct address *a)
+{
+        hash_bytes(hash, &a->family, 1);
+        hash_bytes(hash, &a->prefix, 1);
+        hash_bytes(hash, a->bytes, sizeof(a->bytes));
+}
+
+void fw_group_name(struct fw_group *group)
+{
+        uint32_t hash = 2166136261U; /* FNV-1a */
+        hash_bytes(&hash, &group->family, 1);
+        hash_bytes(&hash, &group->mark, sizeof(group->mark));
+        hash_address(&hash, &group->host);
+        for (size_t i = 0; i < LENGTH(group->from); i++) {
+                hash_bytes(&hash, &group->from[i].family, 1);
+                hash_bytes(&hash, &group->from[i].prefix, 1);
+        }
+        for (size_t i = 0; i < group->conditions.n; i++) {
+                const struct fw_condition *c = &group->conditions.all[i];
+                uint8_t what[] = { (uint8_t) c->kind, c->differs, c->is_beginning };
+                hash_bytes(&hash, what, sizeof(what));
+                hash_address(&hash, &c->address);
+                hash_bytes(&hash, c->name, sizeof(c->name));
+        }
+        for (unsigned i = 0; i < sizeof(group->id); i++)
+                group->id[i] = (uint8_t) (hash >> 8 * i);
 }
 
 void fw_put_network(struct netlink *nl, const struct address *subnet)
@@ -300,11 +464,7 @@ void fw_put_mark(struct netlink *nl, const struct address *from, uint32_t mark)
                 put_mark_rule(nl, chain, from, mark, true);
                 put_mark_rule(nl, chain, from, mark, false);
         }
-        if (mark == 1U << FW_MARK_BIT)
-                return;
-        (void) snprintf(chain, sizeof(chain), "postrouting-%x", mark);
-        put_chain(nl, NFT_INET, chain, "nat", NFT_POSTROUTING, 99);
-        put_marked_rule(nl, chain, mark);
+        put_mark_masquerade(nl, mark);
 }
 
 static void ignore_message(const struct nlmsghdr *message, void *context)
@@ -324,6 +484,72 @@ static struct error *has_chain(struct netlink *nl, const char *chain, bool *out)
         return NULL;
 }
 
+static void count_rule(const struct nlmsghdr *message, void *context)
+{
+        if (message->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE))
+                ++*(unsigned *) context;
+}
+
+static struct error *must_have_rules(struct netlink *nl, uint8_t family, const char *chain)
+{
+        unsigned n = 0;
+        int errnum = 0;
+        nft_begin(nl, NFT_MSG_GETRULE, NLM_F_DUMP, family);
+        netlink_put_text(nl, NFTA_RULE_TABLE, NFT_TABLE);
+        netlink_put_text(nl, NFTA_RULE_CHAIN, chain);
+        TRY(netlink_ask(nl, count_rule, &n, &errnum));
+        if (errnum && errnum != ENOENT)
+                return error_errno(errnum, "nftables: list the rules of %s", chain);
+        if (!n)
+                return error_new(ERROR_NOT_FOUND, "nftables: chain %s has no rules any more", chain);
+        return NULL;
+}
+
+static struct error *check_mark_masquerade(struct netlink *nl, uint32_t mark)
+{
+        char chain[CHAIN_BYTES];
+        return mark_masquerade_name(mark, chain) ? must_have_rules(nl, NFT_INET, chain) : NULL;
+}
+
+struct error *fw_check_schema(struct netlink *nl, uint8_t family)
+{
+        static const char *const chains[] = { "ports", "prerouting", "output", "postrouting" };
+        if (family == NFT_BRIDGE)
+                return must_have_rules(nl, family, "prerouting");
+        for (size_t i = 0; i < LENGTH(chains); i++)
+                TRY(must_have_rules(nl, family, chains[i]));
+        return NULL;
+}
+
+struct error *fw_check_network(struct netlink *nl, const struct address *subnet)
+{
+        char chain[CHAIN_BYTES];
+        chain_name("masquerade", subnet, chain);
+        return must_have_rules(nl, NFT_INET, chain);
+}
+
+struct error *fw_check_mark(struct netlink *nl, const struct address *from, uint32_t mark)
+{
+        static const char *const hooks[] = { "prerouting", "output" };
+        char chain[CHAIN_BYTES];
+        for (size_t i = 0; i < LENGTH(hooks); i++) {
+                mark_chain_name(from, mark, hooks[i], chain);
+                TRY(must_have_rules(nl, NFT_INET, chain));
+        }
+        return check_mark_masquerade(nl, mark);
+}
+
+struct error *fw_check_group(struct netlink *nl, const struct fw_group *group)
+{
+        static const char *const hooks[] = { "prerouting", "output" };
+        char chain[CHAIN_BYTES];
+        for (size_t i = 0; i < LENGTH(hooks); i++) {
+                group_chain_name(group, hooks[i], chain);
+                TRY(must_have_rules(nl, NFT_INET, chain));
+        }
+        return check_mark_masquerade(nl, group->mark);
+}
+
 struct error *fw_has_network(struct netlink *nl, const struct address *subnet, bool *out)
 {
         char chain[CHAIN_BYTES];
@@ -335,5 +561,12 @@ struct error *fw_has_mark(struct netlink *nl, const struct address *from, uint32
 {
         char chain[CHAIN_BYTES];
         mark_chain_name(from, mark, "output", chain);
+        return has_chain(nl, chain, out);
+}
+
+struct error *fw_has_group(struct netlink *nl, const struct fw_group *group, bool *out)
+{
+        char chain[CHAIN_BYTES];
+        group_chain_name(group, "output", chain);
         return has_chain(nl, chain, out);
 }

@@ -12,18 +12,28 @@
  *       postrouting          what is marked is masqueraded
  *       masquerade-SUBNET    a chain a subnet: masqueradeF
  *       mark-BIT-ipF/PREFIX  two chains a length of prefix: snatF and host_snatF
+ *       portsF-ID, snatF-ID  as portsF and snatF, of ports with conditions, an address of the node among them
+ *       conditions-ID-...    two chains an ID, which is a hash of conditions, address, mark and prefix: what meets them is
+ *                            looked up there
+ *       schema               the numbers of the schemas that a plugin must know (FW_SCHEMA)
  *     table bridge skiff-bridge
  *       checked, senders     an interface; an interface and the only address that may send there
  *
  * There are no maps to verdicts: the kernel walks all of a table whenever a jump is added, and the program nft aborts where
- * it lists a lookup by what another lookup gave. The chains of subnets and prefixes are few, and stay until the table goes. */
+ * it lists a lookup by what another lookup gave. The chains of subnets, prefixes and conditions are few, and stay until the table
+ * goes. */
 #pragma once
 #include "cni/bridge/address.h"
+#include "cni/bridge/firewall_conditions.h"
 #include "cni/bridge/nft.h"
 
 #define FW_MARK_BIT 13 /* if nothing else is said, as of the plugin portmap */
 
-/* Those with a F are followed by that of IPv6. */
+/* What a plugin must know to change the tables. A table is given new sets and chains by whoever needs them, and what is in
+ * it stays understood; only a change that an older plugin would take for something else counts on. */
+#define FW_SCHEMA 1
+
+/* In the index by their numbers, so a new one comes last. Those with a F are followed by that of IPv6. */
 enum fw_set {
         FW_ATTACHMENTS,
         FW_MASQUERADE,
@@ -38,17 +48,28 @@ enum fw_set {
         FW_HOST_SNAT6,
         FW_CHECKED,
         FW_SENDERS,
+        FW_CONDITION_PORTS,
+        FW_CONDITION_PORTS6,
+        FW_CONDITION_SNAT,
+        FW_CONDITION_SNAT6,
+        FW_SCHEMAS,
         FW_SETS
 };
 
 struct fw_set_kind {
         const char *name;
-        uint8_t family;                /* NFT_INET, NFT_BRIDGE */
-        uint8_t key_bytes;             /* each part filled up to 4 */
-        uint8_t value_bytes;           /* 0: a set */
+        uint8_t family;      /* NFT_INET, NFT_BRIDGE */
+        bool of_condition;   /* one an ID, which is the first 4 bytes of a key here and ends its name there */
+        uint8_t key_bytes;   /* each part filled up to 4 */
+        uint8_t value_bytes; /* 0: a set */
         uint32_t key_type, value_type; /* as the program nft numbers types: for its listings alone */
 };
 extern const struct fw_set_kind fw_sets[FW_SETS];
+
+#define FW_NAME_BYTES 80
+
+/* The name of the set that an element with this key is in. Returns out. */
+char *fw_set_name(enum fw_set set, const uint8_t *key, char out[FW_NAME_BYTES]);
 
 /* Puts into a batch: the table of a family with all that is in it but elements. */
 void fw_put_schema(struct netlink *nl, uint8_t family);
@@ -57,7 +78,29 @@ void fw_put_schema(struct netlink *nl, uint8_t family);
 void fw_put_network(struct netlink *nl, const struct address *subnet);
 void fw_put_mark(struct netlink *nl, const struct address *from, uint32_t mark);
 
+/* What ports with conditions have in common. */
+struct fw_group {
+        struct fw_conditions conditions;
+        struct address host;    /* one address of the node; family 0: all */
+        struct address from[2]; /* what comes from there is marked; family 0: none */
+        uint32_t mark;
+        uint8_t family;
+        uint8_t id[4]; /* of all that is above */
+};
+void fw_group_name(struct fw_group *group); /* sets its id */
+
+/* Puts the sets and chains of a group. */
+void fw_put_group(struct netlink *nl, const struct fw_group *group);
+
 /* Whether that is there. Errors: INTERNAL. */
 MUST_CHECK struct error *fw_has_network(struct netlink *nl, const struct address *subnet, bool *out);
 MUST_CHECK struct error *fw_has_mark(struct netlink *nl, const struct address *from, uint32_t mark,
                                      bool *out);
+MUST_CHECK struct error *fw_has_group(struct netlink *nl, const struct fw_group *group, bool *out);
+
+/* The same, and that there are rules in all of its chains: what a hand has flushed forwards nothing. fw_check_schema: in those
+ * that every attachment needs. Errors: NOT_FOUND, with the chain; INTERNAL. */
+MUST_CHECK struct error *fw_check_schema(struct netlink *nl, uint8_t family);
+MUST_CHECK struct error *fw_check_network(struct netlink *nl, const struct address *subnet);
+MUST_CHECK struct error *fw_check_mark(struct netlink *nl, const struct address *from, uint32_t mark);
+MUST_CHECK struct error *fw_check_group(struct netlink *nl, const struct fw_group *group);

@@ -94,6 +94,13 @@ void netlink_begin(struct netlink *nl, uint16_t type, uint16_t flags, const void
         netlink_put_raw(nl, header, len_bytes);
 }
 
+void netlink_drop(struct netlink *nl)
+{
+        nl->seq += nl->n_messages;
+        nl->len_bytes = nl->n_messages = 0;
+        nl->overflow = 0;
+}
+
 size_t netlink_begun(const struct netlink *nl)
 {
         return nl->n_messages;
@@ -163,9 +170,7 @@ static struct error *send_begun(struct netlink *nl, uint32_t *first_seq, uint32_
         size_t len_bytes = nl->len_bytes;
         *n = nl->n_messages;
         *first_seq = nl->seq + 1;
-        nl->seq += nl->n_messages;
-        nl->len_bytes = nl->n_messages = 0;
-        nl->overflow = 0;
+        netlink_drop(nl);
         nl->reason[0] = '\0';
         if (overflow)
                 return error_new(ERROR_INTERNAL, "netlink: too much for one message");

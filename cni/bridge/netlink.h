@@ -29,6 +29,9 @@ void netlink_put_text(struct netlink *nl, uint16_t type, const char *value); /* 
 size_t netlink_nest(struct netlink *nl, uint16_t type);
 void netlink_nest_end(struct netlink *nl, size_t nest);
 
+/* Drops what was begun and not sent, which a failure in between may have left. */
+void netlink_drop(struct netlink *nl);
+
 /* How many messages were begun since the last send; that the last of them is answered although it is one of a batch. */
 size_t netlink_begun(const struct netlink *nl);
 void netlink_want_answer(struct netlink *nl);

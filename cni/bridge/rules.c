@@ -53,7 +53,6 @@ static struct fw_attachment attachment_of(const struct rules_attachment *a)
                                      .snat = c->snat,
                                      .masq_all = c->masq_all,
                                      .mark_masq_bit = c->mark_masq_bit,
-                                     .external_mark_chain = c->external_set_mark_chain,
                                      .conditions_v4 = c->conditions_v4,
                                      .conditions_v6 = c->conditions_v6,
                                      .spoof_check = c->mac_spoof_check,

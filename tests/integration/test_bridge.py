@@ -492,7 +492,10 @@ def test_gc_removes_what_nobody_holds(pods):
 def test_status(pods):
     assert pods.call("STATUS", conf(version="1.1.0")) == (0, "")
     assert pods.refused("STATUS", conf())[0] == 1
-    assert pods.refused("STATUS", conf(version="1.1.0", vlan=7))[0] == 2
+    for more in ({"externalSetMarkChain": "KUBE-MARK-MASQ"}, {"conditionsV4": ["-m", "physdev"]}):
+        code, message = pods.refused("STATUS", conf(version="1.1.0", **more))
+        assert code == 2 and next(iter(more)) in message
+        assert pods.refused("ADD", conf(**more)) == (code, message)
     (STORE / "net").mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "store", STORE / "net"], check=True)
     try:

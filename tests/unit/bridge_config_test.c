@@ -1,5 +1,6 @@
 /* What the plugin reads and writes: JSON, addresses, environment, configuration, results. */
 #include "cni/bridge/config.h"
+#include "cni/bridge/firewall_conditions.h"
 #include "cni/bridge/result.h"
 #include "tests/unit/unit.h"
 #include <netinet/in.h>
@@ -146,8 +147,19 @@ static void bad_configurations_are_refused_by_key(void **state)
                 { "{'name':'n','mtu':1.5}", "whole number", ERROR_INVALID_ARGUMENT },
                 { "{'name':'n','hairpinMode':true,'promiscMode':true}", "promiscMode",
                   ERROR_INVALID_ARGUMENT },
-                { "{'name':'n','vlan':5}", "\"vlan\"", ERROR_UNIMPLEMENTED },
-                { "{'name':'n','vlanTrunk':[{'id':5}]}", "\"vlanTrunk\"", ERROR_UNIMPLEMENTED },
+                { "{'name':'n','vlan':4095}", "\"vlan\" is 4095", ERROR_INVALID_ARGUMENT },
+                { "{'name':'n','vlanTrunk':[{'id':5},{'id':0}]}", "vlanTrunk[1]: \"id\" is 0",
+                  ERROR_INVALID_ARGUMENT },
+                { "{'name':'n','vlanTrunk':[{'minID':5}]}", "\"maxID\" is missing", ERROR_INVALID_ARGUMENT },
+                { "{'name':'n','bridge':'twelve-bytes','isGateway':true,'vlan':100}", "twelve-bytes.100",
+                  ERROR_INVALID_ARGUMENT },
+                { "{'name':'n','externalSetMarkChain':'X'}", "markMasqBit", ERROR_UNIMPLEMENTED },
+                { "{'name':'n','backend':'bpf'}", "unrecognized backend \"bpf\"", ERROR_INVALID_ARGUMENT },
+                { "{'name':'n','backend':'nftables','conditionsV4':['-d','10.0.0.1']}",
+                  "nftables backend was requested but configuration contains iptables-specific options "
+                  "[conditionsV4]",
+                  ERROR_INVALID_ARGUMENT },
+                { "{'name':'n','conditionsV6':['-m','mark']}", "conditionsV6: \"-m\"", ERROR_UNIMPLEMENTED },
                 { "{'name':'n','ipMasqBackend':'bpf'}", "\"ipMasqBackend\"", ERROR_INVALID_ARGUMENT },
                 { "{'name':'n','ipam':{'type':'../x'}}", "no plugin's name", ERROR_INVALID_ARGUMENT },
                 { "{'name':'n','ipam':[]}", "\"ipam\" is not an object", ERROR_INVALID_ARGUMENT },
@@ -183,8 +195,113 @@ static void bad_configurations_are_refused_by_key(void **state)
         assert_fails(ERROR_INVALID_ARGUMENT, "valid-attachments",
                      read_config(COMMAND_GC, "{'name':'n','cniVersion':'1.1.0'}", &c));
         /* What ADD would refuse can be undone. */
-        assert_ok(
-                read_config(COMMAND_DEL, "{'name':'n','vlan':5,'mtu':'x','ipam':{'type':'host-local'}}", &c));
+        assert_ok(read_config(COMMAND_DEL, "{'name':'n','vlan':'x','mtu':'x','ipam':{'type':'host-local'}}",
+                              &c));
+        arena_done(&arena);
+}
+
+static void trunks_become_ranges(void **state)
+{
+        (void) state;
+        struct config c;
+        assert_ok(read_config(
+                COMMAND_ADD,
+                "{'name':'n','vlanTrunk':[{'id':9},{'minID':3,'maxID':5},{'minID':5,'maxID':7,'id':"
+                "4094},{'id':8},{}]}",
+                &c));
+        assert_true(c.has_trunk);
+        assert_int_equal(c.n_trunk, 2);
+        assert_int_equal(c.trunk[0].first, 3);
+        assert_int_equal(c.trunk[0].last, 9);
+        assert_int_equal(c.trunk[1].first, 4094);
+        assert_int_equal(c.trunk[1].last, 4094);
+        assert_ok(read_config(COMMAND_ADD, "{'name':'n','vlanTrunk':[]}", &c));
+        assert_true(c.has_trunk);
+        assert_int_equal(c.n_trunk, 0);
+        assert_false(c.preserve_default_vlan);
+        arena_done(&arena);
+}
+
+static struct error *read_conditions(const char *list, uint8_t family, struct fw_conditions *out)
+{
+        const char *const *words = NULL;
+        TRY(jv_want_texts(&arena, json_of(arena_format(&arena, "{'c':%s}", list)), "c", &words));
+        return fw_conditions_parse(words, family, out);
+}
+
+/* As text: what, "!" where it differs, and the value. */
+static const char *conditions_text(const struct fw_conditions *c)
+{
+        static const char *const kinds[] = { "s", "d", "i" };
+        char *text = arena_copy(&arena, "", 0), address[ADDRESS_TEXT_BYTES];
+        for (size_t i = 0; i < c->n; i++)
+                text = arena_format(
+                        &arena, "%s%s%s %s%s", text, kinds[c->all[i].kind], c->all[i].differs ? "!" : "",
+                        c->all[i].kind == FW_INTERFACE ? c->all[i].name
+                                                       : address_cidr(&c->all[i].address, address),
+                        c->all[i].is_beginning ? "*;" : ";");
+        return text;
+}
+
+static void conditions_are_read_in_both_languages(void **state)
+{
+        (void) state;
+        static const struct {
+                const char *list, *means;
+                uint8_t family;
+        } good[] = {
+                { "[]", "", AF_INET },
+                { "['']", "", AF_INET },
+                { "['-d','192.0.2.1']", "d 192.0.2.1/32;", AF_INET },
+                { "['!','-s','10.1.2.3/8','-i','eth+']", "s! 10.0.0.0/8;i eth*;", AF_INET },
+                { "['--src','10.0.0.0/255.255.0.0','--dst','10.9.0.0/16']", "s 10.0.0.0/16;d 10.9.0.0/16;",
+                  AF_INET },
+                { "['!','--in-interface','lo']", "i! lo;", AF_INET },
+                { "['--source','fd00::/64','--destination','fd00::1']", "s fd00::/64;d fd00::1/128;",
+                  AF_INET6 },
+                { "['-s','fd00::/ffff:ffff::']", "s fd00::/32;", AF_INET6 },
+                { "['ip saddr 10.0.0.0/8 iifname eth0']", "s 10.0.0.0/8;i eth0;", AF_INET },
+                { "['ip6 daddr == fd00::1']", "d fd00::1/128;", AF_INET6 },
+        };
+        static const struct {
+                const char *list, *says;
+                enum error_code code;
+                uint8_t family;
+        } bad[] = {
+                { "['-m','physdev']", "\"-m\"", ERROR_UNIMPLEMENTED, AF_INET },
+                { "['-d','10.0.0.1','-p','tcp']", "\"-p\"", ERROR_UNIMPLEMENTED, AF_INET },
+                { "['-d','10.0.0.1,10.0.0.2']", "10.0.0.1,10.0.0.2", ERROR_UNIMPLEMENTED, AF_INET },
+                { "['-d']", "nothing stands behind \"-d\"", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['!']", "nothing stands behind \"!\"", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['-d','fd00::1']", "fd00::1 is not an IPv4 address", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['-d','rubbish']", "not an IP address", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['-d','10.0.0.0/255.0.255.0']", "a hole", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['-i','a/b']", "no interface's name", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['-i','+']", "no interface's name", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['-i','abcdefghijklmnop']", "no interface's name", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['ip saddr { 10.0.0.1 }']", "\"{\"", ERROR_UNIMPLEMENTED, AF_INET },
+                { "['ip saddr @set']", "\"@set\"", ERROR_UNIMPLEMENTED, AF_INET },
+                { "['ip protocol tcp']", "\"protocol\"", ERROR_UNIMPLEMENTED, AF_INET },
+                { "['tcp dport 80']", "\"tcp\"", ERROR_UNIMPLEMENTED, AF_INET },
+                { "['ip6 saddr fd00::1']", "the other family", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['ip saddr']", "nothing stands behind \"saddr\"", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['ip saddr !=']", "nothing stands behind \"saddr\"", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['meta']", "nothing stands behind \"meta\"", ERROR_INVALID_ARGUMENT, AF_INET },
+                { "['-i','a','-i','a','-i','a','-i','a','-i','a','-i','a','-i','a','-i','a','-i','a','-i','a'"
+                  ",'-i','a',"
+                  "'-i','a','-i','a','-i','a','-i','a','-i','a','-i','a']",
+                  "more than 16", ERROR_UNIMPLEMENTED, AF_INET },
+        };
+        struct fw_conditions c;
+        for (size_t i = 0; i < LENGTH(good); i++) {
+                assert_ok(read_conditions(good[i].list, good[i].family, &c));
+                assert_string_equal(conditions_text(&c), good[i].means);
+        }
+        static const char *const quoted[] = { "ip daddr != 10.0.0.1", "meta iifname != \"eth*\"", NULL };
+        assert_ok(fw_conditions_parse(quoted, AF_INET, &c));
+        assert_string_equal(conditions_text(&c), "d! 10.0.0.1/32;i! eth*;");
+        for (size_t i = 0; i < LENGTH(bad); i++)
+                assert_fails(bad[i].code, bad[i].says, read_conditions(bad[i].list, bad[i].family, &c));
         arena_done(&arena);
 }
 
@@ -297,5 +414,6 @@ static void errors_are_valid_json_whatever_is_in_them(void **state)
 
 UNIT_MAIN(TEST(json_is_strict), TEST(addresses_are_written_as_host_local_names_them),
           TEST(keys_are_found_in_any_case), TEST(what_is_not_said_has_the_plugins_defaults),
-          TEST(bad_configurations_are_refused_by_key), TEST(the_environment_is_checked),
+          TEST(bad_configurations_are_refused_by_key), TEST(trunks_become_ranges),
+          TEST(conditions_are_read_in_both_languages), TEST(the_environment_is_checked),
           TEST(results_are_written_in_every_version), TEST(errors_are_valid_json_whatever_is_in_them))

@@ -186,14 +186,142 @@ static void what_nftables_cannot_say_is_refused_by_name(void **state)
         a.n_addresses = 1;
         a.ports = &port;
         a.n_ports = 1;
-        a.external_mark_chain = "KUBE-MARK-MASQ";
-        assert_fails(ERROR_UNIMPLEMENTED, "externalSetMarkChain", fw_add(fw, &a));
-        a.external_mark_chain = NULL;
         a.conditions_v4 = conditions;
-        assert_fails(ERROR_UNIMPLEMENTED, "conditionsV4", fw_add(fw, &a));
+        assert_fails(ERROR_UNIMPLEMENTED, "conditionsV4: \"-m\" is not supported", fw_add(fw, &a));
         a.conditions_v4 = NULL;
         a.mark_masq_bit = 32;
         assert_fails(ERROR_INVALID_ARGUMENT, "markMasqBit", fw_add(fw, &a));
+}
+
+static struct fw_attachment with_port(const struct address *address, const struct fw_port *port)
+{
+        struct fw_attachment a = nothing;
+        a.addresses = address;
+        a.n_addresses = 1;
+        a.masquerade = true;
+        a.ports = port;
+        a.n_ports = 1;
+        return a;
+}
+
+static void a_chain_without_rules_is_missed(void **state)
+{
+        (void) state;
+        static const char *const conditions[] = { "-d", "192.0.2.1", NULL };
+        static const char *const chains[] = { "ports",
+                                              "prerouting",
+                                              "output",
+                                              "postrouting",
+                                              "masquerade-10.88.0.0/16",
+                                              "mark-100000-ip4/16-prerouting",
+                                              "mark-100000-ip4/8-output",
+                                              "postrouting-100000" };
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_port port = { IPPROTO_TCP, 80, 80, { 0 } };
+        for (size_t i = 0; i <= LENGTH(chains); i++) {
+                _cleanup_(fw_freep) struct fw *fw = open_fw();
+                struct fw_attachment a = with_port(&address, &port);
+                char command[200];
+                a.mark_masq_bit = 20;
+                if (i == LENGTH(chains))
+                        a.conditions_v4 = conditions;
+                assert_ok(fw_add(fw, &a));
+                assert_ok(fw_check(fw, &a));
+                if (i == LENGTH(chains))
+                        assert_run("nft -a list table inet skiff-bridge | sed -n 's/.*chain "
+                                   "\\(conditions-[0-9a-f]*-output\\) .*/\\1/p' | "
+                                   "xargs nft flush chain inet skiff-bridge");
+                else
+                        (void) snprintf(command, sizeof(command), "nft flush chain inet skiff-bridge '%s'",
+                                        chains[i]);
+                if (i < LENGTH(chains))
+                        assert_run(command);
+                assert_fails(ERROR_NOT_FOUND, "has no rules any more", fw_check(fw, &a));
+                assert_run("nft delete table inet skiff-bridge");
+        }
+}
+
+static void a_table_of_another_version_is_understood_or_refused(void **state)
+{
+        (void) state;
+        struct fw *fw = NULL;
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_port port = { IPPROTO_TCP, 80, 80, { 0 } };
+        struct fw_attachment a = with_port(&address, &port);
+        fw = open_fw();
+        assert_ok(fw_add(fw, &a));
+        fw_free(fw);
+        /* As one was before schemas had numbers, and sets of conditions. */
+        assert_run("nft delete set inet skiff-bridge schema");
+        fw = open_fw();
+        assert_ok(fw_check(fw, &a));
+        a.container_id = "two";
+        port.host_port = 81;
+        assert_ok(fw_add(fw, &a));
+        assert_true(table_has("set schema"));
+        fw_free(fw);
+        assert_run("nft add element inet skiff-bridge schema '{ 2 }'");
+        fw = NULL;
+        assert_fails(ERROR_OUT_OF_RANGE, "made by a newer skiff-bridge (schema 2; this one knows 1)",
+                     fw_open(&fw));
+        assert_null(fw);
+}
+
+/* One call with its n-th TRY failing; *hit: whether it has so many. */
+static struct error *failing(unsigned n, struct fw *fw, const struct fw_attachment *a, bool *hit)
+{
+        error_inject(n);
+        struct error *e = a ? fw_add(fw, a) : fw_remove(fw, "net", "one", "eth0");
+        *hit = error_inject_hit();
+        error_inject(0);
+        return e;
+}
+
+/* Each way out of an ADD and a DEL leaves all or nothing, tells which, and the next call does the whole. */
+static void a_failure_anywhere_leaves_all_or_nothing(void **state)
+{
+        (void) state;
+        static const char *const conditions[] = { "-d", "192.0.2.1", NULL };
+        struct address addresses[] = { address_of("10.88.0.5/16"), address_of("fd00::5/64") };
+        struct fw_port ports[] = { { IPPROTO_TCP, 80, 80, { 0 } },
+                                   { IPPROTO_UDP, 53, 53, address_of("192.0.2.1") } };
+        struct fw_attachment a = nothing, other = nothing;
+        bool hit = true;
+        a.addresses = addresses;
+        a.n_addresses = 2;
+        a.masquerade = true;
+        a.ports = ports;
+        a.n_ports = 2;
+        other.container_id = "killed";
+        other.addresses = addresses;
+        other.n_addresses = 1;
+        other.masquerade = true;
+        for (unsigned n = 1; hit && n < 1000; n++) {
+                _cleanup_(fw_freep) struct fw *fw = open_fw();
+                a.conditions_v4 = n % 2 ? conditions : NULL;
+                assert_run("nft flush ruleset");
+                if (n % 3 == 0)
+                        assert_ok(fw_add(fw, &other)); /* what a killed call left has to give way */
+                struct error *e = failing(n, fw, &a, &hit), *missing = fw_check(fw, &a);
+                assert_true(hit ? e != NULL : e == NULL);
+                assert_true(e ? true : missing == NULL);
+                if (missing && n % 3)
+                        assert_null(strstr(output_of("nft list ruleset"), "net/one"));
+                error_free(e);
+                error_free(missing);
+                assert_ok(fw_add(fw, &a));
+                assert_ok(fw_check(fw, &a));
+        }
+        hit = true;
+        for (unsigned n = 1; hit && n < 1000; n++) {
+                _cleanup_(fw_freep) struct fw *fw = open_fw();
+                assert_ok(fw_add(fw, &a));
+                struct error *e = failing(n, fw, NULL, &hit);
+                assert_true(hit ? e != NULL : e == NULL);
+                error_free(e);
+                assert_ok(fw_remove(fw, "net", "one", "eth0"));
+                assert_false(table_has("net/one"));
+        }
 }
 
 static void rules_of_iptables_stay_as_they_are(void **state)
@@ -314,6 +442,59 @@ static void traffic_goes_where_and_as_it_should(void **state)
         assert_int_not_equal(system(ASK("", "", "127.0.0.1", "8080") " 2> /dev/null"), 0);
 }
 
+static void only_what_meets_the_conditions_is_forwarded(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        static const char *const from_out[] = { "-s", "192.0.2.0/24", "-i", "up+", NULL };
+        static const char *const from_others[] = { "iifname != \"up0\"", NULL };
+        static const char *const six[] = { "ip6 saddr 2001:db8::2", NULL };
+        struct address addresses[] = { address_of("10.88.0.5/16"), address_of("fd00::5/64") };
+        struct address second = address_of("10.88.0.6/16");
+        struct fw_port ports[] = { { IPPROTO_TCP, 8080, 80, { 0 } },
+                                   { IPPROTO_TCP, 8081, 80, address_of("192.0.2.1") } };
+        struct fw_attachment a = nothing, b = nothing;
+        a.addresses = addresses;
+        a.n_addresses = 2;
+        a.ports = ports;
+        a.n_ports = 2;
+        a.conditions_v4 = from_out;
+        a.conditions_v6 = six;
+        assert_ok(fw_add(fw, &a));
+        assert_ok(fw_check(fw, &a));
+        assert_run("nft list table inet skiff-bridge > /dev/null");
+        assert_run("nft -j list table inet skiff-bridge | python3 -m json.tool > /dev/null");
+        assert_true(table_has("ip saddr 192.0.2.0/24 iifname \"up*\""));
+        assert_sees("192.0.2.2", ASK("ip netns exec skfw-out ", "", "192.0.2.1", "8080"));
+        assert_sees("192.0.2.2", ASK("ip netns exec skfw-out ", "", "192.0.2.1", "8081"));
+        assert_sees("2001:db8::2", ASK("ip netns exec skfw-out ", "", "2001:db8::1", "8080"));
+        assert_int_not_equal(system(ASK("ip netns exec skfw-out ", "", "10.88.0.1", "8081") " 2> /dev/null"),
+                             0);
+        assert_int_not_equal(system(ASK("ip netns exec skfw-b ", "", "192.0.2.1", "8080") " 2> /dev/null"),
+                             0);
+        assert_int_not_equal(system(ASK("", "", "192.0.2.1", "8080") " 2> /dev/null"), 0);
+        /* The same port of another pod, for whom the first is not there. */
+        b.container_id = "two";
+        b.addresses = &second;
+        b.n_addresses = 1;
+        b.ports = ports;
+        b.n_ports = 1;
+        b.conditions_v4 = from_out;
+        assert_fails(ERROR_ALREADY_EXISTS, "host port 8080/tcp is taken by net/one/eth0", fw_add(fw, &b));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_int_not_equal(system(ASK("ip netns exec skfw-out ", "", "192.0.2.1", "8080") " 2> /dev/null"),
+                             0);
+        /* Who comes by another way, and is masqueraded where it would not find back: the pod itself. */
+        a.conditions_v4 = from_others;
+        assert_ok(fw_add(fw, &a));
+        assert_ok(fw_add(fw, &b));
+        assert_sees("10.88.0.1", ASK("ip netns exec skfw-a ", "", "192.0.2.1", "8080"));
+        assert_sees("192.0.2.1", ASK("", "", "192.0.2.1", "8080"));
+        assert_sees("10.88.0.1", ASK("ip netns exec skfw-b ", "", "192.0.2.1", "8081"));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_ok(fw_check(fw, &b));
+}
+
 static void a_forged_sender_is_not_heard(void **state)
 {
         (void) state;
@@ -341,4 +522,7 @@ UNIT_MAIN(IN_NAMESPACE(an_attachment_is_elements_and_goes_without_its_addresses)
           IN_NAMESPACE(only_the_valid_of_a_network_stay),
           IN_NAMESPACE(what_nftables_cannot_say_is_refused_by_name),
           IN_NAMESPACE(rules_of_iptables_stay_as_they_are), IN_NETWORK(traffic_goes_where_and_as_it_should),
-          IN_NETWORK(a_forged_sender_is_not_heard))
+          IN_NETWORK(only_what_meets_the_conditions_is_forwarded),
+          IN_NAMESPACE(a_chain_without_rules_is_missed),
+          IN_NAMESPACE(a_table_of_another_version_is_understood_or_refused),
+          IN_NAMESPACE(a_failure_anywhere_leaves_all_or_nothing), IN_NETWORK(a_forged_sender_is_not_heard))
