@@ -285,10 +285,11 @@ def test_a_node_changes_over_and_back_with_running_pods(pods):
     assert reachable(("p1", "p2"), "10.77.0.3")
     pods.ok("DEL", configuration, "p1")
     index = STORE / "net/.interfaces"
-    assert sorted(os.readlink(link) for link in index.iterdir()) == ["../10.77.0.3"]
+    assert sorted(os.readlink(link) for link in index.iterdir()) == ["../10.77.0.3", "../10.77.0.4"]
     pods.ok("DEL", configuration, "p2", program=DEBIAN / "bridge")
-    assert not list(index.iterdir()), "host-local takes the links of what it gives back with it"
+    assert [os.readlink(link) for link in index.iterdir()] == ["../10.77.0.4"], "host-local takes links with their leases"
     pods.ok("DEL", configuration, "p3")
+    assert not list(index.iterdir())
     wait_nothing_left()
 
 
