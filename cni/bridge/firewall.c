@@ -1,4 +1,5 @@
 #include "cni/bridge/firewall.h"
+#include "cni/bridge/firewall_conntrack.h"
 #include "cni/bridge/firewall_elements.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -381,6 +382,23 @@ static struct error *attempt_all(struct attempt *t)
         return again ? error_new(ERROR_ABORTED, "nftables: others changed the table at the same time") : NULL;
 }
 
+/* What was sent to the ports before finds them now. A failure is told and no more: they are mapped all the same. */
+static void forget_flows(struct fw *fw, const struct plan *plan)
+{
+        for (size_t i = 0; i < plan->a->n_ports; i++)
+                for (size_t six = 0; six < 2; six++) {
+                        const struct fw_port *port = &plan->a->ports[i];
+                        struct fw_flows flows = { .protocol = port->protocol, .port = port->host_port };
+                        if (!plan->targets[six] || !fw_has_flows(port->protocol) ||
+                            (port->host.family && (port->host.family == AF_INET6) != six))
+                                continue;
+                        flows.family = plan->targets[six]->family;
+                        if (port->host.family && !is_unspecified(&port->host))
+                                flows.host = port->host;
+                        fw_tell(fw_forget(fw->nl, &flows));
+                }
+}
+
 struct error *fw_add(struct fw *fw, const struct fw_attachment *a)
 {
         _cleanup_(plan_done) struct plan plan = { 0 };
@@ -390,6 +408,8 @@ struct error *fw_add(struct fw *fw, const struct fw_attachment *a)
         if (!plan.elements.n)
                 return NULL;
         struct error *e = attempt_all(&t);
+        if (!e)
+                forget_flows(fw, &plan);
         fw_elements_done(&t.stale);
         free(t.errnums);
         return e;

@@ -269,6 +269,13 @@ struct error *fw_owned(struct fw *fw, const uint8_t owner[FW_OWNER_BYTES], struc
         return NULL;
 }
 
+void fw_tell(struct error *e)
+{
+        if (e)
+                (void) fprintf(stderr, "skiff-bridge: %s\n", error_message(e));
+        error_free(e);
+}
+
 void fw_put_schema_number(struct netlink *nl)
 {
         const uint32_t number = htonl(FW_SCHEMA);

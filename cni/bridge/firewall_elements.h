@@ -59,6 +59,9 @@ void fw_put_removal(struct netlink *nl, const struct fw_element *e);
 /* Puts the owner's index of elements and returns how many messages that took. */
 size_t fw_put_index(struct netlink *nl, const struct fw_elements *elements, const struct fw_owner *owner);
 
+/* Writes an error to stderr and frees it; NULL is fine. */
+void fw_tell(struct error *e);
+
 /* Puts which schema the table inet has; finds it into fw->schema. Errors: INTERNAL; OUT_OF_RANGE for one that is too new. */
 void fw_put_schema_number(struct netlink *nl);
 MUST_CHECK struct error *fw_find_schema(struct fw *fw);

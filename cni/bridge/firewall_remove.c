@@ -1,7 +1,9 @@
 #include "cni/bridge/firewall.h"
+#include "cni/bridge/firewall_conntrack.h"
 #include "cni/bridge/firewall_elements.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define ATTEMPTS 8
 
@@ -31,17 +33,51 @@ static struct error *remove_elements(struct fw *fw, struct fw_elements *elements
         return refused ? error_errno(refused, "nftables%s", netlink_reason(fw->nl)) : NULL;
 }
 
+static bool is_port(enum fw_set set)
+{
+        return (set >= FW_PORTS && set <= FW_PORTS6) || (set >= FW_HOST_PORTS && set <= FW_HOST_PORTS6) ||
+               (set >= FW_CONDITION_PORTS && set <= FW_CONDITION_PORTS6);
+}
+
+/* Those whose end flows have to be forgotten for: protocol and port end each key. */
+static struct fw_elements ports_of(const struct fw_elements *elements)
+{
+        struct fw_elements ports = { 0 };
+        for (size_t i = 0; i < elements->n; i++) {
+                const struct fw_element *e = &elements->all[i];
+                if (is_port(e->set) && fw_has_flows(e->key[fw_sets[e->set].key_bytes - 8]))
+                        *fw_elements_add(&ports, e->set) = *e;
+        }
+        return ports;
+}
+
+/* A failure is told and no more: they end by themselves. */
+static void forget_flows(struct fw *fw, const struct fw_element *port)
+{
+        const uint8_t *end = port->key + fw_sets[port->set].key_bytes - 8;
+        bool six = port->set == FW_PORTS6 || port->set == FW_HOST_PORTS6 || port->set == FW_CONDITION_PORTS6;
+        struct fw_flows flows = { .family = six ? AF_INET6 : AF_INET,
+                                  .protocol = end[0],
+                                  .port = (uint16_t) (end[4] << 8 | end[5]),
+                                  .only_mapped = true };
+        fw_tell(fw_forget(fw->nl, &flows));
+}
+
 static struct error *remove_owned(struct fw *fw, const uint8_t owner[FW_OWNER_BYTES])
 {
         struct fw_elements elements = { 0 };
         size_t n_gone = 1;
         netlink_drop(fw->nl);
         struct error *e = fw_owned(fw, owner, &elements);
+        struct fw_elements ports = ports_of(&elements);
         /* Somebody may have removed some by hand, or removes all at the same time. */
         for (unsigned i = 0; !e && i < ATTEMPTS && n_gone && elements.n; i++)
                 e = remove_elements(fw, &elements, &n_gone);
         if (!e && n_gone && elements.n)
                 e = error_new(ERROR_ABORTED, "nftables: others changed the table at the same time");
+        for (size_t i = 0; !e && i < ports.n; i++)
+                forget_flows(fw, &ports.all[i]);
+        fw_elements_done(&ports);
         fw_elements_done(&elements);
         return e;
 }

@@ -13,8 +13,8 @@ from test_bridge import DEBIAN, STORE, conf, ip, ip_json, plain_result, pods, po
 def kernel_filters():
     """Whether a bridge of this kernel gives a port a VLAN."""
     done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", "ip link add b type bridge vlan_filtering 1 && ip link add v type veth peer name w && "
-         "ip link set v master b && bridge vlan add dev v vid 7"], capture_output=True, check=False)  # fmt: skip
+        ["unshare", "--net", "sh", "-c", "ip link add br9 type bridge vlan_filtering 1 && ip link add port9 type veth && "
+         "ip link set port9 master br9 && bridge vlan add dev port9 vid 7"], capture_output=True, check=False)  # fmt: skip
     return done.returncode == 0
 
 
