@@ -54,6 +54,13 @@ def all_of(pod, configuration):
     return found
 
 
+def answers(address, netns=None):
+    """Whether somebody there says at least that nobody listens."""
+    code = f"import socket\ntry: socket.create_connection(('{address}', 9), timeout=3)\nexcept ConnectionRefusedError: print('here')\nexcept OSError: pass"
+    enter = ["ip", "netns", "exec", netns] if netns else []
+    return "here" in subprocess.run([*enter, "/usr/bin/python3", "-c", code], capture_output=True, text=True, check=True).stdout
+
+
 def effect_of(pod):
     inside = next(link for link in ip_json("addr", netns=pod) if link["ifname"] == "eth0")
     routes = [(r["dst"], r.get("gateway"), r["dev"]) for r in ip_json("route", netns=pod)]
@@ -124,14 +131,12 @@ def test_vlans_are_kept_apart(pods):  # noqa: F811
     pods.ok("ADD", one, "p1")
     second = pods.ok("ADD", two, "p2")
     assert [i["name"] for i in second["interfaces"]][3] == "tb0.200"
-    assert subprocess.run(["ping", "-c", "1", "-W", "5", "10.77.0.2"], capture_output=True).returncode == 0
-    assert subprocess.run(["ping", "-c", "1", "-W", "5", "10.78.0.2"], capture_output=True).returncode == 0
+    assert answers("10.77.0.2") and answers("10.78.0.2")
     # The first's subnet in the second's VLAN: there is no way at layer 2.
     pods.ok("ADD", same, "p3", ifname="eth1")
     ip("addr", "flush", "dev", "eth1", netns="p3")
     ip("addr", "add", "10.77.0.99/24", "dev", "eth1", netns="p3")
-    done = subprocess.run(["ip", "netns", "exec", "p3", "ping", "-c", "1", "-W", "2", "10.77.0.2"], capture_output=True)
-    assert done.returncode != 0
+    assert not answers("10.77.0.2", "p3")
     for configuration, pod, name in ((one, "p1", "eth0"), (two, "p2", "eth0"), (same, "p3", "eth1")):
         pods.ok("DEL", configuration, pod, ifname=name)
 
