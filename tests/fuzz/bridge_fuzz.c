@@ -1,7 +1,9 @@
 /* What skiff-bridge reads: a network configuration for ADD (a first byte of 0), STATUS (1), GC (2) or DEL (3), or else a
  * result, which must be read back as it was written. */
 #include "cni/bridge/config.h"
+#include "cni/bridge/firewall_conditions.h"
 #include "cni/bridge/result.h"
+#include <sys/socket.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes);
 
@@ -17,6 +19,15 @@ static void check_config(const struct config *config)
                             !address_within(&range->subnet, &range->end))
                                 abort();
                 }
+        for (size_t i = 0; i < config->n_trunk; i++)
+                if (!config->trunk[i].first || config->trunk[i].first > config->trunk[i].last ||
+                    config->trunk[i].last > 4094 ||
+                    (i && config->trunk[i].first <= config->trunk[i - 1].last + 1))
+                        abort();
+        struct fw_conditions conditions;
+        struct error *refused = fw_conditions_parse(config->conditions_v4, AF_INET, &conditions);
+        if (refused || conditions.n > FW_CONDITIONS_MAX)
+                abort();
         for (size_t i = 0; i < config->n_ports; i++)
                 if (!config->ports[i].host_port || !config->ports[i].container_port ||
                     !config->ports[i].protocol)

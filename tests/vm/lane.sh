@@ -15,7 +15,7 @@ t=tests/integration memory=6144
 units_v2='cgroup mount socket runtime child'
 tests_v2="$t/test_resources_v2.py $t/test_resources.py $t/test_pod_resources.py $t/test_containers.py $t/test_pods.py $t/test_stats.py
         $t/test_metrics.py $t/test_exec_and_logs.py $t/test_restart.py $t/test_hostile.py $t/test_stops.py $t/test_image_volumes.py
-        $t/test_userns.py $t/test_leftovers.py $t/test_security_modules.py $t/test_rw_layer.py"
+        $t/test_userns.py $t/test_leftovers.py $t/test_security_modules.py $t/test_rw_layer.py $t/test_bridge_vlans.py"
 units_systemd='cgroup_parent cgroup_scope'
 tests_systemd=$t/test_systemd.py
 tests_selinux=$t/test_selinux.py
@@ -32,6 +32,7 @@ if [ $short = yes ]; then
                 $t/test_metrics.py::test_pressure_shows_on_v2
                 $t/test_fields.py::test_pressure_is_told_on_v2
                 $t/test_rw_layer.py
+                $t/test_bridge_vlans.py
                 $t/test_security_modules.py::test_the_default_is_ours_for_main_process_exec_and_spec
                 $t/test_stats.py::test_a_container_that_works_shows_it
                 $t/test_restart.py::test_pods_outlive_skiffd
