@@ -26,6 +26,8 @@ static const char usage[] =
         "  -n ROUNDS              pod lives one after another at each endpoint (100; 0: none)\n"
         "  --image NAME           must be there at both (docker.io/library/busybox:latest)\n"
         "  --host-network | --cni whose network the pods have (host)\n"
+        "  --ports                each pod has a port of the node (--cni)\n"
+        "  --versus-host-network  pods of the other one have the host's all the same (--cni)\n"
         "  --unconfined           no seccomp profile, else RuntimeDefault\n"
         "  --cgroup PATH          the cpuacct cgroup that holds the daemon; its pods go to PATH/pods, and "
         "CPU is\n"
@@ -56,6 +58,8 @@ enum flag {
         FLAG_IMAGE,
         FLAG_HOST,
         FLAG_CNI,
+        FLAG_PORTS,
+        FLAG_VERSUS_HOST,
         FLAG_UNCONFINED,
         FLAG_CGROUP,
         FLAG_VERSUS_CGROUP,
@@ -100,6 +104,12 @@ static bool parse_flag(struct options *o, int flag, const char *value)
         case FLAG_HOST:
         case FLAG_CNI:
                 plan->workload.host_network = flag == FLAG_HOST;
+                return true;
+        case FLAG_PORTS:
+                plan->workload.ports = true;
+                return true;
+        case FLAG_VERSUS_HOST:
+                plan->targets[1].host_network = true;
                 return true;
         case FLAG_UNCONFINED:
                 plan->workload.unconfined = true;
@@ -159,6 +169,8 @@ static bool parse(int argc, char **argv, struct options *o)
                 { "image", required_argument, NULL, FLAG_IMAGE },
                 { "host-network", no_argument, NULL, FLAG_HOST },
                 { "cni", no_argument, NULL, FLAG_CNI },
+                { "ports", no_argument, NULL, FLAG_PORTS },
+                { "versus-host-network", no_argument, NULL, FLAG_VERSUS_HOST },
                 { "unconfined", no_argument, NULL, FLAG_UNCONFINED },
                 { "cgroup", required_argument, NULL, FLAG_CGROUP },
                 { "versus-cgroup", required_argument, NULL, FLAG_VERSUS_CGROUP },

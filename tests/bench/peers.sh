@@ -6,6 +6,9 @@
 #
 #   SKIFF_BUILD   the build to measure (build/release)
 #   BENCH_DIR     where roots and logs go (a new directory in /tmp): on a disk, or it is a RAM disk's figure; state: a tmpfs
+#   BENCH_CNI, BENCH_VERSUS_CNI   the plugins of pods with networks of their own (--cni): bridge (Debian's bridge, host-local and
+#                 portmap, the default) or skiff-bridge (of the build); the second those of --versus-build's daemon. With either
+#                 both masquerade
 #   BENCH_SHELL   a command that is run in place of cri-bench, with $SKIFF, $PEER (sockets), $SKIFF_PID and $CGROUP (a/ and b/ are in it) set
 set -eu
 cd "$(dirname "$0")/../.."
@@ -56,40 +59,50 @@ enter() { # enter SIDE: the shell that calls it
 }
 
 ip link set lo up
-mkdir -p /run/netns /var/lib/cni "$BENCH_DIR"/net.d
+mkdir -p /run/netns /var/lib/cni
 mount -t tmpfs -o mode=755 netns /run/netns
 mount --make-shared /run/netns
 mount -t tmpfs -o mode=755 cni /var/lib/cni
 # State is on a tmpfs, as /run is; roots are on the disk.
 mkdir -p "$BENCH_DIR/run"
 mount -t tmpfs -o mode=755 run "$BENCH_DIR/run"
-cat >"$BENCH_DIR/net.d/10-bench.conflist" <<'CNI'
-{ "cniVersion": "1.0.0", "name": "bench", "plugins": [
-  { "type": "bridge", "bridge": "bench0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
-    "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.212.0.0/20" }]], "routes": [{ "dst": "0.0.0.0/0" }] } },
-  { "type": "portmap", "capabilities": { "portMappings": true } } ] }
-CNI
+masquerade=false
+[ -z "${BENCH_CNI:-}" ] || masquerade=true
+network() { # network DIR KIND NAME SUBNET: a configuration
+        local ipam="\"ipam\": { \"type\": \"host-local\", \"ranges\": [[{ \"subnet\": \"$4\" }]], \"routes\": [{ \"dst\": \"0.0.0.0/0\" }] }"
+        local bridge="\"bridge\": \"$3\", \"isGateway\": true, \"ipMasq\": $masquerade, \"hairpinMode\": true, $ipam"
+        local capabilities='"capabilities": { "portMappings": true }' plugins
+        case $2 in
+        bridge) plugins="{ \"type\": \"bridge\", $bridge }, { \"type\": \"portmap\", $capabilities }" ;;
+        skiff-bridge) plugins="{ \"type\": \"skiff-bridge\", $bridge, $capabilities }" ;;
+        *) echo "peers.sh: no plugins called $2" >&2 && exit 64 ;;
+        esac
+        mkdir -p "$1"
+        printf '{ "cniVersion": "1.0.0", "name": "%s", "plugins": [ %s ] }\n' "$3" "$plugins" >"$1/10-bench.conflist"
+}
+network "$BENCH_DIR/net.d" "${BENCH_CNI:-bridge}" bench0 10.212.0.0/20
+network "$BENCH_DIR/versus-net.d" "${BENCH_VERSUS_CNI:-${BENCH_CNI:-bridge}}" bench1 10.213.0.0/20
 deploy/busybox-image.sh "$BENCH_DIR/busybox.tar"
 
 # --- skiffd ---
 : >"$BENCH_DIR/skiff.toml"
-start_skiffd() { # start_skiffd SIDE BUILD NAME: with the image; $! is its pid
+start_skiffd() { # start_skiffd SIDE BUILD NAME NETWORKS: with the image; $! is its pid
         local socket=unix://$BENCH_DIR/$3.sock
         (
                 enter "$1"
                 exec "$2/bin/skiffd" --root "$BENCH_DIR/$3-root" --state "$BENCH_DIR/run/$3" --listen "$socket" \
-                        --cni-conf-dir "$BENCH_DIR/net.d" --cni-bin-dir /usr/lib/cni --config "$BENCH_DIR/skiff.toml" \
+                        --cni-conf-dir "$BENCH_DIR/$4" --cni-bin-dir "/usr/lib/cni:$2/bin" --config "$BENCH_DIR/skiff.toml" \
                         --registry-config-dir "${BENCH_CERTS:-$BENCH_DIR/certs.d}" >"$BENCH_DIR/$3.log" 2>&1
         ) &
         wait_for "$BENCH_DIR/$3.sock"
         "$2/bin/skiff" --endpoint "$socket" import "$BENCH_DIR/busybox.tar" >/dev/null
 }
-start_skiffd a "$SKIFF_BUILD" skiff
+start_skiffd a "$SKIFF_BUILD" skiff net.d
 skiffd=$!
 SKIFF=unix://$BENCH_DIR/skiff.sock
 arguments=(--endpoint "$SKIFF" --cgroup "$cgroup/a")
 if [ -n "$versus" ]; then
-        start_skiffd b "$versus" versus
+        start_skiffd b "$versus" versus versus-net.d
         containerd=$!
         PEER=unix://$BENCH_DIR/versus.sock
         arguments+=(--versus "$PEER" --versus-cgroup "$cgroup/b")

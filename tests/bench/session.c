@@ -106,6 +106,7 @@ struct pod_config {
         Cri__SecurityProfile seccomp;
         Cri__LinuxSandboxSecurityContext security;
         Cri__LinuxPodSandboxConfig linux;
+        Cri__PortMapping port, *ports[1];
         Cri__PodSandboxConfig config;
 };
 
@@ -122,11 +123,24 @@ static void userns_fill(struct pod_config *c)
         c->namespaces.userns_options = &c->userns;
 }
 
+static void port_fill(struct pod_config *c, unsigned number)
+{
+        c->port = (Cri__PortMapping) CRI__PORT_MAPPING__INIT;
+        c->port.protocol = CRI__PROTOCOL__TCP;
+        c->port.container_port = 80;
+        c->port.host_port = (int32_t) (PORTS_FIRST + number % PORTS_N);
+        c->ports[0] = &c->port;
+        c->config.port_mappings = c->ports;
+        c->config.n_port_mappings = 1;
+}
+
 static void pod_config_fill(const struct session *s, struct pod_config *c)
 {
         static atomic_uint counter;
         const struct workload *w = s->workload;
-        (void) snprintf(c->name, sizeof(c->name), "bench-%.8s-%u", w->run, atomic_fetch_add(&counter, 1));
+        bool host_network = w->host_network || s->target->host_network;
+        unsigned number = atomic_fetch_add(&counter, 1);
+        (void) snprintf(c->name, sizeof(c->name), "bench-%.8s-%u", w->run, number);
         c->metadata = (Cri__PodSandboxMetadata) CRI__POD_SANDBOX_METADATA__INIT;
         c->metadata.name = c->metadata.uid = c->name;
         c->metadata.namespace_ = "bench";
@@ -135,7 +149,7 @@ static void pod_config_fill(const struct session *s, struct pod_config *c)
         c->label.value = w->run;
         c->labels[0] = &c->label;
         c->namespaces = (Cri__NamespaceOption) CRI__NAMESPACE_OPTION__INIT;
-        c->namespaces.network = w->host_network ? CRI__NAMESPACE_MODE__NODE : CRI__NAMESPACE_MODE__POD;
+        c->namespaces.network = host_network ? CRI__NAMESPACE_MODE__NODE : CRI__NAMESPACE_MODE__POD;
         c->namespaces.pid = CRI__NAMESPACE_MODE__CONTAINER;
         if (s->target->userns)
                 userns_fill(c);
@@ -150,11 +164,13 @@ static void pod_config_fill(const struct session *s, struct pod_config *c)
         c->linux.security_context = &c->security;
         c->config = (Cri__PodSandboxConfig) CRI__POD_SANDBOX_CONFIG__INIT;
         c->config.metadata = &c->metadata;
-        c->config.hostname = w->host_network ? "" : c->name;
+        c->config.hostname = host_network ? "" : c->name;
         c->config.log_directory = w->log_dir;
         c->config.n_labels = 1;
         c->config.labels = c->labels;
         c->config.linux = &c->linux;
+        if (w->ports && !host_network)
+                port_fill(c, number);
 }
 
 static struct error *run_pod(struct session *s, struct pod_config *config, struct pod *pod)

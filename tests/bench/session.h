@@ -12,6 +12,10 @@
 /* What the containers sleep: tells the workload from what a runtime runs. */
 #define WORKLOAD_SECONDS "864213"
 
+/* Of the pods' ports. */
+#define PORTS_FIRST 20000U
+#define PORTS_N 10000U
+
 /* What is timed; each is an RPC but for STREAM (from Exec's request to the exit code, with its client), STARTED (RunPodSandbox
  * to StartContainer's answer), LIFE (all of a pod)
  * and PULL_ALL (several at once: until the last has answered). */
@@ -44,6 +48,7 @@ void timings_done(struct timings *timings);
 struct workload {
         const char *image;
         bool host_network, unconfined;
+        bool ports;          /* each pod has a port of the node: TCP, one after another from PORTS_FIRST on */
         const char *run;     /* the run's label: a random id */
         const char *log_dir; /* exists */
 };
@@ -55,6 +60,7 @@ struct target {
         pid_t daemon_pid;          /* who listens at the endpoint */
         const char *image;         /* instead of the workload's; NULL: that one */
         bool userns;               /* its pods have user namespaces */
+        bool host_network;         /* they have the host's network, whatever the workload says */
         const char *slice;         /* cgroup_parent, where systemd makes it; NULL: below cgroup */
 };
 
