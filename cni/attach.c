@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "cni/cni.h"
 #include "cni/conf.h"
+#include "cni/exclusion.h"
 #include "cni/plugin.h"
 #include "cni/result.h"
 #include <string.h>
@@ -21,17 +22,19 @@ struct cni {
         bool asking;
         int64_t asked_ns;     /* monotonic; 0: never */
         char *asked, *answer; /* the conflist whose plugins were asked; what is wrong, NULL: nothing */
+        struct exclusion exclusion;
 };
 
 struct error *cni_open(const struct cni_config *config, struct cni **out)
 {
-        struct cni *cni = NEW(struct cni);
+        _cleanup_(cni_freep) struct cni *cni = NEW(struct cni);
         conf_dir_init(&cni->conf_dir, config->conf_dir);
         cni->bin_dirs = dup_string(config->bin_dirs);
         cni->holder_fd = config->holder_fd;
         cni->ending_holder_fd = config->ending_holder_fd >= 0 ? config->ending_holder_fd : config->holder_fd;
         (void) pthread_mutex_init(&cni->status_lock, NULL);
-        *out = cni;
+        TRY(exclusion_init(&cni->exclusion));
+        *out = TAKE(cni);
         return NULL;
 }
 
@@ -43,6 +46,7 @@ void cni_free(struct cni *cni)
         free(cni->bin_dirs);
         free(cni->asked);
         free(cni->answer);
+        exclusion_done(&cni->exclusion);
         (void) pthread_mutex_destroy(&cni->status_lock);
         free(cni);
 }
@@ -351,12 +355,12 @@ static struct error *parse_list(const struct cni_attachment *attachment, struct 
         return NULL;
 }
 
-struct error *cni_add(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait,
-                      struct cni_result *out)
+/* Between exclusion_enter and exclusion_leave, and so is its undo. */
+static struct error *add_entered(struct cni *cni, const struct json *list,
+                                 const struct cni_attachment *attachment, const struct wait *wait,
+                                 struct cni_result *out)
 {
-        _cleanup_(json_freep) struct json *list = NULL;
         _cleanup_(cni_result_done) struct cni_result result = { 0 };
-        TRY(parse_list(attachment, &list));
         struct error *e = add_all(cni, list, attachment, wait, &result);
         if (e) {
                 /* The caller's time may be spent, and a lease that leaks is worse than a late answer. */
@@ -371,6 +375,17 @@ struct error *cni_add(struct cni *cni, const struct cni_attachment *attachment, 
         return NULL;
 }
 
+struct error *cni_add(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait,
+                      struct cni_result *out)
+{
+        _cleanup_(json_freep) struct json *list = NULL;
+        TRY(parse_list(attachment, &list));
+        TRY(exclusion_enter(&cni->exclusion, wait));
+        struct error *e = add_entered(cni, list, attachment, wait, out);
+        exclusion_leave(&cni->exclusion);
+        return e;
+}
+
 struct error *cni_del(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait)
 {
         _cleanup_(json_freep) struct json *list = NULL;
@@ -381,7 +396,10 @@ struct error *cni_del(struct cni *cni, const struct cni_attachment *attachment, 
                 error_ignore(e); /* what no plugin can be told none was told of: the ADD was refused */
                 return NULL;
         }
-        return del_all(cni, list, attachment, wait);
+        TRY(exclusion_enter(&cni->exclusion, wait));
+        e = del_all(cni, list, attachment, wait);
+        exclusion_leave(&cni->exclusion);
+        return e;
 }
 
 struct error *cni_check(struct cni *cni, const struct cni_attachment *attachment, const struct wait *wait)
@@ -402,7 +420,10 @@ struct error *cni_check(struct cni *cni, const struct cni_attachment *attachment
 
 /* --- STATUS and GC: of the network as a whole --- */
 
-static const struct cni_attachment no_attachment = { .container_id = "", .netns_path = "", .ifname = "" };
+#define NO_ATTACHMENT(of_trace)                                                                              \
+        {                                                                                                    \
+                .container_id = "", .netns_path = "", .ifname = "", .trace = (of_trace)                      \
+        }
 
 /* All plugins; the first failure. One that fails need not keep the others from a GC, and does from a STATUS. */
 static struct error *run_for_all(struct cni *cni, const char *conflist, const struct command *command,
@@ -454,12 +475,15 @@ static void status_keep(struct cni *cni, const char *conflist, const struct erro
 struct error *cni_ready(struct cni *cni)
 {
         _cleanup_(freep) char *conflist = NULL;
+        _cleanup_(trace_done) struct trace trace = { 0 };
+        const struct cni_attachment no_attachment = NO_ATTACHMENT(&trace);
         const struct command command = { "STATUS", &no_attachment, NULL, false };
         const struct wait wait = wait_of_ms(STATUS_TIMEOUT_MS);
         struct error *e = NULL;
         TRY(cni_current(cni, &conflist));
         if (status_known(cni, conflist, &e))
                 return e;
+        trace_set(&trace, NULL);
         e = run_for_all(cni, conflist, &command, true, &wait);
         if (e)
                 e = error_as(e, ERROR_FAILED_PRECONDITION);
@@ -467,22 +491,42 @@ struct error *cni_ready(struct cni *cni)
         return e;
 }
 
-struct error *cni_collect(struct cni *cni, const char *const *ids, const char *ifname,
-                          const struct wait *wait)
+static struct error *put_attachments(struct buf *out, char *const *ids, const char *ifname)
 {
-        _cleanup_(freep) char *conflist = NULL;
+        TRY(buf_append_text(out, "["));
+        for (size_t i = 0; ids[i]; i++) {
+                TRY(buf_append_format(out, "%s{\"containerID\":", i ? "," : ""));
+                TRY(json_put_text(out, ids[i]));
+                TRY(buf_append_text(out, ",\"ifname\":"));
+                TRY(json_put_text(out, ifname));
+                TRY(buf_append_text(out, "}"));
+        }
+        return buf_append_text(out, "]");
+}
+
+/* With nothing else under way. */
+static struct error *collect_alone(struct cni *cni, const char *conflist, char *const *ids,
+                                   const char *ifname, const struct wait *wait)
+{
+        _cleanup_(trace_done) struct trace trace = { 0 };
         _cleanup_(buf_done) struct buf valid;
         buf_init(&valid, CONF_MAX_BYTES);
-        TRY(cni_current(cni, &conflist));
-        TRY(buf_append_text(&valid, "["));
-        for (size_t i = 0; ids[i]; i++) {
-                TRY(buf_append_format(&valid, "%s{\"containerID\":", i ? "," : ""));
-                TRY(json_put_text(&valid, ids[i]));
-                TRY(buf_append_text(&valid, ",\"ifname\":"));
-                TRY(json_put_text(&valid, ifname));
-                TRY(buf_append_text(&valid, "}"));
-        }
-        TRY(buf_append_text(&valid, "]"));
+        TRY(put_attachments(&valid, ids, ifname));
+        trace_set(&trace, NULL);
+        const struct cni_attachment no_attachment = NO_ATTACHMENT(&trace);
         const struct command command = { "GC", &no_attachment, valid.bytes, true };
         return run_for_all(cni, conflist, &command, false, wait);
+}
+
+struct error *cni_collect(struct cni *cni, char **(*ids)(void *context), void *context, const char *ifname,
+                          int64_t patience_ms, const struct wait *wait)
+{
+        _cleanup_(freep) char *conflist = NULL;
+        TRY(cni_current(cni, &conflist));
+        TRY(exclusion_begin(&cni->exclusion, patience_ms));
+        char **valid = ids(context);
+        struct error *e = collect_alone(cni, conflist, valid, ifname, wait);
+        exclusion_end(&cni->exclusion);
+        free_strings(valid);
+        return e;
 }

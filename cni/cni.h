@@ -3,9 +3,11 @@
  * The bytes of the conflist that a pod was attached with are the caller's to keep (before the ADD, so that a DEL after
  * a crash uses the same), and so is the result. Knows neither CRI nor pods. Source: CNI SPEC.md 1.0.0.
  *
- * Threads: any, at once; a plugin runs as a process of its own and no lock is held meanwhile. */
+ * Threads: any, at once; a plugin runs as a process of its own. ADDs and DELs go on beside each other, and a GC beside neither:
+ * while there is one they wait, and it waits for them (SPEC.md 1.1.0, "Lifecycle & Ordering"). */
 #pragma once
 #include "base/error.h"
+#include "base/trace.h"
 #include "base/wait.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -60,6 +62,8 @@ struct cni_attachment {
         } * annotations; /* capability io.kubernetes.cri.pod-annotations */
         size_t n_annotations;
         const char *prev_result; /* of the ADD, for DEL and CHECK; NULL: none */
+        const struct trace
+                *trace; /* what this is part of: TRACEPARENT, TRACESTATE, BAGGAGE; NULL: none are told */
 };
 
 struct cni_result {
@@ -84,10 +88,12 @@ MUST_CHECK struct error *cni_check(struct cni *cni, const struct cni_attachment 
                                    const struct wait *wait);
 
 /* Tells the plugins of the configuration in use which attachments there are, so that they can drop what they keep of
- * others (GC, of lists of version 1.1.0 or later that do not disable it). ids: container ids, NULL-terminated. Nothing may
- * be added or deleted meanwhile. All plugins are told; the first failure is returned. */
-MUST_CHECK struct error *cni_collect(struct cni *cni, const char *const *ids, const char *ifname,
-                                     const struct wait *wait);
+ * others (GC, of lists of version 1.1.0 or later that do not disable it). ids(context) gives the container ids,
+ * NULL-terminated, which are freed here (free_strings); it is called once no ADD or DEL is under way, and none begins until
+ * this returns, so what is being made must be among them if its ADD is behind it. All plugins are told; the first failure is
+ * returned. Errors: UNAVAILABLE where ADDs or DELs were under way for all of patience_ms; nothing is done then. */
+MUST_CHECK struct error *cni_collect(struct cni *cni, char **(*ids)(void *context), void *context,
+                                     const char *ifname, int64_t patience_ms, const struct wait *wait);
 
 /* Parses a kept result: the addresses of ifname. Errors: INVALID_ARGUMENT. */
 MUST_CHECK struct error *cni_result_parse(const char *json, const char *ifname, struct cni_result *out);

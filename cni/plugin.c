@@ -26,7 +26,9 @@ struct error *plugin_find(const char *bin_dirs, const char *type, char **out)
         return error_new(ERROR_FAILED_PRECONDITION, "there is no such program in %s", bin_dirs);
 }
 
-static void environment_make(const struct plugin_run *run, char *env[8])
+#define ENVIRONMENT_MAX 12
+
+static void environment_make(const struct plugin_run *run, char *env[ENVIRONMENT_MAX])
 {
         const struct cni_attachment *attachment = run->attachment;
         size_t n = 0;
@@ -38,10 +40,16 @@ static void environment_make(const struct plugin_run *run, char *env[8])
         env[n++] = format_string("CNI_IFNAME=%s", attachment->ifname);
         env[n++] = format_string("CNI_ARGS=%s", run->args);
         env[n++] = format_string("CNI_PATH=%s", run->bin_dirs);
+        if (attachment->trace)
+                env[n++] = format_string("TRACEPARENT=%s", attachment->trace->parent);
+        if (attachment->trace && attachment->trace->state)
+                env[n++] = format_string("TRACESTATE=%s", attachment->trace->state);
+        if (attachment->trace && attachment->trace->baggage)
+                env[n++] = format_string("BAGGAGE=%s", attachment->trace->baggage);
         env[n] = NULL;
 }
 
-static void environment_done(char *(*env)[8])
+static void environment_done(char *(*env)[ENVIRONMENT_MAX])
 {
         for (char **variable = *env; *variable; variable++)
                 free(*variable);
@@ -90,7 +98,7 @@ static struct error *run_found(const struct plugin_run *run, const char *path, c
                                const struct wait *wait, struct buf *out)
 {
         const char *const argv[] = { path, NULL };
-        _cleanup_(environment_done) char *env[8] = { NULL };
+        _cleanup_(environment_done) char *env[ENVIRONMENT_MAX] = { NULL };
         _cleanup_(buf_done) struct buf err;
         buf_init(&err, PLUGIN_OUTPUT_MAX_BYTES);
         environment_make(run, env);

@@ -413,6 +413,20 @@ const char *rpc_method(const struct rpc_call *call)
         return call->method->descriptor->name;
 }
 
+char *rpc_header(const struct rpc_call *call, const char *name)
+{
+        for (size_t i = 0; i < call->metadata.count; i++) {
+                const grpc_metadata *one = &call->metadata.metadata[i];
+                if (grpc_slice_str_cmp(one->key, name) != 0)
+                        continue;
+                const size_t len = GRPC_SLICE_LENGTH(one->value);
+                if (memchr(GRPC_SLICE_START_PTR(one->value), '\0', len))
+                        return NULL;
+                return format_string("%.*s", (int) len, (const char *) GRPC_SLICE_START_PTR(one->value));
+        }
+        return NULL;
+}
+
 const struct wait *rpc_wait(struct rpc_call *call)
 {
         (void) pthread_mutex_lock(&call->lock);

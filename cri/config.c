@@ -39,6 +39,8 @@ static const struct option options[] = {
           "network configurations; the first valid one by name is used" },
         { "cni-bin-dir", "cni_bin_dir", OPTION_PATHS, AT(cni_bin_dir), "/opt/cni/bin:/usr/lib/cni", 0, 0,
           "DIR[:DIR]", "network plugins" },
+        { "cni-gc-seconds", "cni_gc_seconds", OPTION_NUMBER, AT(cni_gc_seconds), "3600", 0, INT32_MAX,
+          "SECONDS", "how often plugins are told which pods there are (GC); 0: at the start alone" },
         { "registry-config-dir", "registry_config_dir", OPTION_PATHS, AT(registry_config_dir),
           "/etc/skiff/certs.d:/etc/containerd/certs.d", 0, 0, "DIR[:DIR]", "HOST/hosts.toml for registries" },
         { "cgroup-driver", "cgroup_driver", OPTION_TEXT, AT(cgroup_driver), "auto", 0, 0, "DRIVER",

@@ -20,6 +20,7 @@ struct skiff_config {
         char *listen;              /* "unix:///PATH" */
         char *cni_conf_dir;
         char *cni_bin_dir;         /* colon-separated */
+        int64_t cni_gc_seconds;    /* 0: at the start alone */
         char *registry_config_dir; /* colon-separated */
         char *cgroup_driver;       /* "auto", "cgroupfs", "systemd" */
         char *log_level;

@@ -1,6 +1,7 @@
 /* skiffd: reads its options, opens the parts from the bottom up, serves until SIGTERM or SIGINT, and leaves pods running. */
 #include "api/admin.pb-c.h"
 #include "api/cri.pb-c.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/holders.h"
 #include "base/instance.h"
@@ -345,16 +346,31 @@ static void stop(struct skiffd *d)
         skiff_config_done(&d->config);
 }
 
+/* The plugins' turn, every so often since the start, which had one. */
+static void collect_when_due(struct skiffd *d, int64_t *collected_ns)
+{
+        int64_t every_ns = d->config.cni_gc_seconds * 1000000000, now_ns = clock_monotonic_ns();
+        if (!every_ns || now_ns - *collected_ns < every_ns)
+                return;
+        *collected_ns = now_ns;
+        node_collect(d->node);
+}
+
 /* Waits for a signal to end; meanwhile does what is to be done now and then. */
 static void serve(struct skiffd *d, const sigset_t *signals)
 {
-        const struct timespec rest = { .tv_sec = HOUSEKEEPING_SECONDS };
+        /* A shorter time of the plugins' is kept as well as it can be. */
+        int64_t every_s = d->config.cni_gc_seconds, collected_ns = clock_monotonic_ns();
+        const struct timespec rest = { .tv_sec = every_s && every_s < HOUSEKEEPING_SECONDS
+                                                         ? every_s
+                                                         : HOUSEKEEPING_SECONDS };
         for (;;) {
                 int number = sigtimedwait(signals, NULL, &rest);
                 if (number == SIGTERM || number == SIGINT)
                         return;
                 if (number >= 0 || errno != EAGAIN)
                         continue;
+                collect_when_due(d, &collected_ns);
                 images_tidy(d->images);
                 log_error(LOG_LEVEL_WARN, node_checkpoint(d->node), "checkpoint the records", NULL, NULL);
                 (void) malloc_trim(0); /* after large answers gRPC's memory stays resident otherwise */

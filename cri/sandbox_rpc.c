@@ -21,15 +21,26 @@ static struct error *check_handler(const char *handler)
         return NULL;
 }
 
+/* Whose trace the request is part of, by the client's headers. */
+static void trace_of(const struct rpc_call *call, struct trace *out)
+{
+        _cleanup_(freep) char *parent = rpc_header(call, "traceparent"),
+                              *state = rpc_header(call, "tracestate"), *baggage = rpc_header(call, "baggage");
+        trace_take(out, parent, state, baggage);
+}
+
 static struct error *run_pod(void *context, struct rpc_call *call)
 {
         struct daemon *daemon = context;
         const Cri__RunPodSandboxRequest *request = (const void *) rpc_request(call);
         Cri__RunPodSandboxResponse response = CRI__RUN_POD_SANDBOX_RESPONSE__INIT;
         _cleanup_(freep) char *id = NULL;
+        _cleanup_(trace_done) struct trace trace = { 0 };
         TRY(validate_pod_config(request->config));
         TRY(check_handler(request->runtime_handler));
-        TRY_WRAP(node_run_pod(daemon->node, request->config, request->runtime_handler, rpc_wait(call), &id),
+        trace_of(call, &trace);
+        TRY_WRAP(node_run_pod(daemon->node, request->config, request->runtime_handler, &trace, rpc_wait(call),
+                              &id),
                  "run pod %s/%s", request->config->metadata->namespace_, request->config->metadata->name);
         response.pod_sandbox_id = id;
         return rpc_reply(call, &response.base);
@@ -40,9 +51,11 @@ static struct error *stop_pod(void *context, struct rpc_call *call)
         struct daemon *daemon = context;
         const Cri__StopPodSandboxRequest *request = (const void *) rpc_request(call);
         Cri__StopPodSandboxResponse response = CRI__STOP_POD_SANDBOX_RESPONSE__INIT;
+        _cleanup_(trace_done) struct trace trace = { 0 };
         if (!*request->pod_sandbox_id)
                 return validate_id("pod_sandbox_id", request->pod_sandbox_id);
-        TRY_WRAP(node_stop_pod(daemon->node, request->pod_sandbox_id), "stop pod %s",
+        trace_of(call, &trace);
+        TRY_WRAP(node_stop_pod(daemon->node, request->pod_sandbox_id, &trace), "stop pod %s",
                  request->pod_sandbox_id);
         return rpc_reply(call, &response.base);
 }
@@ -52,9 +65,11 @@ static struct error *remove_pod(void *context, struct rpc_call *call)
         struct daemon *daemon = context;
         const Cri__RemovePodSandboxRequest *request = (const void *) rpc_request(call);
         Cri__RemovePodSandboxResponse response = CRI__REMOVE_POD_SANDBOX_RESPONSE__INIT;
+        _cleanup_(trace_done) struct trace trace = { 0 };
         if (!*request->pod_sandbox_id)
                 return validate_id("pod_sandbox_id", request->pod_sandbox_id);
-        TRY_WRAP(node_remove_pod(daemon->node, request->pod_sandbox_id), "remove pod %s",
+        trace_of(call, &trace);
+        TRY_WRAP(node_remove_pod(daemon->node, request->pod_sandbox_id, &trace), "remove pod %s",
                  request->pod_sandbox_id);
         return rpc_reply(call, &response.base);
 }

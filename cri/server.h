@@ -42,6 +42,9 @@ const ProtobufCMessage *rpc_request(const struct rpc_call *call);
 const char *rpc_method(const struct rpc_call *call); /* "RunPodSandbox" */
 int64_t rpc_arrived_ns(const struct rpc_call *call); /* monotonic: before it waited in line for a thread */
 
+/* What the client sent as a header by this name (lower case), the caller's; NULL: none, or it holds a NUL. The first of several. */
+char *rpc_header(const struct rpc_call *call, const char *name);
+
 /* The call's deadline, and a descriptor that is readable once the client is gone, has cancelled, or the deadline has
  * passed. The descriptor is made when this is first called. Valid until the handler returns. */
 const struct wait *rpc_wait(struct rpc_call *call);

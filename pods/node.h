@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/pool.h"
 #include "base/session.h"
+#include "base/trace.h"
 #include "base/wait.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -86,13 +87,15 @@ struct node_reply {
 
 /* --- sandboxes --- */
 
-/* Errors: ALREADY_EXISTS names the id that has the name; whatever fails, nothing is left. */
+/* trace: whose request this is, here and below, for the network's plugins; NULL: nobody's. Errors: ALREADY_EXISTS names the id
+ * that has the name; whatever fails, nothing is left. */
 MUST_CHECK struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *config,
-                                      const char *handler, const struct wait *wait, char **out_id);
+                                      const char *handler, const struct trace *trace, const struct wait *wait,
+                                      char **out_id);
 /* Kills what runs in it and takes down its network and namespaces. Idempotent; an unknown id succeeds. */
-MUST_CHECK struct error *node_stop_pod(struct node *node, const char *id);
+MUST_CHECK struct error *node_stop_pod(struct node *node, const char *id, const struct trace *trace);
 /* Removes it with its containers, stopping it first where it must. Idempotent; an unknown id succeeds. */
-MUST_CHECK struct error *node_remove_pod(struct node *node, const char *id);
+MUST_CHECK struct error *node_remove_pod(struct node *node, const char *id, const struct trace *trace);
 /* What it says replaces what the pod's config said of overhead and resources; what it leaves out stays. Errors: NOT_FOUND;
  * FAILED_PRECONDITION when the pod is not ready; INVALID_ARGUMENT for what cannot be; UNAVAILABLE when systemd, which has
  * the pod's weight, does not answer. After an error all is as before. */
@@ -193,6 +196,10 @@ char **node_cdi_problems(struct node *node);
 
 /* What is left over of pods that no record knows: text lines for people, NULL-terminated, owned by the caller. */
 MUST_CHECK struct error *node_leaks(struct node *node, char ***out);
+
+/* Has the network's plugins told which pods there are, in the background, so that they drop what they keep of others. Where
+ * pods come and go all the while it is left out, and logged: the next one will do. */
+void node_collect(struct node *node);
 
 /* Moves what the WAL holds into the database, and makes the ballast again: called now and then by the daemon. */
 MUST_CHECK struct error *node_checkpoint(struct node *node);

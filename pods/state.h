@@ -85,6 +85,7 @@ struct sandbox {
         /* operation */
         size_t begun;            /* steps of run_pod that may have run */
         char *conflist, *result; /* CNI: what ADD was done with, and what came of it */
+        struct trace trace;      /* whose request the operation is */
         int dir_fd;              /* STATE/pods/ID; -1 when it is not open */
 
         UT_hash_handle by_id, by_name;

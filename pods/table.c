@@ -67,6 +67,7 @@ static void sandbox_free(struct sandbox *pod)
         free(pod->boot_id);
         free(pod->conflist);
         free(pod->result);
+        trace_done(&pod->trace);
         free(pod);
 }
 

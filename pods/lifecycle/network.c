@@ -1,6 +1,6 @@
 #include "pods/lifecycle/network.h"
-#include "base/log.h"
 #include "cni/cni.h"
+#include "pods/background.h"
 #include "pods/lifecycle/sandbox.h"
 #include "pods/records.h"
 #include "pods/spec/sysctls.h"
@@ -8,6 +8,7 @@
 
 #define POD_INTERFACE "eth0"
 #define COLLECT_TIMEOUT_MS 10000
+#define COLLECT_PATIENCE_MS 30000
 
 static void netns_name(const struct sandbox *pod, char out[sizeof(POD_NETNS_PREFIX) + ID_LEN])
 {
@@ -131,7 +132,8 @@ static void attachment_init(struct attachment *a, const struct sandbox *pod)
                                           .dns_searches = a->searches,
                                           .dns_options = a->options,
                                           .cgroup_parent = pod->cgroup_parent,
-                                          .prev_result = pod->result };
+                                          .prev_result = pod->result,
+                                          .trace = &pod->trace };
         a->ports = ports_of(config, &a->cni.n_ports);
         a->cni.ports = a->ports;
         a->annotations = annotations_of(config);
@@ -216,20 +218,45 @@ struct error *network_restore(struct sandbox *pod)
         return NULL;
 }
 
-void network_collect(struct node *node)
+/* That its pod has a network, or is being given one, or will have it taken away by what is under way. With the lock held. What
+ * a dead skiffd left half made is not: that is undone. */
+static bool has_network(const struct sandbox *pod)
 {
-        const struct wait wait = wait_of_ms(COLLECT_TIMEOUT_MS);
+        if (pod->host_network)
+                return false;
+        bool busy = pod->operation.kind != OPERATION_NONE;
+        return (pod->state == POD_READY && !pod->lost) ||
+               (busy && (pod->state == POD_READY || pod->state == POD_MAKING || pod->state == POD_STOPPING));
+}
+
+static char **networked_ids(void *context)
+{
+        struct node *node = context;
         struct sandbox *pod = NULL, *next = NULL;
         size_t n = 0;
-        _cleanup_(freep) const char **ids = NEW_ARRAY(const char *, HASH_CNT(by_id, node->pods) + 1U);
+        (void) pthread_mutex_lock(&node->lock);
+        char **ids = NEW_ARRAY(char *, HASH_CNT(by_id, node->pods) + 1U);
         HASH_ITER(by_id, node->pods, pod, next)
         {
-                if (pod->state == POD_READY && !pod->lost && !pod->host_network)
-                        ids[n++] = pod->id;
+                if (has_network(pod))
+                        ids[n++] = dup_string(pod->id);
         }
-        struct error *e = cni_collect(node->config.cni, ids, POD_INTERFACE, &wait);
-        if (e && error_code_of(e) == ERROR_FAILED_PRECONDITION)
-                error_ignore(e); /* no configuration yet, which NetworkReady tells: nothing to collect by */
-        else
-                log_error(LOG_LEVEL_WARN, e, "tell CNI plugins which pods there are", NULL, NULL);
+        (void) pthread_mutex_unlock(&node->lock);
+        return ids;
+}
+
+struct error *network_collect(struct node *node)
+{
+        const struct wait wait = wait_of_ms(COLLECT_TIMEOUT_MS);
+        struct error *e =
+                cni_collect(node->config.cni, networked_ids, node, POD_INTERFACE, COLLECT_PATIENCE_MS, &wait);
+        if (!e || error_code_of(e) != ERROR_FAILED_PRECONDITION)
+                return e;
+        error_free(e); /* no configuration yet, which NetworkReady tells: nothing to collect by */
+        return NULL;
+}
+
+void node_collect(struct node *node)
+{
+        background_node(node, network_collect, "tell CNI plugins which pods there are");
 }

@@ -16,6 +16,6 @@ MUST_CHECK struct error *network_restore(struct sandbox *pod);
 /* Whether what a pod asks of its network can be. Errors: INVALID_ARGUMENT naming the annotation. */
 MUST_CHECK struct error *network_check(const Cri__PodSandboxConfig *config);
 
-/* Tells plugins which pods have a network, so that they drop what they keep for others. At the start, before anything else
- * adds or deletes. What goes wrong is logged: it is tried again at the next start. */
-void network_collect(struct node *node);
+/* Tells plugins which pods have a network, so that they drop what they keep for others: at the start, before anything else adds
+ * or deletes, and now and then. Without a configuration nothing is done. Errors: as cni_collect. */
+MUST_CHECK struct error *network_collect(struct node *node);

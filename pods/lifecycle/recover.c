@@ -239,7 +239,7 @@ struct error *recover(struct node *node)
         const struct records_reader reader = { load_pod, load_container, load_broken, node };
         TRY(records_read(node->db, &reader));
         recover_pods(node);
-        network_collect(node);
+        log_error(LOG_LEVEL_WARN, network_collect(node), "tell CNI plugins which pods there are", NULL, NULL);
         finish_later(node);
         background_node(node, sweep_away, "remove what no record knows");
         return NULL;

@@ -238,6 +238,7 @@ struct error *sandbox_undo_make(struct sandbox *pod)
         TRY(operation_begin(&pod->operation, &pod->node->lock, OPERATION_REMOVE, NULL, &joined, &result));
         if (joined)
                 return result;
+        trace_set(&pod->trace, NULL);
         struct error *e = steps_undo(&run_pod, pod, run_pod.n, 0);
         if (!e)
                 e = forget(pod);
@@ -329,7 +330,7 @@ static void tell_made(struct sandbox *pod)
 }
 
 struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *config, const char *handler,
-                           const struct wait *wait, char **out_id)
+                           const struct trace *trace, const struct wait *wait, char **out_id)
 {
         char id[ID_LEN + 1];
         bool joined;
@@ -346,6 +347,7 @@ struct error *node_run_pod(struct node *node, const Cri__PodSandboxConfig *confi
         TRY(sandbox_derive(node, pod));
         pod->boot_id = dup_string(node->boot_id);
         pod->created_ns = clock_wall_ns();
+        trace_set(&pod->trace, trace);
         if (pod->userns.length && node->config.no_userns)
                 return error_new(ERROR_FAILED_PRECONDITION, "a user namespace cannot be had on this node: %s",
                                  node->config.no_userns);
@@ -505,13 +507,14 @@ static struct error *stop_held(struct sandbox *pod)
         return e;
 }
 
-struct error *sandbox_stop(struct sandbox *pod)
+struct error *sandbox_stop_for(struct sandbox *pod, const struct trace *trace)
 {
         bool joined;
         struct error *result;
         TRY(operation_begin(&pod->operation, &pod->node->lock, OPERATION_STOP, NULL, &joined, &result));
         if (joined)
                 return result;
+        trace_set(&pod->trace, trace);
         /* A pod whose making was cancelled for this has undone itself; there is nothing left to stop. */
         struct error *e = pod->state == POD_MAKING ? NULL : stop_held(pod);
         operation_end(&pod->operation, &pod->node->lock, e);
@@ -529,26 +532,37 @@ static struct error *remove_held(struct sandbox *pod)
         return steps_end(&remove_pod, pod, &wait, NULL);
 }
 
-struct error *sandbox_remove(struct sandbox *pod)
+struct error *sandbox_remove_for(struct sandbox *pod, const struct trace *trace)
 {
         bool joined;
         struct error *result;
         TRY(operation_begin(&pod->operation, &pod->node->lock, OPERATION_REMOVE, NULL, &joined, &result));
         if (joined)
                 return result;
+        trace_set(&pod->trace, trace);
         struct error *e = remove_held(pod);
         operation_end(&pod->operation, &pod->node->lock, e);
         return e;
 }
 
-struct error *node_stop_pod(struct node *node, const char *id)
+struct error *sandbox_stop(struct sandbox *pod)
 {
-        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
-        return pod ? sandbox_stop(pod) : NULL;
+        return sandbox_stop_for(pod, NULL);
 }
 
-struct error *node_remove_pod(struct node *node, const char *id)
+struct error *sandbox_remove(struct sandbox *pod)
+{
+        return sandbox_remove_for(pod, NULL);
+}
+
+struct error *node_stop_pod(struct node *node, const char *id, const struct trace *trace)
 {
         _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
-        return pod ? sandbox_remove(pod) : NULL;
+        return pod ? sandbox_stop_for(pod, trace) : NULL;
+}
+
+struct error *node_remove_pod(struct node *node, const char *id, const struct trace *trace)
+{
+        _cleanup_(sandbox_unrefp) struct sandbox *pod = table_find_pod(node, id);
+        return pod ? sandbox_remove_for(pod, trace) : NULL;
 }

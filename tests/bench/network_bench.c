@@ -293,7 +293,7 @@ static void life(struct bench *b, enum contender who, bool counts)
 /* Of skiff-bridge: pairs whose other ends are all in one namespace, each with a port of the node. The bridge is the floor's too. */
 static void fill(const struct bench *b, size_t first, size_t n)
 {
-        char conf[1024], id[32], ifname[16];
+        char conf[1024], id[32], ifname[24];
         double wall_ms = 0, cpu_ms = 0;
         long peak_kb = 0;
         for (size_t i = first; i < n; i++) {

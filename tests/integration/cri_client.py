@@ -104,7 +104,7 @@ class Cri:
         if name not in methods():
             raise AttributeError(name)
 
-        def call(_deadline=120, **fields):
-            return self.callable(name)(methods()[name][1](**fields), timeout=_deadline)
+        def call(_deadline=120, _headers=None, **fields):
+            return self.callable(name)(methods()[name][1](**fields), timeout=_deadline, metadata=_headers)
 
         return call

@@ -1,5 +1,6 @@
 """CNI under a pod. Covers: NetworkReady and changes of the configuration, port mappings, loopback, a DEL from the record
-when the configuration has gone, plugins that fail, hang and print rubbish."""
+when the configuration has gone, plugins that fail, hang and print rubbish, what they are told of traces and, now and then, of
+pods."""
 
 import json
 import signal
@@ -337,3 +338,63 @@ def test_a_del_that_hangs_does_not_keep_skiffd_for_ever(skiff, tmp_path):
     skiff.start()
     assert 9 < time.monotonic() - began < 15 * harness.SLOW
     skiff.remove_pod(pod)
+
+
+TOLD = """#!/bin/sh
+conf=$(cat)
+echo "$CNI_COMMAND $CNI_CONTAINERID $TRACEPARENT $TRACESTATE" >> DIR/calls
+case $CNI_COMMAND in
+GC) echo "$conf" > DIR/gc.new; mv DIR/gc.new DIR/gc ;;
+ADD) while [ -e DIR/hold ]; do sleep 0.02; done; echo '{"cniVersion":"1.1.0","ips":[{"address":"10.9.8.7/24"}]}' ;;
+esac
+"""
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def told(skiff, tmp_path, *arguments):
+    """A plugin that notes what it is called with, and gives an address once there is no file "hold"."""
+    (tmp_path / "told").write_text(TOLD.replace("DIR", str(tmp_path)))
+    (tmp_path / "told").chmod(0o755)
+    skiff.cni_bin = f"{tmp_path}:{skiff.cni_bin}"
+    skiff.arguments = [*arguments]
+    skiff.write_conflist({"cniVersion": "1.1.0", "name": "told", "plugins": [{"type": "told"}]})
+    skiff.restart()
+    return lambda: [line.split(" ") for line in (tmp_path / "calls").read_text().splitlines()]
+
+
+def test_plugins_are_told_the_trace_of_the_request(skiff, tmp_path):
+    calls = told(skiff, tmp_path)
+    headers = (("traceparent", TRACE), ("tracestate", "vendor=1"))
+    traced = skiff.cri.RunPodSandbox(config=skiff.pod_config(name="traced"), _headers=headers).pod_sandbox_id
+    plain = skiff.run_pod(name="plain")
+    skiff.cri.StopPodSandbox(pod_sandbox_id=traced, _headers=headers)
+    skiff.remove_pod(plain)
+    of = {(command, pod): [parent, state] for command, pod, parent, state in calls()}
+    assert of["ADD", traced] == of["DEL", traced] == [TRACE, "vendor=1"]
+    made = [of["ADD", plain], of["DEL", plain]]
+    assert all(len(parent) == len(TRACE) and parent.startswith("00-") and not state for parent, state in made)
+    assert len({parent.split("-")[1] for parent, _ in [*made, [TRACE, ""]]}) == 3
+    assert all(parent for _, _, parent, _ in calls())  # STATUS and GC too
+
+
+def test_plugins_are_told_now_and_then_which_pods_there_are(skiff, tmp_path):
+    calls = told(skiff, tmp_path, "--cni-gc-seconds", "1")
+    stays = skiff.run_pod(name="stays")
+    gone = skiff.run_pod(name="gone")
+    skiff.remove_pod(gone)
+
+    def valid():
+        text = (tmp_path / "gc").read_text() if (tmp_path / "gc").exists() else "{}"
+        return [one["containerID"] for one in json.loads(text).get("cni.dev/valid-attachments", [])]
+
+    harness.wait_for(lambda: valid() == [stays], "a GC", 20)
+    # None while a pod is being attached; the one after that knows it.
+    (tmp_path / "hold").touch()
+    making = skiff.cri.future("RunPodSandbox", config=skiff.pod_config(name="making"))
+    harness.wait_for(lambda: calls()[-1][0] == "ADD", "the ADD")
+    before = len(calls())
+    time.sleep(2.5)
+    assert "GC" not in [call[0] for call in calls()[before:]]
+    (tmp_path / "hold").unlink()
+    made = making.result().pod_sandbox_id
+    harness.wait_for(lambda: sorted(valid()) == sorted([stays, made]), "the GC after it", 20)

@@ -462,10 +462,19 @@ static void ready_is_what_the_plugins_say(void **state)
         net_close(&net);
 }
 
+static char **two_ids(void *context)
+{
+        char **ids = NEW_ARRAY(char *, 3);
+        ids[0] = dup_string("aa");
+        ids[1] = dup_string("bb");
+        (*(int *) context)++;
+        return ids;
+}
+
 static void plugins_are_told_which_attachments_there_are(void **state)
 {
         const char *dir = *state;
-        const char *const ids[] = { "aa", "bb", NULL };
+        int asked = 0;
         struct net net;
         struct wait wait = wait_of_ms(20000);
         script(dir, "sweeper", "cat > $CNI_COMMAND.in; echo $CNI_COMMAND >> asked");
@@ -474,17 +483,115 @@ static void plugins_are_told_which_attachments_there_are(void **state)
         conflist_write(dir, "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"lame\"},{"
                             "\"type\":\"sweeper\"}]}");
         assert_fails(ERROR_INTERNAL, "plugin lame: GC: exit code 3",
-                     cni_collect(net.cni, ids, "eth0", &wait));
+                     cni_collect(net.cni, two_ids, &asked, "eth0", 0, &wait));
         assert_string_equal(
                 file_text(dir, "GC.in"),
                 "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"type\":\"sweeper\",\"cni.dev/valid-attachments\":"
                 "[{\"containerID\":\"aa\",\"ifname\":\"eth0\"},{\"containerID\":\"bb\",\"ifname\":\"eth0\"}]"
                 "}");
         run_with(dir, "sed -i 's/\"name\"/\"disableGC\":true,\"name\"/' %s/10.conflist; rm %s/asked");
-        assert_ok(cni_collect(net.cni, ids, "eth0", &wait));
+        assert_ok(cni_collect(net.cni, two_ids, &asked, "eth0", 0, &wait));
         run_with(dir, "sed -i 's/\"disableGC\":true,//; s/1.1.0/1.0.0/' %s/10.conflist");
-        assert_ok(cni_collect(net.cni, ids, "eth0", &wait));
+        assert_ok(cni_collect(net.cni, two_ids, &asked, "eth0", 0, &wait));
         assert_string_equal(file_text(dir, "asked"), "");
+        assert_int_equal(asked, 3);
+        net_close(&net);
+}
+
+struct caller {
+        struct net *net;
+        int asked;
+        struct error *error;
+};
+
+static void *add_main(void *argument)
+{
+        struct caller *caller = argument;
+        struct wait wait = wait_of_ms(20000);
+        _cleanup_(cni_result_done) struct cni_result result = { 0 };
+        caller->error = cni_add(caller->net->cni, &caller->net->attachment, &wait, &result);
+        return NULL;
+}
+
+static void *collect_main(void *argument)
+{
+        struct caller *caller = argument;
+        struct wait wait = wait_of_ms(20000);
+        caller->error = cni_collect(caller->net->cni, two_ids, &caller->asked, "eth0", 20000, &wait);
+        return NULL;
+}
+
+static void wait_for_file(const char *dir, const char *name)
+{
+        struct wait wait = wait_of_ms(20000);
+        while (!*file_text(dir, name))
+                assert_ok(wait_delay(&wait, 5, "wait for a file")); /* a script's: nothing to poll */
+}
+
+/* What an ADD under way makes is in no list yet. */
+static void a_collection_and_an_add_wait_for_each_other(void **state)
+{
+        const char *dir = *state;
+        struct net net;
+        struct wait wait = wait_of_ms(20000), brief = wait_of_ms(100);
+        struct caller adder = { .net = &net }, collector = { .net = &net };
+        pthread_t adding, collecting;
+        script(dir, "slow",
+               "cat > /dev/null; echo $CNI_COMMAND begins >> order; echo x > $CNI_COMMAND\n"
+               "while [ ! -e $CNI_COMMAND.go ]; do sleep 0.01; done; echo $CNI_COMMAND ends >> order\n"
+               "echo '{\"cniVersion\":\"1.1.0\",\"ips\":[{\"address\":\"10.9.8.7/24\"}]}'");
+        net_open(&net, dir, "{\"type\":\"slow\"}");
+        conflist_write(dir, "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"slow\"}]}");
+        assert_int_equal(pthread_create(&adding, NULL, add_main, &adder), 0);
+        wait_for_file(dir, "ADD");
+        assert_fails(ERROR_UNAVAILABLE, "being made",
+                     cni_collect(net.cni, two_ids, &collector.asked, "eth0", 50, &wait));
+        assert_int_equal(collector.asked, 0);
+        assert_int_equal(pthread_create(&collecting, NULL, collect_main, &collector), 0);
+        run_with(dir, "sleep 0.1; touch %s/ADD.go");
+        wait_for_file(dir, "GC");
+        (void) pthread_join(adding, NULL);
+        assert_ok(adder.error);
+        /* And the other way round, where a caller's patience counts. */
+        assert_fails(ERROR_DEADLINE_EXCEEDED, "collection", cni_del(net.cni, &net.attachment, &brief));
+        assert_int_equal(pthread_create(&adding, NULL, add_main, &adder), 0);
+        run_with(dir, "sleep 0.1; touch %s/GC.go");
+        (void) pthread_join(collecting, NULL);
+        (void) pthread_join(adding, NULL);
+        assert_ok(collector.error);
+        assert_ok(adder.error);
+        assert_string_equal(file_text(dir, "order"),
+                            "ADD begins\nADD ends\nGC begins\nGC ends\nADD begins\nADD ends\n");
+        net_close(&net);
+}
+
+static void plugins_are_told_whose_trace_they_are_part_of(void **state)
+{
+        const char *dir = *state;
+        struct net net;
+        struct wait wait = wait_of_ms(20000);
+        _cleanup_(cni_result_done) struct cni_result result = { 0 };
+        _cleanup_(trace_done) struct trace trace = { 0 };
+        const char *parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        _cleanup_(freep) char *wanted = format_string("%s state=1 user=x\n", parent);
+        int asked = 0;
+        script(dir, "told",
+               "cat > /dev/null; echo $TRACEPARENT $TRACESTATE $BAGGAGE >> $CNI_COMMAND.env\n"
+               "echo '{\"cniVersion\":\"1.1.0\",\"ips\":[{\"address\":\"10.9.8.7/24\"}]}'");
+        net_open(&net, dir, "{\"type\":\"told\"}");
+        conflist_write(dir, "{\"cniVersion\":\"1.1.0\",\"name\":\"n\",\"plugins\":[{\"type\":\"told\"}]}");
+        trace_take(&trace, parent, "state=1", "user=x");
+        net.attachment.trace = &trace;
+        assert_ok(cni_add(net.cni, &net.attachment, &wait, &result));
+        assert_ok(cni_check(net.cni, &net.attachment, &wait));
+        assert_ok(cni_del(net.cni, &net.attachment, &wait));
+        assert_string_equal(file_text(dir, "ADD.env"), wanted);
+        assert_string_equal(file_text(dir, "CHECK.env"), wanted);
+        assert_string_equal(file_text(dir, "DEL.env"), wanted);
+        assert_ok(cni_ready(net.cni));
+        assert_ok(cni_collect(net.cni, two_ids, &asked, "eth0", 0, &wait));
+        assert_int_equal(strlen(file_text(dir, "STATUS.env")), TRACE_PARENT_LEN + 1);
+        assert_int_equal(strlen(file_text(dir, "GC.env")), TRACE_PARENT_LEN + 1);
         net_close(&net);
 }
 
@@ -639,6 +746,8 @@ int main(int argc, char **argv)
                 TEST(the_name_of_a_link_is_text),
                 IN_TMPDIR(ready_is_what_the_plugins_say),
                 IN_TMPDIR(plugins_are_told_which_attachments_there_are),
+                IN_TMPDIR(a_collection_and_an_add_wait_for_each_other),
+                IN_TMPDIR(plugins_are_told_whose_trace_they_are_part_of),
         };
         (void) signal(SIGPIPE, SIG_IGN); /* as skiffd does: a plugin that reads nothing must not end us */
         if (geteuid() != 0 || unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 ||

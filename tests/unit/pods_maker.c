@@ -99,7 +99,7 @@ static char *any_pod(struct made_node *made)
 static void remove_pods(struct made_node *made)
 {
         for (char *id; (id = any_pod(made)); free(id))
-                assert_ok(node_remove_pod(made->node, id));
+                assert_ok(node_remove_pod(made->node, id, NULL));
 }
 
 int made_node_teardown(void **state)
@@ -150,7 +150,7 @@ char *made_pod(struct made_node *made, const char *name, void (*edit)(Cri__PodSa
         config.linux = &linux;
         if (edit)
                 edit(&config);
-        assert_ok(node_run_pod(made->node, &config, "", &wait, &id));
+        assert_ok(node_run_pod(made->node, &config, "", NULL, &wait, &id));
         return id;
 }
 

@@ -108,7 +108,7 @@ static void a_stop_and_a_remove_under_way_are_finished(void **state)
         struct made_node *made = *state;
         _cleanup_(freep) char *stops = made_pod(made, "stops", NULL), *goes = made_pod(made, "goes", NULL);
         assert_ok(record_pod_progress(made->node->db, stops, POD_STOPPING));
-        assert_ok(node_stop_pod(made->node, goes)); /* a remove comes after the stop */
+        assert_ok(node_stop_pod(made->node, goes, NULL)); /* a remove comes after the stop */
         assert_ok(record_pod_progress(made->node->db, goes, POD_REMOVING));
         made_node_reopen(made);
         made_wait_pod(made, stops, CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY);
@@ -126,7 +126,7 @@ static void what_was_stopped_stays_and_what_was_created_can_start(void **state)
         struct made_node *made = *state;
         _cleanup_(freep) char *stopped = made_pod(made, "stopped", NULL), *pod = made_pod(made, "pod", NULL),
                               *id = made_container(made, pod, "c", NULL);
-        assert_ok(node_stop_pod(made->node, stopped));
+        assert_ok(node_stop_pod(made->node, stopped, NULL));
         made_node_reopen(made);
         _cleanup_(message_freep) Cri__PodSandboxStatusResponse *status = made_pod_status(made, stopped);
         assert_int_equal(status->status->state, CRI__POD_SANDBOX_STATE__SANDBOX_NOTREADY);

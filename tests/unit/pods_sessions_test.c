@@ -209,7 +209,7 @@ static void a_forward_is_to_a_pod_that_is_ready(void **state)
                 forward_is_refused(made, &request, ERROR_INVALID_ARGUMENT, "is no port");
         }
         request.n_port = 0;
-        assert_ok(node_stop_pod(made->node, pod));
+        assert_ok(node_stop_pod(made->node, pod, NULL));
         forward_is_refused(made, &request, ERROR_FAILED_PRECONDITION, "is not ready");
 }
 

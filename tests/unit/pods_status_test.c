@@ -117,13 +117,14 @@ static void a_pod_that_cannot_start_leaves_nothing(void **state)
         config.linux = &linux;
         for (enum fake_call call = FAKE_POD_START; call <= FAKE_POD_COMMIT; call++) {
                 fake_refuse(call);
-                assert_fails(ERROR_UNAVAILABLE, "refused", node_run_pod(made->node, &config, "", &wait, &id));
+                assert_fails(ERROR_UNAVAILABLE, "refused",
+                             node_run_pod(made->node, &config, "", NULL, &wait, &id));
                 assert_null(made->node->pods);
                 assert_int_equal(fake_supervisors(), 0);
         }
-        assert_ok(node_run_pod(made->node, &config, "", &wait, &id));
+        assert_ok(node_run_pod(made->node, &config, "", NULL, &wait, &id));
         char *second = NULL;
-        assert_fails(ERROR_ALREADY_EXISTS, id, node_run_pod(made->node, &config, "", &wait, &second));
+        assert_fails(ERROR_ALREADY_EXISTS, id, node_run_pod(made->node, &config, "", NULL, &wait, &second));
         free(id);
 }
 
