@@ -393,7 +393,8 @@ def test_plugins_are_told_now_and_then_which_pods_there_are(skiff, tmp_path):
     making = skiff.cri.future("RunPodSandbox", config=skiff.pod_config(name="making"))
     harness.wait_for(lambda: calls()[-1][0] == "ADD", "the ADD")
     before = len(calls())
-    time.sleep(2.5)
+    until = time.monotonic() + 2.5
+    harness.wait_for(lambda: time.monotonic() > until or "GC" in [call[0] for call in calls()[before:]], "two turns")
     assert "GC" not in [call[0] for call in calls()[before:]]
     (tmp_path / "hold").unlink()
     made = making.result().pod_sandbox_id
