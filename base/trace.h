@@ -25,4 +25,4 @@ void trace_take(struct trace *trace, const char *parent, const char *state, cons
 /* A copy of other; of NULL, or of none, a new one. What trace had is freed. */
 void trace_set(struct trace *trace, const struct trace *other);
 
-void trace_done(struct trace *trace);
+void trace_done(struct trace *trace); /* frees what it has; it is none then */
