@@ -230,13 +230,20 @@ bool dns_is_empty(const struct dns *dns)
                !(dns->search && *dns->search) && !(dns->options && *dns->options);
 }
 
-/* cni.dev/valid-attachments, which GC must have: what is not in it goes. */
+/* cni.dev/valid-attachments, which GC must have: what is not in it goes. The specification called it cni.dev/attachments once, and
+ * libcni (which gives both names since 1.2.3) writes null for a list of none. */
 static struct error *read_valid(struct config *c)
 {
+        static const char *const keys[] = { "cni.dev/valid-attachments", "cni.dev/attachments" };
         const struct jv *list = NULL;
-        TRY(jv_want(c->json, "cni.dev/valid-attachments", JV_ARRAY, &list));
+        size_t k = 0;
+        while (k < LENGTH(keys) && !jv_has(c->json, keys[k]))
+                k++;
+        if (k == LENGTH(keys))
+                return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is missing", keys[0]);
+        TRY(jv_want(c->json, keys[k], JV_ARRAY, &list));
         if (!list)
-                return error_new(ERROR_INVALID_ARGUMENT, "\"cni.dev/valid-attachments\" is missing");
+                return NULL;
         c->valid = arena_take(c->arena, list->n_children * sizeof(*c->valid));
         for (const struct jv *v = list->first; v; v = v->next) {
                 struct attachment *a = &c->valid[c->n_valid++];

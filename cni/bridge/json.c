@@ -259,6 +259,15 @@ const struct jv *jv_get(const struct jv *object, const char *key)
         return found && found->type != JV_NULL ? found : NULL;
 }
 
+bool jv_has(const struct jv *object, const char *key)
+{
+        for (const struct jv *child = object && object->type == JV_OBJECT ? object->first : NULL; child;
+             child = child->next)
+                if (strcasecmp(child->key, key) == 0)
+                        return true;
+        return false;
+}
+
 static const char *type_name(enum jv_type type)
 {
         static const char *const names[] = { "null", "true or false", "a number",

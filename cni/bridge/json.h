@@ -29,6 +29,9 @@ MUST_CHECK struct error *jv_parse(struct arena *arena, const char *bytes, size_t
 /* A member, or NULL when there is none, it is null, or object (which may be NULL) is no object. */
 const struct jv *jv_get(const struct jv *object, const char *key);
 
+/* Whether there is such a member, be it null. */
+bool jv_has(const struct jv *object, const char *key);
+
 /* A member with the type that it must have; absent and null leave *out as it is. The integer lies between min and max.
  * Errors: INVALID_ARGUMENT, with the key, when it is of another type. */
 MUST_CHECK struct error *jv_want_text(const struct jv *object, const char *key, const char **out);

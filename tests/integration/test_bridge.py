@@ -485,7 +485,10 @@ def test_gc_removes_what_nobody_holds(pods):
     harness.wait_for(lambda: len(ports()) == 2, "the pair's end")
     assert leases() == ["10.77.0.2"] and leases("other") == ["10.79.0.2"]
     assert "eth0" in ip("link", netns="p1") and "eth0" in ip("link", netns="p3") and "eth0" not in ip("link", netns="p2")
-    pods.ok("GC", {**conf(**v11), "cni.dev/valid-attachments": []})
+    # By its name in an older SPEC.md; and null is how libcni writes that there are none.
+    pods.ok("GC", {**conf(**v11), "cni.dev/attachments": [{"containerID": "id-p1", "ifname": "eth0"}]})
+    assert leases() == ["10.77.0.2"]
+    pods.ok("GC", {**conf(**v11), "cni.dev/valid-attachments": None})
     harness.wait_for(lambda: len(ports()) == 1, "the pair's end")
     assert pods.refused("GC", conf())[0] == 1
 
