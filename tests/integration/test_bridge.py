@@ -575,34 +575,51 @@ def test_a_del_that_fails_or_dies_is_done_by_the_next(pods, point, action):
     pods.ok("ADD", FAULT_ADD)
 
 
+# All that an attachment can have.
+KILL_ADD = {**FAULT_ADD, "cniVersion": "1.1.0", "ipMasq": True, "hairpinMode": True, "macspoofchk": True, "runtimeConfig": {
+    "portMappings": [{"hostPort": 18080, "containerPort": 80, "protocol": "tcp"}]}}  # fmt: skip
+KILLED = {"ADD": KILL_ADD, "DEL": KILL_ADD, "GC": {**KILL_ADD, "cni.dev/valid-attachments": []}}
+
+
+def elements():
+    """Of the sets and maps in our tables, which are all of attachments."""
+    done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=True)
+    sets = [o[kind] for o in json.loads(done.stdout)["nftables"] for kind in ("set", "map") if kind in o]
+    return [(one["name"], element) for one in sets if one["table"] == "skiff-bridge" for element in one.get("elem", [])]
+
+
 def calls_of(pods, tmp_path, command):
     """The system calls of one command: their names, and how often each is made."""
     trace = tmp_path / "trace"
-    pods.ok(command, FAULT_ADD, under=["strace", "-qq", "-o", str(trace)])
+    pods.ok(command, KILLED[command], under=["strace", "-qq", "-o", str(trace)])
     names = re.findall(r"^(\w+)\(", trace.read_text(), re.M)
     return [(name, nth) for name in dict.fromkeys(names) for nth in range(1, names.count(name) + 1)]
 
 
 @pytest.mark.skipif(harness.SANITIZED or not shutil.which("strace"), reason="counts system calls by strace")
-@pytest.mark.parametrize("command", ["ADD", "DEL"])
+@pytest.mark.parametrize("command", KILLED)
 def test_a_kill_at_any_system_call_leaves_nothing_that_del_does_not_remove(pods, tmp_path, command):
-    pods.ok("ADD", FAULT_ADD)
+    pods.ok("ADD", KILL_ADD)
+    assert {name for name, _ in elements()} >= {"attachments", "masquerade4", "masquerade6", "ports4", "ports6", "senders"}
     if command == "ADD":
-        pods.ok("DEL", FAULT_ADD)
+        pods.ok("DEL", KILL_ADD)
     killed = 0
     calls = calls_of(pods, tmp_path, command)
     for name, nth in calls:
-        pods.ok("DEL", FAULT_ADD)
-        if command == "DEL":
-            pods.ok("ADD", FAULT_ADD)
+        pods.ok("DEL", KILL_ADD)
+        if command != "ADD":
+            pods.ok("ADD", KILL_ADD)
         under = ["strace", "-qq", "-o", "/dev/null", "-e", f"inject={name}:signal=KILL:when={nth}"]
-        status, text = pods.call(command, FAULT_ADD, under=under)
+        status, text = pods.call(command, KILLED[command], under=under)
         assert status in (0, -signal.SIGKILL, 128 + signal.SIGKILL), (name, nth, status, text)
         killed += status != 0
         harness.wait_for(lambda: not plugin_processes(), "the end of all")
-        pods.ok("DEL", FAULT_ADD)
+        pods.ok("DEL", KILL_ADD)
         wait_nothing_left()
+        assert elements() == [], (name, nth)
         assert [link["ifname"] for link in ip_json("link", netns="p1")] == ["lo"], (name, nth)
+        if command == "ADD":
+            pods.ok("ADD", KILL_ADD)
     # Some are not made each time: a bridge is there already.
     assert killed > len(calls) / 2 and killed > 25
 
