@@ -63,10 +63,14 @@ while True:
 SERVE = "mkdir /w; echo {} > /w/index.html; exec httpd -f -p 80 -h /w"
 
 
-def fetch(address, port, pod=None):
-    inside = ["nsenter", f"--net=/run/netns/skiff-{pod}"] if pod else []
+def fetch_from(inside, address, port):
+    """inside: the words before a command that runs it in a namespace."""
     command = [*inside, "/usr/bin/python3", "-c", FETCH, address, str(port)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def fetch(address, port, pod=None):
+    return fetch_from(["nsenter", f"--net=/run/netns/skiff-{pod}"] if pod else [], address, port)
 
 
 def test_pods_reach_each_other_and_themselves(skiff):
