@@ -1,5 +1,6 @@
 """skiff-bridge under skiffd: pods reach each other, are masqueraded and have ports of the node, from outside, from the node and from
-themselves; a port taken twice; restarts, GC at the start and removal leave nothing; STATUS is the node's NetworkReady."""
+themselves; a port taken twice; restarts, GC at the start and removal leave nothing; STATUS is the node's NetworkReady; the configuration
+that is offered; the end of many at once."""
 
 import json
 import subprocess
@@ -100,3 +101,30 @@ def test_what_a_killed_skiffd_left_goes_at_the_next_start(node):
     node.start()
     harness.wait_for(lambda: "18082" not in json.dumps(elements()), "the end of what was half made")
     assert "18081" in json.dumps(elements())
+
+
+def test_the_configuration_that_is_offered_is_whole(node):
+    """deploy/10-skiff.conflist as it is, and who says so."""
+    node.write_conflist((harness.ROOT / "deploy/10-skiff.conflist").read_text())
+    assert network(node).status
+    mapping = [{"container_port": 80, "host_port": 18083}]
+    pod, address = serve(node, "offered", name="offered", port_mappings=mapping)
+    assert address.startswith("10.88.0.")
+    assert fetch(address, 80) == fetch("10.88.0.1", 18083) == fetch("10.88.0.1", 18083, pod) == "offered\n"
+    node.remove_all()
+    subprocess.run(["ip", "link", "del", "cni0"], check=True)
+    # A host that has no plugin at all.
+    script = 'for d in /usr/lib/cni /opt/cni/bin; do [ ! -d $d ] || mount -t tmpfs none $d; done; exec "$@"'
+    check = ["unshare", "--mount", "sh", "-c", script, "sh", str(harness.BIN / "skiff"), "--endpoint", node.endpoint, "check"]
+    told = subprocess.run(check, capture_output=True, text=True, check=False).stdout
+    assert "deploy/10-skiff.conflist" in told, told
+
+
+def test_many_pods_end_at_once(node):
+    """Their DELs go on beside each other, and what waits for the kernel is nobody's wait."""
+    pods = [node.run_pod(name=f"many{i}", port_mappings=[{"container_port": 80, "host_port": 18100 + i}]) for i in range(24)]
+    assert len(elements()) > len(pods)
+    stops = [node.cri.future("StopPodSandbox", pod_sandbox_id=pod) for pod in pods]
+    for stop in stops:
+        stop.result(60)
+    assert not elements() and not harness.leases()

@@ -24,7 +24,7 @@ machine_make() {
         release=$(uname -r)
         mkdir -p "/lib/modules/$release"
         mount --bind "$(cat /run/lane/modules)" "/lib/modules/$release"
-        for module in bridge veth overlay loop ext4 quota_v2 nf_tables nft_chain_nat nft_compat xt_comment xt_mark xt_conntrack xt_nat \
+        for module in bridge veth tun overlay loop ext4 quota_v2 nf_tables nft_chain_nat nft_compat xt_comment xt_mark xt_conntrack xt_nat \
                 xt_MASQUERADE xt_addrtype xt_multiport; do
                 modprobe -q "$module"
         done
