@@ -1,6 +1,7 @@
 """skiff-bridge beside others that write rules: what they flush, restore and reload leaves its tables and theirs unharmed, as kube-proxy
 and firewalld do it; where all tables are flushed CHECK tells, and the next ADD makes them anew."""
 
+import pathlib
 import shutil
 import subprocess
 
@@ -107,8 +108,15 @@ def assert_all_works():
     assert ask("p2", OUTSIDE[4], OUTSIDE_PORT) == NODE[4]
 
 
+def bridged_is_seen():
+    """Whether what stays on a bridge is seen by rules (br_netfilter): an answer from pod to pod goes back through them."""
+    switch = pathlib.Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    return switch.exists() and switch.read_text() == "1\n"
+
+
 def assert_service():
-    assert ask("p2", SERVICE, 80) == "10.77.0.3"
+    if bridged_is_seen():
+        assert ask("p2", SERVICE, 80) == "10.77.0.3"
     assert ask(None, SERVICE, 80) is not None
     assert ask("p1", SERVICE, 80) is not None
 
@@ -131,7 +139,7 @@ def test_kube_proxys_rules_by_iptables(attached):
     assert [line for line in run("iptables-nft-save", "-t", "nat").splitlines() if line[0] == "-"] == [line for line in theirs.splitlines() if line[0] == "-"]
     # And what empties all of iptables' tables leaves ours.
     run("iptables-nft-restore", text="*nat\nCOMMIT\n*filter\nCOMMIT\n")
-    assert ask("p2", SERVICE, 80) is None
+    assert ask(None, SERVICE, 80) is None
     assert_all_works()
     pods.ok("CHECK", checked)
 
