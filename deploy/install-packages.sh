@@ -1,11 +1,12 @@
 #!/bin/sh
-# install-packages.sh build|test|vm: installs what deploy/packages.txt lists ("test" includes "build"; "vm" is the guests'
-# alone), if anything is missing. Wants root on Debian 12.
+# install-packages.sh build|package|test|vm: installs what deploy/packages.txt lists ("package" includes "build", "test" both;
+# "vm" is the guests' alone), if anything is missing. Wants root on Debian 12.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 kinds=build
 case ${1:-build} in
-test) kinds='build|test' ;;
+package) kinds='build|package' ;;
+test) kinds='build|package|test' ;;
 vm) kinds=vm ;;
 esac
 wanted=$(grep -E "^($kinds) " "$here/packages.txt" | cut -d' ' -f2)
