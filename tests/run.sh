@@ -4,6 +4,7 @@
 #   fuzz targets      a few seconds each
 #   integration       the debug build, then an ASan+UBSan skiffd, skiff-pod and helpers
 #   races             unit tests and the integration tests where most goes on at once, with TSan (tests/tsan.sh runs all)
+#   packages          the Debian one by lintian, and both installed, upgraded, removed and purged on an overlay of this machine's root
 #   guests            what matters on cgroup v2 and under systemd, in emulated machines (tests/vm/lane.sh --short); skipped,
 #                     with what is missing, where they cannot be had
 #   checks            clang-tidy, gcc -fanalyzer and cppcheck on what changed; layout; sizes of files and functions
@@ -126,6 +127,7 @@ integration debug
 for root in private chroot; do # nodes have it shared, as the run before
         SKIFF_ROOT_MOUNT=$root integration debug tests/integration/test_{pods,image_volumes,pull_store}.py
 done
+step 'packages' tests/package/run.sh
 step 'checks' tests/check.sh
 if [ $quick = no ]; then
         guests
