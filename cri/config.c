@@ -1,277 +1,93 @@
-#include "cri/config.h"
-#include "base/file.h"
-#include "base/toml.h"
-#include <inttypes.h>
-#include <stdbool.h>
+#include "cri/config_internal.h"
 #include <string.h>
 
 #define DEFAULT_CONFIG "/etc/skiff/skiff.toml"
 
-enum option_type {
-        OPTION_TEXT,
-        OPTION_PATH,
-        OPTION_FILE,
-        OPTION_PATHS,
-        OPTION_NUMBER,
-        OPTION_SWITCH,
-        OPTION_LIST
-};
-
-struct option {
-        const char *flag, *key;
-        enum option_type type;
-        size_t offset; /* in struct skiff_config */
-        const char *standard;
-        int64_t least, most; /* OPTION_NUMBER */
-        const char *value, *help;
-};
-
 #define AT(member) offsetof(struct skiff_config, member)
 /* Line breaks are for --help. */
-static const struct option options[] = {
+const struct option config_options[] = {
         { "root", "root", OPTION_PATH, AT(root), "/var/lib/skiff", 0, 0, "DIR",
-          "what must survive a reboot: images, layers, records" },
+          "what must survive a reboot: images, layers, records", false },
         { "state", "state", OPTION_PATH, AT(state), "/run/skiff", 0, 0, "DIR",
-          "what must not: sockets, pods that run" },
+          "what must not: sockets, pods that run", false },
         { "listen", "listen", OPTION_TEXT, AT(listen), "unix:///run/skiff/skiff.sock", 0, 0, "ENDPOINT",
-          "the socket that kubelet connects to, unix:///PATH" },
+          "the socket that kubelet connects to, unix:///PATH", false },
         { "cni-conf-dir", "cni_conf_dir", OPTION_PATH, AT(cni_conf_dir), "/etc/cni/net.d", 0, 0, "DIR",
-          "network configurations; the first valid one by name is used" },
+          "network configurations; the first valid one by name is used", false },
         { "cni-bin-dir", "cni_bin_dir", OPTION_PATHS, AT(cni_bin_dir), "/opt/cni/bin:/usr/lib/cni", 0, 0,
-          "DIR[:DIR]", "network plugins" },
+          "DIR[:DIR]", "network plugins", false },
         { "cni-gc-seconds", "cni_gc_seconds", OPTION_NUMBER, AT(cni_gc_seconds), "3600", 0, INT32_MAX,
-          "SECONDS", "how often plugins are told which pods there are (GC); 0: at the start alone" },
+          "SECONDS", "how often plugins are told which pods there are (GC); 0: at the start alone", true },
         { "registry-config-dir", "registry_config_dir", OPTION_PATHS, AT(registry_config_dir),
-          "/etc/skiff/certs.d:/etc/containerd/certs.d", 0, 0, "DIR[:DIR]", "HOST/hosts.toml for registries" },
+          "/etc/skiff/certs.d:/etc/containerd/certs.d", 0, 0, "DIR[:DIR]", "HOST/hosts.toml for registries",
+          true },
         { "cgroup-driver", "cgroup_driver", OPTION_TEXT, AT(cgroup_driver), "auto", 0, 0, "DRIVER",
-          "auto, cgroupfs or systemd" },
+          "auto, cgroupfs or systemd", false },
         { "log-level", "log_level", OPTION_TEXT, AT(log_level), "info", 0, 0, "LEVEL",
-          "debug, info, warn or error" },
+          "debug, info, warn or error", true },
         { "pinned-images", "pinned_images", OPTION_LIST, AT(pinned_images), "", 0, 0, "IMAGE[,IMAGE]",
-          "images that are never collected" },
+          "images that are never collected", true },
         /* Not `nobody`: containers run as that. No passwd entry needs to be there. */
         { "pull-uid", "pull_uid", OPTION_NUMBER, AT(pull_uid), "60717", 1, UINT32_MAX - 1, "UID",
-          "the user and group that registries are spoken to as" },
+          "the user and group that registries are spoken to as", false },
         { "pull-stall-seconds", "pull_stall_seconds", OPTION_NUMBER, AT(pull_stall_seconds), "30", 1, 3600,
-          "SECONDS", "a registry that sends nothing for so long is given up" },
+          "SECONDS", "a registry that sends nothing for so long is given up", true },
         { "max-container-log-line-size", "max_container_log_line_size", OPTION_NUMBER, AT(log_line_max_bytes),
-          "16384", 64, 1 << 20, "BYTES", "longer lines are written as partial ones" },
+          "16384", 64, 1 << 20, "BYTES", "longer lines are written as partial ones", true },
         { "container-log-max-bytes", "container_log_max_bytes", OPTION_NUMBER, AT(log_max_bytes), "0", 0,
           INT64_MAX, "BYTES",
-          "a container's log that is so long gets nothing more until it is rotated; 0: no bound" },
+          "a container's log that is so long gets nothing more until it is rotated; 0: no bound", true },
         { "container-rw-layer-max-bytes", "container_rw_layer_max_bytes", OPTION_NUMBER,
           AT(rw_layer_max_bytes), "0", 0, INT64_MAX, "BYTES",
-          "what a container may write into its root; needs project quotas; 0: no bound" },
+          "what a container may write into its root; needs project quotas; 0: no bound", true },
         { "cdi-spec-dirs", "cdi_spec_dirs", OPTION_PATHS, AT(cdi_spec_dirs), "/etc/cdi:/var/run/cdi", 0, 0,
-          "DIR[:DIR]", "CDI files of devices; the later directory wins" },
+          "DIR[:DIR]", "CDI files of devices; the later directory wins", false },
         { "device-ownership-from-security-context", "device_ownership_from_security_context", OPTION_SWITCH,
           AT(device_ownership), "false", 0, 0, "true|false",
-          "devices belong to the user and group that a container runs as" },
+          "devices belong to the user and group that a container runs as", true },
         { "stream-address", "stream_address", OPTION_TEXT, AT(stream_address), "127.0.0.1", 0, 0, "ADDRESS",
-          "where exec, attach and port-forward are served" },
+          "where exec, attach and port-forward are served", false },
         { "stream-port", "stream_port", OPTION_NUMBER, AT(stream_port), "0", 0, UINT16_MAX, "PORT",
-          "its port; 0: one that is free" },
+          "its port; 0: one that is free", false },
         { "stream-uid", "stream_uid", OPTION_NUMBER, AT(stream_uid), "60718", 1, UINT32_MAX - 1, "UID",
-          "the user and group that serves them" },
+          "the user and group that serves them", false },
         { "stream-tls-cert", "stream_tls_cert", OPTION_FILE, AT(stream_tls_cert), "", 0, 0, "FILE",
-          "PEM certificate: they are served over TLS" },
-        { "stream-tls-key", "stream_tls_key", OPTION_FILE, AT(stream_tls_key), "", 0, 0, "FILE", "its key" },
+          "PEM certificate: they are served over TLS", false },
+        { "stream-tls-key", "stream_tls_key", OPTION_FILE, AT(stream_tls_key), "", 0, 0, "FILE", "its key",
+          false },
         { "stream-tls-ca", "stream_tls_ca", OPTION_FILE, AT(stream_tls_ca), "", 0, 0, "FILE",
-          "clients have to show a certificate of this CA" },
+          "clients have to show a certificate of this CA", false },
 };
+
+const size_t n_config_options = LENGTH(config_options);
 
 const char *const *config_keys(void)
 {
-        static const char *keys[LENGTH(options) + 1];
-        for (size_t i = 0; i < LENGTH(options); i++)
-                keys[i] = options[i].key;
+        static const char *keys[LENGTH(config_options) + 1];
+        for (size_t i = 0; i < LENGTH(config_options); i++)
+                keys[i] = config_options[i].key;
         return keys;
 }
 
 void config_print_help(FILE *to)
 {
-        (void) fprintf(to,
-                       "skiffd " SKIFF_VERSION ": runs pods for kubelet, over CRI.\n\n"
-                       "  --config FILE\n      TOML with the keys below, '_' for '-' (" DEFAULT_CONFIG ")\n");
-        for (size_t i = 0; i < LENGTH(options); i++)
-                (void) fprintf(to, "  --%s %s\n      %s (%s)\n", options[i].flag, options[i].value,
-                               options[i].help, *options[i].standard ? options[i].standard : "none");
-        (void) fprintf(to, "  --help, --version\n\nSIGTERM stops it and leaves pods running.\n");
-}
-
-/* --- setting one option --- */
-
-static char **text_at(struct skiff_config *config, const struct option *option)
-{
-        return (char **) (void *) ((char *) config + option->offset);
-}
-
-static struct error *check_path(const char *text, size_t len)
-{
-        if (len == 0 || text[0] != '/')
-                return error_new(ERROR_INVALID_ARGUMENT, "\"%.*s\" is not an absolute path", (int) len, text);
-        return NULL;
-}
-
-static struct error *set_text(struct skiff_config *config, const struct option *option, const char *text)
-{
-        char *copy = dup_string(text);
-        size_t len = strlen(copy);
-        if (option->type == OPTION_PATH)
-                while (len > 1 && copy[len - 1] == '/')
-                        copy[--len] = '\0';
-        free(*text_at(config, option));
-        *text_at(config, option) = copy;
-        if (option->type == OPTION_PATH || (option->type == OPTION_FILE && len))
-                return check_path(copy, len);
-        for (const char *at = copy; option->type == OPTION_PATHS && at;) {
-                size_t part = strcspn(at, ":");
-                TRY(check_path(at, part));
-                at = at[part] ? at + part + 1 : NULL;
-        }
-        return NULL;
-}
-
-static struct error *set_number(struct skiff_config *config, const struct option *option, int64_t number)
-{
-        if (number < option->least || number > option->most)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "%" PRId64 " is not between %" PRId64 " and %" PRId64, number, option->least,
-                                 option->most);
-        *(int64_t *) (void *) ((char *) config + option->offset) = number;
-        return NULL;
-}
-
-/* A number that is 0 or 1, so that there is one kind of member for both. */
-static struct error *set_switch(struct skiff_config *config, const struct option *option, bool on)
-{
-        *(int64_t *) (void *) ((char *) config + option->offset) = on;
-        return NULL;
-}
-
-static void set_list(struct skiff_config *config, const struct option *option, const char *const *items,
-                     size_t n)
-{
-        char ***list = (char ***) (void *) ((char *) config + option->offset);
-        free_strings(*list);
-        *list = NEW_ARRAY(char *, n + 1);
-        for (size_t i = 0; i < n; i++)
-                (*list)[i] = dup_string(items[i]);
-}
-
-static struct error *set_list_from_text(struct skiff_config *config, const struct option *option,
-                                        const char *text)
-{
-        _cleanup_(freep) char *copy = dup_string(text);
-        _cleanup_(freep) const char **items = NEW_ARRAY(const char *, strlen(text) + 1);
-        char *rest = copy;
-        size_t n = 0;
-        for (char *item; (item = strsep(&rest, ","));)
-                if (*item)
-                        items[n++] = item;
-        set_list(config, option, items, n);
-        return NULL;
-}
-
-/* From a flag, or a default. */
-static struct error *set_from_text(struct skiff_config *config, const struct option *option, const char *text)
-{
-        if (option->type == OPTION_LIST)
-                return set_list_from_text(config, option, text);
-        if (option->type == OPTION_SWITCH) {
-                bool on = strcmp(text, "true") == 0;
-                return on || strcmp(text, "false") == 0
-                               ? set_switch(config, option, on)
-                               : error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is neither true nor false", text);
-        }
-        if (option->type != OPTION_NUMBER)
-                return set_text(config, option, text);
-        char *end = NULL;
-        errno = 0;
-        int64_t number = strtoll(text, &end, 10);
-        if (errno || end == text || *end)
-                return error_new(ERROR_INVALID_ARGUMENT, "\"%s\" is not a whole number", text);
-        return set_number(config, option, number);
-}
-
-static struct error *wrong_type(const struct toml_value *value, const char *wanted)
-{
-        return error_new(ERROR_INVALID_ARGUMENT, "%s where %s should be", toml_type_name(toml_type_of(value)),
-                         wanted);
-}
-
-static struct error *set_from_toml(struct skiff_config *config, const struct option *option,
-                                   const struct toml_value *value)
-{
-        if (option->type == OPTION_NUMBER)
-                return toml_type_of(value) == TOML_INTEGER
-                               ? set_number(config, option, toml_integer(value, 0))
-                               : wrong_type(value, "a whole number");
-        if (option->type == OPTION_SWITCH)
-                return toml_type_of(value) == TOML_BOOLEAN
-                               ? set_switch(config, option, toml_boolean(value, false))
-                               : wrong_type(value, "true or false");
-        if (option->type != OPTION_LIST)
-                return toml_type_of(value) == TOML_STRING ? set_text(config, option, toml_text(value, ""))
-                                                          : wrong_type(value, "a string");
-        if (toml_type_of(value) != TOML_ARRAY)
-                return wrong_type(value, "a list");
-        size_t n = toml_length(value);
-        _cleanup_(freep) const char **items = NEW_ARRAY(const char *, n);
-        for (size_t i = 0; i < n; i++) {
-                if (toml_type_of(toml_at(value, i)) != TOML_STRING)
-                        return wrong_type(toml_at(value, i), "a string");
-                items[i] = toml_text(toml_at(value, i), "");
-        }
-        set_list(config, option, items, n);
-        return NULL;
-}
-
-/* --- the file --- */
-
-static const struct option *find_option(const char *name, bool by_key)
-{
-        for (size_t i = 0; i < LENGTH(options); i++)
-                if (strcmp(by_key ? options[i].key : options[i].flag, name) == 0)
-                        return &options[i];
-        return NULL;
-}
-
-static struct error *read_tree(struct skiff_config *config, const struct toml_value *root)
-{
-        for (size_t i = 0; i < toml_length(root); i++) {
-                const char *key = toml_key_at(root, i);
-                const struct toml_value *value = toml_at(root, i);
-                const struct option *option = find_option(key, true);
-                if (!option)
-                        return error_new(ERROR_INVALID_ARGUMENT, "line %u: unknown key \"%s\"",
-                                         toml_line(value), key);
-                TRY_WRAP(set_from_toml(config, option, value), "line %u: %s", toml_line(value), key);
-        }
-        return NULL;
-}
-
-static struct error *read_file(struct skiff_config *config, bool must_exist)
-{
-        _cleanup_(freep) char *text = NULL;
-        _cleanup_(toml_freep) struct toml_value *root = NULL;
-        size_t len_bytes = 0;
-        struct error *e = file_read(AT_FDCWD, config->config, TOML_MAX_BYTES, &text, &len_bytes);
-        if (e && error_errnum_of(e) == ENOENT && !must_exist) {
-                error_ignore(e); /* the default file may be absent */
-                return NULL;
-        }
-        if (e)
-                return e;
-        TRY(toml_parse(text, len_bytes, &root));
-        return read_tree(config, root);
+        (void) fprintf(to, "skiffd " SKIFF_VERSION ": runs pods for kubelet, over CRI.\n\n"
+                           "  --config FILE\n      TOML with the keys below, '_' for '-' (" DEFAULT_CONFIG
+                           "); what is in\n"
+                           "      FILE.d/*.toml wins over it\n");
+        for (size_t i = 0; i < LENGTH(config_options); i++)
+                (void) fprintf(to, "  --%s %s\n      %s (%s)\n", config_options[i].flag,
+                               config_options[i].value, config_options[i].help,
+                               *config_options[i].standard ? config_options[i].standard : "none");
+        (void) fprintf(to, "  --help, --version\n\nSIGTERM stops it and leaves pods running; SIGHUP reads "
+                           "the files anew.\n");
 }
 
 /* --- flags --- */
 
 struct flags {
         const char *config;
-        const char *values[LENGTH(options)]; /* NULL: not given */
+        const char *values[LENGTH(config_options)]; /* NULL: not given */
 };
 
 static struct error *flag_store(struct flags *flags, const char *name, const char *value)
@@ -280,11 +96,12 @@ static struct error *flag_store(struct flags *flags, const char *name, const cha
                 flags->config = value;
                 return NULL;
         }
-        const struct option *option = find_option(name, false);
-        if (!option)
-                return error_new(ERROR_INVALID_ARGUMENT, "unknown flag --%s; --help lists them", name);
-        flags->values[option - options] = value;
-        return NULL;
+        for (size_t i = 0; i < LENGTH(config_options); i++)
+                if (strcmp(config_options[i].flag, name) == 0) {
+                        flags->values[i] = value;
+                        return NULL;
+                }
+        return error_new(ERROR_INVALID_ARGUMENT, "unknown flag --%s; --help lists them", name);
 }
 
 static struct error *flags_read(int argc, char *const *argv, struct flags *flags, enum config_action *action)
@@ -313,47 +130,84 @@ static struct error *flags_read(int argc, char *const *argv, struct flags *flags
 
 static struct error *flags_apply(struct skiff_config *config, const struct flags *flags)
 {
-        for (size_t i = 0; i < LENGTH(options); i++)
-                if (flags->values[i])
-                        TRY_WRAP(set_from_text(config, &options[i], flags->values[i]), "--%s",
-                                 options[i].flag);
+        for (size_t i = 0; i < LENGTH(config_options); i++) {
+                const struct option *option = &config_options[i];
+                if (!flags->values[i])
+                        continue;
+                TRY_WRAP(option_set_from_text(config, option, flags->values[i]), "--%s", option->flag);
+                free(config->sources[i]);
+                config->sources[i] = format_string("--%s", option->flag);
+        }
         return NULL;
 }
 
 /* --- all of it --- */
 
-static struct error *check_choices(struct skiff_config *config)
+/* Puts before e where the key's value is from. */
+static struct error *blame(const struct skiff_config *config, const char *key, struct error *e)
+{
+        const char *source = config_source(config, key);
+        const char *line = source && *source == '/' ? strrchr(source, ':') : NULL;
+        if (!e)
+                return NULL;
+        if (line)
+                return error_wrap(e, "%.*s: line %s: %s", (int) (line - source), source, line + 1, key);
+        return source ? error_wrap(e, "%s", source) : e;
+}
+
+static struct error *check_driver(const struct skiff_config *config)
 {
         static const char *const drivers[] = { "auto", "cgroupfs", "systemd" };
-        bool known = false;
         for (size_t i = 0; i < LENGTH(drivers); i++)
-                known |= strcmp(config->cgroup_driver, drivers[i]) == 0;
-        if (!known)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "cgroup driver \"%s\" is none of auto, cgroupfs, systemd",
-                                 config->cgroup_driver);
-        if (strcmp(config->root, config->state) == 0)
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "root and state are both %s: one survives a reboot, one does not",
-                                 config->root);
+                if (strcmp(config->cgroup_driver, drivers[i]) == 0)
+                        return NULL;
+        return error_new(ERROR_INVALID_ARGUMENT, "cgroup driver \"%s\" is none of auto, cgroupfs, systemd",
+                         config->cgroup_driver);
+}
+
+static struct error *check_tls(const struct skiff_config *config)
+{
+        const char *given = *config->stream_tls_cert ? "stream_tls_cert" : "stream_tls_key";
         if ((*config->stream_tls_cert == '\0') != (*config->stream_tls_key == '\0'))
-                return error_new(ERROR_INVALID_ARGUMENT,
-                                 "stream_tls_cert and stream_tls_key go together: one of them is missing");
+                return blame(
+                        config, given,
+                        error_new(ERROR_INVALID_ARGUMENT,
+                                  "stream_tls_cert and stream_tls_key go together: one of them is missing"));
         if (*config->stream_tls_ca && !*config->stream_tls_cert)
-                return error_new(ERROR_INVALID_ARGUMENT, "stream_tls_ca without stream_tls_cert");
-        return log_parse_level(config->log_level, &config->level);
+                return blame(config, "stream_tls_ca",
+                             error_new(ERROR_INVALID_ARGUMENT, "stream_tls_ca without stream_tls_cert"));
+        return NULL;
+}
+
+static struct error *check_choices(struct skiff_config *config)
+{
+        TRY(blame(config, "cgroup_driver", check_driver(config)));
+        if (strcmp(config->root, config->state) == 0)
+                return blame(config, config_source(config, "state") ? "state" : "root",
+                             error_new(ERROR_INVALID_ARGUMENT,
+                                       "root and state are both %s: one survives a reboot, one does not",
+                                       config->root));
+        TRY(check_tls(config));
+        return blame(config, "log_level", log_parse_level(config->log_level, &config->level));
+}
+
+struct error *config_defaults(struct skiff_config *config)
+{
+        config->sources = NEW_ARRAY(char *, LENGTH(config_options));
+        for (size_t i = 0; i < LENGTH(config_options); i++)
+                TRY(option_set_from_text(config, &config_options[i], config_options[i].standard));
+        return NULL;
 }
 
 static struct error *load(const struct flags *flags, struct skiff_config *config)
 {
-        for (size_t i = 0; i < LENGTH(options); i++)
-                TRY(set_from_text(config, &options[i], options[i].standard));
+        TRY(config_defaults(config));
         config->config = dup_string(flags->config ? flags->config : DEFAULT_CONFIG);
-        struct error *e = read_file(config, flags->config != NULL);
+        struct error *e = config_files_read(config, flags->config != NULL);
         if (!e)
                 e = check_choices(config);
         if (e)
-                return error_as(error_wrap(e, "%s", config->config), ERROR_FAILED_PRECONDITION);
+                return error_as(e, ERROR_FAILED_PRECONDITION);
         TRY(flags_apply(config, flags));
         return check_choices(config);
 }
@@ -373,11 +227,57 @@ struct error *config_load(int argc, char *const *argv, struct skiff_config *out)
 void skiff_config_done(struct skiff_config *config)
 {
         free(config->config);
-        for (size_t i = 0; i < LENGTH(options); i++) {
-                if (options[i].type == OPTION_LIST)
-                        free_strings(config->pinned_images);
-                else if (options[i].type != OPTION_NUMBER && options[i].type != OPTION_SWITCH)
-                        free(*text_at(config, &options[i]));
+        for (size_t i = 0; i < LENGTH(config_options); i++) {
+                option_done(config, &config_options[i]);
+                if (config->sources)
+                        free(config->sources[i]);
         }
+        free(config->sources);
         *config = (struct skiff_config){ 0 };
+}
+
+/* --- what it says --- */
+
+const struct option *config_option(const char *key)
+{
+        for (size_t i = 0; i < LENGTH(config_options); i++)
+                if (strcmp(config_options[i].key, key) == 0)
+                        return &config_options[i];
+        return NULL;
+}
+
+const char *config_source(const struct skiff_config *config, const char *key)
+{
+        const struct option *option = config_option(key);
+        return option ? config->sources[option - config_options] : NULL;
+}
+
+bool config_key_reloads(const char *key)
+{
+        const struct option *option = config_option(key);
+        return option && option->reloads;
+}
+
+struct error *config_append_toml(const struct skiff_config *config, struct buf *out)
+{
+        for (size_t i = 0; i < LENGTH(config_options); i++) {
+                TRY(buf_append_format(out, "%s = ", config_options[i].key));
+                TRY(option_append_toml(config, &config_options[i], out));
+                TRY(buf_append_format(out, "  # %s\n", config->sources[i] ? config->sources[i] : "default"));
+        }
+        return NULL;
+}
+
+void config_adopt(struct skiff_config *config, struct skiff_config *next,
+                  void (*changed)(const char *key, bool adopted))
+{
+        for (size_t i = 0; i < LENGTH(config_options); i++) {
+                const struct option *option = &config_options[i];
+                if (option_is_same(config, next, option))
+                        continue;
+                if (option->reloads)
+                        option_swap(config, next, option);
+                changed(option->key, option->reloads);
+        }
+        config->level = next->level;
 }

@@ -11,6 +11,7 @@
 #include "cri/config.h"
 #include "cri/daemon.h"
 #include "cri/notify.h"
+#include "cri/reload.h"
 #include "cri/streamer.h"
 #include "images/images.h"
 #include "pods/node.h"
@@ -242,11 +243,8 @@ static struct error *open_node(struct skiffd *d)
                                             .selinux = d->selinux,
                                             .pool = d->pool,
                                             .seccomp_dir = "/var/lib/kubelet/seccomp",
-                                            .log_line_max_bytes = (uint64_t) d->config.log_line_max_bytes,
-                                            .rw_layer_max_bytes = (uint64_t) d->config.rw_layer_max_bytes,
-                                            .log_max_bytes = (uint64_t) d->config.log_max_bytes,
                                             .cdi_dirs = d->config.cdi_spec_dirs,
-                                            .device_ownership = d->config.device_ownership != 0,
+                                            .settings = settings_of(&d->config),
                                             .no_userns = d->no_userns };
         return node_open(&config, &d->node);
 }
@@ -356,18 +354,21 @@ static void collect_when_due(struct skiffd *d, int64_t *collected_ns)
         node_collect(d->node);
 }
 
-/* Waits for a signal to end; meanwhile does what is to be done now and then. */
-static void serve(struct skiffd *d, const sigset_t *signals)
+/* Waits for a signal to end; meanwhile reads the configuration anew on SIGHUP, and does what is to be done now and then. */
+static void serve(struct skiffd *d, const sigset_t *signals, int argc, char *const *argv)
 {
-        /* A shorter time of the plugins' is kept as well as it can be. */
-        int64_t every_s = d->config.cni_gc_seconds, collected_ns = clock_monotonic_ns();
-        const struct timespec rest = { .tv_sec = every_s && every_s < HOUSEKEEPING_SECONDS
-                                                         ? every_s
-                                                         : HOUSEKEEPING_SECONDS };
+        int64_t collected_ns = clock_monotonic_ns();
         for (;;) {
+                /* A shorter time of the plugins' is kept as well as it can be. */
+                int64_t every_s = d->config.cni_gc_seconds;
+                const struct timespec rest = { .tv_sec = every_s && every_s < HOUSEKEEPING_SECONDS
+                                                                 ? every_s
+                                                                 : HOUSEKEEPING_SECONDS };
                 int number = sigtimedwait(signals, NULL, &rest);
                 if (number == SIGTERM || number == SIGINT)
                         return;
+                if (number == SIGHUP)
+                        reload(&d->config, argc, argv, d->images, d->node);
                 if (number >= 0 || errno != EAGAIN)
                         continue;
                 collect_when_due(d, &collected_ns);
@@ -427,7 +428,7 @@ static int fail(struct error *e)
         return code;
 }
 
-static int run(struct skiffd *d)
+static int run(struct skiffd *d, int argc, char *const *argv)
 {
         sigset_t signals;
         if (geteuid() != 0) {
@@ -441,7 +442,7 @@ static int run(struct skiffd *d)
                 log_event(LOG_LEVEL_INFO, "ready", "version", SKIFF_VERSION, "listen", d->config.listen,
                           NULL);
                 notify_send("READY=1");
-                serve(d, &signals);
+                serve(d, &signals, argc, argv);
                 notify_send("STOPPING=1");
                 log_event(LOG_LEVEL_INFO, "stopping; pods go on", NULL);
         }
@@ -463,5 +464,5 @@ int main(int argc, char **argv)
                 (void) printf("skiffd %s\n", SKIFF_VERSION);
                 return EX_OK;
         }
-        return run(&d);
+        return run(&d, argc, argv);
 }

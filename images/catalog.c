@@ -255,6 +255,21 @@ struct error *catalog_open(const char *path, struct layers *layers, const char *
         return NULL;
 }
 
+struct error *catalog_repin(struct catalog *catalog, const char *const *pinned)
+{
+        _cleanup_(free_stringsp) char **names = NULL;
+        TRY(read_pinned(pinned, &names));
+        (void) pthread_mutex_lock(&catalog->change_lock);
+        (void) pthread_mutex_lock(&catalog->lock);
+        char **old = catalog->pinned;
+        catalog->pinned = names;
+        names = old;
+        mark_pinned(catalog, &catalog->list);
+        (void) pthread_mutex_unlock(&catalog->lock);
+        (void) pthread_mutex_unlock(&catalog->change_lock);
+        return NULL;
+}
+
 void catalog_free(struct catalog *catalog)
 {
         if (!catalog)

@@ -14,6 +14,8 @@ struct catalog;
 MUST_CHECK struct error *catalog_open(const char *path, struct layers *layers, const char *const *pinned,
                                       struct catalog **out);
 void catalog_free(struct catalog *catalog);
+/* Other ones are pinned from now on. Errors: INVALID_ARGUMENT for a reference that is none: then all is as before. */
+MUST_CHECK struct error *catalog_repin(struct catalog *catalog, const char *const *pinned);
 DEFINE_FREEP(struct catalog, catalog_free)
 
 /* As images_find, images_list, images_select. */

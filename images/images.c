@@ -40,6 +40,7 @@ struct error *images_open(const struct images_config *config, struct images **ou
 {
         _cleanup_(images_freep) struct images *images = NEW(struct images);
         images->root_fd = -1;
+        (void) pthread_mutex_init(&images->settings_lock, NULL);
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
         atomic_store(&images->spare_workers, install_spare_workers(processors));
         images->pulls = flights_new();
@@ -53,6 +54,19 @@ struct error *images_open(const struct images_config *config, struct images **ou
                                                  .shelf = puller_shelf_new() };
         TRY_WRAP(open_parts(images, config), "image store %s", config->root);
         *out = TAKE(images);
+        return NULL;
+}
+
+struct error *images_configure(struct images *images, const struct images_config *config)
+{
+        TRY(catalog_repin(images->catalog, config->pinned));
+        char *dirs = dup_string(config->registry_dirs ? config->registry_dirs : "");
+        (void) pthread_mutex_lock(&images->settings_lock);
+        char *old = images->registry_dirs;
+        images->registry_dirs = dirs;
+        (void) pthread_mutex_unlock(&images->settings_lock);
+        free(old);
+        atomic_store(&images->puller.stall_s, config->stall_s);
         return NULL;
 }
 
@@ -70,6 +84,7 @@ void images_free(struct images *images)
         free(images->pull_path);
         free(images->unpack_path);
         free(images->registry_dirs);
+        (void) pthread_mutex_destroy(&images->settings_lock);
         free(images);
 }
 

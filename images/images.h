@@ -32,6 +32,10 @@ struct images_config {
  * the worker that empties the trash. Errors: INTERNAL; FAILED_PRECONDITION for a store of a newer skiff. */
 MUST_CHECK struct error *images_open(const struct images_config *config, struct images **out);
 void images_free(struct images *images);
+
+/* Takes what can change while the store is open, registry_dirs, pinned and stall_s, for what begins from now on; the rest of
+ * config is not looked at. Errors: INVALID_ARGUMENT for a pinned reference that is none: then nothing has changed. */
+MUST_CHECK struct error *images_configure(struct images *images, const struct images_config *config);
 DEFINE_FREEP(struct images, images_free)
 
 /* To be called every few seconds: ends helpers that were kept for a next pull and were not needed. */

@@ -254,11 +254,21 @@ static struct error *fetch(struct pull *pull)
         return fetch_layers(pull);
 }
 
+/* As they are configured now; the caller's. */
+static char *registry_dirs(struct images *images)
+{
+        (void) pthread_mutex_lock(&images->settings_lock);
+        char *dirs = dup_string(images->registry_dirs);
+        (void) pthread_mutex_unlock(&images->settings_lock);
+        return dirs;
+}
+
 static struct error *run(struct pull *pull, const struct image_auth *auth)
 {
         const char *domain = pull->reference->domain;
         _cleanup_(hosts_done) struct hosts hosts = { NULL, 0, NULL };
-        TRY(hosts_load(pull->images->registry_dirs, domain, &hosts));
+        _cleanup_(freep) char *dirs = registry_dirs(pull->images);
+        TRY(hosts_load(dirs, domain, &hosts));
         for (char **warning = hosts.warnings; warning && *warning; warning++)
                 log_event(LOG_LEVEL_WARN, *warning, "registry", domain, NULL);
         TRY(puller_start_registry(&pull->images->puller, domain, pull->reference->path,

@@ -11,6 +11,7 @@
 #include "images/hosts.h"
 #include "images/images.h"
 #include "images/pull_protocol.h"
+#include <stdatomic.h>
 
 struct puller;
 
@@ -23,7 +24,7 @@ struct puller_config {
         const char *path;           /* of the program */
         uint32_t uid;               /* that it becomes */
         int holder_fd;              /* inherited, so that the next skiffd finds it; -1 for none */
-        unsigned stall_s;           /* without a byte, and a registry is given up; 0: as usual */
+        atomic_uint stall_s;        /* without a byte, and a registry is given up; 0: as usual */
         struct puller_shelf *shelf; /* NULL: none are kept */
 };
 

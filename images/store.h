@@ -16,6 +16,7 @@ struct rootfs_table;
 struct images {
         int root_fd;
         char *pull_path, *unpack_path; /* the programs */
+        pthread_mutex_t settings_lock; /* registry_dirs */
         char *registry_dirs;
         struct puller_config puller;
         struct trash *trash;

@@ -33,6 +33,14 @@ static struct error *open_state(struct node *node)
         return records_open(node->root, &node->db);
 }
 
+void node_configure(struct node *node, const struct node_settings *settings)
+{
+        atomic_store(&node->settings.device_ownership, settings->device_ownership);
+        atomic_store(&node->settings.log_line_max_bytes, settings->log_line_max_bytes);
+        atomic_store(&node->settings.rw_layer_max_bytes, settings->rw_layer_max_bytes);
+        atomic_store(&node->settings.log_max_bytes, settings->log_max_bytes);
+}
+
 struct error *node_open(const struct node_config *config, struct node **out)
 {
         _cleanup_(node_freep) struct node *node = NEW(struct node);
@@ -40,6 +48,7 @@ struct error *node_open(const struct node_config *config, struct node **out)
         node->image_users = image_users_new();
         node->cdi = cdi_new(config->cdi_dirs);
         node->config = *config;
+        node_configure(node, &config->settings);
         node->root = dup_string(config->root);
         node->state = dup_string(config->state);
         node->state_fd = -1;

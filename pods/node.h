@@ -30,6 +30,14 @@ struct seccomp_cache;
 struct selinux;
 struct share;
 
+/* What can change while the node is open. */
+struct node_settings {
+        bool device_ownership; /* devices belong to the user and group that a container is asked to run as */
+        uint64_t log_line_max_bytes;
+        uint64_t rw_layer_max_bytes; /* that a container may write into its root; 0: no bound */
+        uint64_t log_max_bytes;      /* of a container's log file; 0: no bound */
+};
+
 struct node_config {
         const char *root, *state;
         /* All borrowed, and must outlive the node. */
@@ -43,16 +51,16 @@ struct node_config {
         struct pool *pool;       /* for what goes on in the background */
         const char *seccomp_dir; /* where Localhost profiles with a relative name are; may be NULL */
         const char *cdi_dirs;    /* separated by colons, of CDI files; NULL: none */
-        bool device_ownership; /* devices belong to the user and group that a container is asked to run as */
-        uint64_t log_line_max_bytes;
-        uint64_t rw_layer_max_bytes; /* that a container may write into its root; 0: no bound */
-        uint64_t log_max_bytes;      /* of a container's log file; 0: no bound */
-        const char *no_userns;       /* why no pod can have a user namespace; NULL: it can */
+        struct node_settings settings;
+        const char *no_userns; /* why no pod can have a user namespace; NULL: it can */
 };
 
 /* Opens ROOT/pods.db and recovers. When it returns reads are right, and interrupted makes are being undone in the
  * background. */
 MUST_CHECK struct error *node_open(const struct node_config *config, struct node **out);
+
+/* Other settings, for containers that are made (rw_layer_max_bytes) or started from now on. */
+void node_configure(struct node *node, const struct node_settings *settings);
 
 /* The first part of an orderly end: calls that are parked end with UNAVAILABLE, at once, and none parks any more; nothing
  * new is begun in the background. Calls may come still. */

@@ -15,6 +15,7 @@
 #include "runtime/container_spec.h"
 #include "runtime/handler.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uthash.h>
 
 /* How far a sandbox is. Recorded: the numbers must not change. */
@@ -141,7 +142,11 @@ struct container {
 };
 
 struct node {
-        struct node_config config;
+        struct node_config config; /* but for its settings */
+        struct {
+                atomic_bool device_ownership;
+                atomic_uint_least64_t log_line_max_bytes, rw_layer_max_bytes, log_max_bytes;
+        } settings; /* struct node_settings, as it is now */
         char *root, *state, *boot_id;
         struct db *db;
         int state_fd; /* STATE */

@@ -100,6 +100,8 @@ MUST_CHECK struct error *info_command(struct context *context, int argc, char **
 MUST_CHECK struct error *events_command(struct context *context, int argc,
                                         char **argv);                                   /* events_command.c */
 MUST_CHECK struct error *check_command(struct context *context, int argc, char **argv); /* check_command.c */
+MUST_CHECK struct error *config_command(struct context *context, int argc,
+                                        char **argv); /* config_command.c */
 
 /* `images --tree`: each image with its layers, sizes and who shares them, or all of it as JSON (image_tree.c). */
 MUST_CHECK struct error *print_image_tree(struct context *context);

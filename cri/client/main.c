@@ -51,6 +51,9 @@ static const struct command commands[] = {
         { "version", "[--json]", "versions of this command and of skiffd", version_command },
         { "check", "[--leaks] [--json]", "does this host have what skiff needs (--leaks: what is left over)",
           check_command },
+        { "config", "show | check [--config FILE]",
+          "skiffd's options with where each is from; or whether skiffd would take its files",
+          config_command },
 };
 
 static void print_help(FILE *to)

@@ -397,8 +397,9 @@ static struct error *start_process(void *object, const struct wait *wait)
                                      .log = c->log_path ? open_log : NULL,
                                      .context = c,
                                      .mount_fds = start->mount_fds,
-                                     .log_line_max_bytes = c->pod->node->config.log_line_max_bytes,
-                                     .log_max_bytes = c->pod->node->config.log_max_bytes };
+                                     .log_line_max_bytes =
+                                             atomic_load(&c->pod->node->settings.log_line_max_bytes),
+                                     .log_max_bytes = atomic_load(&c->pod->node->settings.log_max_bytes) };
         pid_t pid = 0;
         TRY(bundle_make(c, &bundle, &how.hooks));
         TRY(runtime_container_start(c->pod->runtime, c->spec, &how, wait, &pid));

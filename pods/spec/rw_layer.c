@@ -36,7 +36,7 @@ static struct error *parse(const char *text, uint64_t *out)
 
 struct error *rw_layer_bound(const struct container *c, uint64_t *out)
 {
-        uint64_t of_node = c->pod->node->config.rw_layer_max_bytes;
+        uint64_t of_node = atomic_load(&c->pod->node->settings.rw_layer_max_bytes);
         const char *text = FIND(c->config);
         if (!text)
                 text = FIND(c->pod->config);

@@ -274,7 +274,7 @@ static struct owner owner_of(const struct spec_source *s)
         const Cri__Int64Value *user = s->security->run_as_user, *group = s->security->run_as_group;
         const struct userns_range *range = &s->container->pod->userns;
         uint32_t base = range->length ? range->base : 0; /* there the host's owner is nobody, root too */
-        if (!s->node->config.device_ownership)
+        if (!atomic_load(&s->node->settings.device_ownership))
                 return (struct owner){ 0, 0 };
         return (struct owner){ base + (user ? (uint32_t) user->value : 0), /* checked with the process */
                                base + (group ? (uint32_t) group->value : 0) };

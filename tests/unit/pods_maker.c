@@ -50,7 +50,7 @@ static void open_node(struct made_node *made)
                                             .cgroups = made->cgroups,
                                             .seccomp = made->seccomp,
                                             .pool = made->pool,
-                                            .log_line_max_bytes = 16384 };
+                                            .settings = { .log_line_max_bytes = 16384 } };
         assert_ok(node_open(&config, &made->node));
 }
 
