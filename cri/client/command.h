@@ -1,6 +1,6 @@
 /* command.h - a subcommand of skiff and what all of them share.
  *
- * A command is an entry in main.c's table and a function in a file named after its family. It writes what it found to
+ * A command is an entry in commands.c's table and a function in a file named after its family. It writes what it found to
  * stdout and returns an error for main to tell on stderr; it exits with a code of its own only through context.exit_code
  * (a container's, of `run` and `exec`). Commands speak CRI, and skiffd's Admin service where CRI has no call.
  *
@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cri/client/client.h"
 #include <stdbool.h>
+#include <stdio.h>
 
 struct context {
         const char *endpoint;
@@ -22,13 +23,51 @@ struct context {
         const volatile sig_atomic_t *interrupted; /* ends calls under way; NULL: Ctrl-C ends the program */
 };
 
+/* What a shell offers where an argument is wanted. */
+enum completes {
+        COMPLETES_NOTHING,
+        COMPLETES_FILES,
+        COMPLETES_PODS,
+        COMPLETES_CONTAINERS,
+        COMPLETES_OBJECTS, /* pods and containers */
+        COMPLETES_IMAGES,
+        COMPLETES_ALL,    /* pods, containers, images */
+        COMPLETES_PLACES, /* containers, each with a colon, and files */
+        COMPLETES_COMMANDS,
+        COMPLETES_WORDS, /* the command's own */
+};
+
+struct command_flag {
+        const char *letter; /* "a" of -a; NULL: it has none */
+        const char *name;   /* "all" of --all */
+        const char *value;  /* "SECONDS"; NULL: it takes none */
+        const char *help;
+        enum completes completes; /* the value */
+};
+
+struct command_example {
+        const char *line, *what;
+};
+
 struct command {
         const char *name;
         const char *arguments; /* "[-a] [--json]" */
         const char *summary;
+        const char *about;                      /* more of it, in sentences; NULL: none */
+        const struct command_flag *flags;       /* to one without a name; NULL: none */
+        enum completes takes[2];                /* its first argument, and those behind */
+        const char *words;                      /* of COMPLETES_WORDS: each with its NUL, then an empty one */
+        const struct command_example *examples; /* to one without a line; NULL: none */
         struct error *(*run)(struct context *context, int argc,
                              char **argv); /* argv[0] is the command's name */
+        bool is_hidden;                    /* for programs, not people */
 };
+
+extern const struct command commands[]; /* commands.c */
+extern const size_t n_commands;
+const struct command *command_find(const char *name); /* NULL: there is none */
+
+#define DEFAULT_ENDPOINT "unix:///run/skiff/skiff.sock"
 
 /* Wrong usage: main tells the error with the command's arguments and exits with EX_USAGE. */
 #define USAGE_ERROR(...) error_wrap(error_new(ERROR_INVALID_ARGUMENT, __VA_ARGS__), "usage")
@@ -102,6 +141,24 @@ MUST_CHECK struct error *events_command(struct context *context, int argc,
 MUST_CHECK struct error *check_command(struct context *context, int argc, char **argv); /* check_command.c */
 MUST_CHECK struct error *config_command(struct context *context, int argc,
                                         char **argv); /* config_command.c */
+
+MUST_CHECK struct error *help_command(struct context *context, int argc, char **argv); /* help_command.c */
+MUST_CHECK struct error *completion_command(struct context *context, int argc,
+                                            char **argv); /* completion_command.c */
+
+/* All commands, a line or two each; and all of one (help_command.c). */
+void print_help(FILE *to);
+void print_help_of(const struct command *command);
+
+/* "pods", and so on; "" for nothing (completion_command.c). */
+const char *completes_name(enum completes kind);
+
+/* Scripts that complete commands, their options and what they take, of a shell (completion_shells.c). */
+void print_completion_bash(void);
+void print_completion_zsh(void);
+void print_completion_fish(void);
+/* skiff(1), as mdoc(7) (manual.c). */
+void print_manual(void);
 
 /* `images --tree`: each image with its layers, sizes and who shares them, or all of it as JSON (image_tree.c). */
 MUST_CHECK struct error *print_image_tree(struct context *context);

@@ -7,5 +7,5 @@ export SKIFF_BUILD=${SKIFF_BUILD:-$PWD/build/release}
 work=$(mktemp -d /tmp/skiff-package.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 (cd "$SKIFF_BUILD" && cpack -B "$work" -D CPACK_DEBIAN_COMPRESSION_TYPE=gzip) >"$work/cpack" 2>&1 || { cat "$work/cpack"; exit 1; }
-lintian --allow-root --suppress-tags no-manual-page --fail-on warning --tag-display-limit 0 "$work"/skiff_*.deb
+lintian --allow-root --fail-on warning --tag-display-limit 0 "$work"/skiff_*.deb
 SKIFF_PACKAGES=$work tests/integration/run.sh "${@:-tests/package}"

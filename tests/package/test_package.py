@@ -146,6 +146,10 @@ def test_what_it_is(node):
     paths = {path for path in node.files() - before if not (node.top / path).is_dir()}
     programs = {pathlib.Path(p).name for p in paths if re.match(r"./(usr/s?bin|opt/cni/bin)/", p)}
     assert programs == {"skiffd", "skiff", "skiff-pod", "skiff-pull", "skiff-unpack", "skiff-stream", "skiff-bridge"}
+    pages = {path.split("/")[-1] for path in paths if path.startswith("./usr/share/man/")}
+    assert {"skiff.1.gz", "skiff.toml.5.gz", "skiffd.8.gz"} | {f"{p}.8.gz" for p in programs if "-" in p} - {"skiff-bridge.8.gz"} == pages
+    assert {f"./usr/share/{path}" for path in ("bash-completion/completions/skiff", "zsh/vendor-completions/_skiff",
+                                               "fish/vendor_completions.d/skiff.fish")} <= paths  # fmt: skip
     assert "./etc/systemd/system/multi-user.target.wants/skiff.service" in paths
     assert "ExecStart=/usr/sbin/skiffd\n" in (node.top / "usr/lib/systemd/system/skiff.service").read_text()
     assert (node.top / "etc/skiff/skiff.toml").read_text() == (ROOT / "deploy/skiff.toml").read_text()
