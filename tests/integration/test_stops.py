@@ -131,11 +131,16 @@ def test_sigterm_under_stops_that_wait_ends_in_a_second(skiff, grace):
     assert skiff.status(container).exit_code == 137
 
 
-def test_a_connection_that_says_nothing_does_not_keep_a_stop(skiff):
-    with socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(str(skiff.socket))
-        skiff.cri.Version()
-        began = time.monotonic()
-        skiff.process.send_signal(signal.SIGTERM)
-        assert skiff.process.wait(20) == 0, skiff.log_text()
-        assert time.monotonic() - began < 1.5 * harness.SLOW
+def test_connections_do_not_keep_a_stop(skiff):
+    """kubelet has one open all the time, mostly without a call; another says nothing at all."""
+    took = []
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.connect(str(skiff.socket))
+            skiff.cri.Version()
+            began = time.monotonic()
+            skiff.process.send_signal(signal.SIGTERM)
+            assert skiff.process.wait(20) == 0, skiff.log_text()
+            took.append(time.monotonic() - began)
+        skiff.start()
+    assert min(took) < 0.3 * harness.SLOW, took
