@@ -10,7 +10,7 @@
 
 #define STEPS_MAX 1000000 /* a process that still runs may make cgroups as fast as they are removed */
 #define FREEZE_TRIES 20
-#define PAUSE_TRIES 200
+#define PAUSE_TRIES 4000
 #define NAP_NS 500000
 #define PASSES 3
 #define GONE_TRIES 4

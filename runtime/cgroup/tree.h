@@ -20,7 +20,7 @@ void tree_walk(int dir_fd, void (*visit)(int dir_fd, void *context), void *conte
 int tree_remove(int at_fd, const char *name);
 
 /* Stops all of it, or lets it go on. 0 when it is so, and for one that has no process; else -1 with errno: ETIMEDOUT when a
- * process did not stop in a tenth of a second (an uninterruptible wait); then it goes on. */
+ * process did not stop in two seconds (an uninterruptible wait); then it goes on. */
 int tree_freeze(int dir_fd, bool is_v2, bool frozen);
 
 /* SIGKILL to everything in it and below, and to what is being born meanwhile too, where the kernel has the means

@@ -96,8 +96,9 @@ def links():
 
 
 def leases():
-    """What host-local keeps, but for the files that it leaves by design."""
-    return sorted(str(path) for path in LEASES.glob("*/*") if path.name != "lock" and not path.name.startswith("last_reserved_ip."))
+    """What host-local keeps, but for the files that it leaves by design, and what skiff-bridge's index says of it."""
+    kept = [p for p in LEASES.glob("*/*") if p.name not in ("lock", ".interfaces") and not p.name.startswith("last_reserved_ip.")]
+    return sorted(map(str, [*kept, *LEASES.glob("*/.interfaces/*")]))
 
 
 def cgroups(parent):

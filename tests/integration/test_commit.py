@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import tarfile
-import time
 
 import harness
 import pytest
@@ -110,7 +109,7 @@ def test_what_runs_stands_still_while_it_is_read(skiff):
     pod = skiff.run_pod(host_network=True)
     script = "i=0; while :; do i=$((i+1)); echo $i > /1; mv /1 /one; echo $i > /2; mv /2 /two; done"
     container = skiff.run(pod, ["sh", "-c", script])
-    time.sleep(0.2)
+    harness.wait_for(lambda: skiff.exec(container, ["cat", "/two"]).exit_code == 0, "the first pair")
     for _ in range(5):
         commit(skiff, container, "test/pair")
         one, two = output(skiff, pod, "docker.io/test/pair", "cat /one /two").split()
