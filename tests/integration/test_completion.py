@@ -133,11 +133,10 @@ class Terminal:
         return text
 
     def offers(self, typed, *words):
-        """Types it and tab, twice; waits for the words."""
+        """Types it and tab; waits for the words. Not Ctrl-C to go on: it would end what the shell may still be asking."""
         os.write(self.fd, f"{typed}\t".encode())
-        os.write(self.fd, b"\t")
         text = self.read_until(*words)
-        os.write(self.fd, b"\x03")
+        os.write(self.fd, b"\x15\r")
         self.read_until("READY> ")
         return text
 
