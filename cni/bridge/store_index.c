@@ -124,7 +124,7 @@ static bool is_right(const struct index *index, const char *link, struct indexed
         char expected[LINK_BYTES], *end = NULL;
         if (!read_link(index, link, key.name, sizeof(key.name)))
                 return false;
-        struct indexed *lease = bsearch(&key, leases, n, sizeof(*leases), compare_names);
+        struct indexed *lease = n ? bsearch(&key, leases, n, sizeof(*leases), compare_names) : NULL;
         const char *dot = strchr(link, '.');
         if (!lease || lease->is_there || !dot)
                 return false;
