@@ -53,8 +53,8 @@ struct veth {
         int netns_fd;
 };
 
-/* Makes the pair, the host end up and in the bridge, the other in the namespace; hairpin, isolation. Nothing is left when
- * it fails. Errors: ALREADY_EXISTS for a name in use; RESOURCE_EXHAUSTED for a bridge that is full. */
+/* Makes the pair, the host end up and in the bridge, the other in the namespace; hairpin, isolation, VLANs. The host end has
+ * no IPv6: it carries frames, and needs no address. Nothing is left when it fails. Errors: ALREADY_EXISTS for a name in use; RESOURCE_EXHAUSTED for a bridge that is full. */
 MUST_CHECK struct error *link_make_veth(struct netlink *nl, const struct config *config,
                                         const struct link *bridge, const struct veth *veth);
 

@@ -247,3 +247,61 @@ def test_a_call_is_small(pods):  # noqa: F811
     assert peak_kib < 1536, peak_kib
     pods.ok("DEL", configuration)
     wait_nothing_left()
+
+
+CONDITIONS = {
+    "none": [],
+    "source": ["-s", "10.77.0.0/28"],
+    "not that source": ["!", "-s", "10.77.0.3/32"],
+    "destination": ["-d", "10.77.0.1"],
+    "another destination": ["--destination", "192.0.2.0/255.255.255.0"],
+    "interface": ["-i", "tb0"],
+    "interfaces": ["!", "--in-interface", "tb+"],
+    "two": ["-s", "10.77.0.0/24", "-i", "tb0"],
+}
+
+
+def reached_by():
+    """Who reaches the port: the node by its two addresses, and the other pod by both."""
+    found = {}
+    for client in (None, "p2"):
+        for address in ("10.77.0.1", "192.0.2.1"):
+            code = f"import socket;s=socket.create_connection(('{address}',8080),timeout=2);print(s.recv(99).decode())"
+            enter = ["ip", "netns", "exec", client] if client else []
+            done = subprocess.run([*enter, "/usr/bin/python3", "-c", code], capture_output=True, text=True, check=False)
+            found[client, address] = done.stdout.strip()
+    return found
+
+
+@pytest.mark.skipif(not shutil.which("iptables"), reason="Debian's portmap needs iptables")
+@pytest.mark.parametrize("case", CONDITIONS)
+def test_conditions_select_whom_debians_portmap_selects(pods, case):  # noqa: F811
+    configuration = conf(isGateway=True, hairpinMode=True)
+    mapped = {**configuration, "runtimeConfig": {"portMappings": [PORT]}, "conditionsV4": CONDITIONS[case]}
+    ip("link", "add", "node0", "type", "bridge")
+    ip("addr", "add", "192.0.2.1/24", "dev", "node0")
+    ip("link", "set", "node0", "up")
+    code = ("import socket;s=socket.create_server(('',80));print(1,flush=True)\nwhile 1:\n c,a=s.accept();c.send(a[0].encode());c.close()")
+    server = subprocess.Popen(["ip", "netns", "exec", "p1", "/usr/bin/python3", "-c", code], stdout=subprocess.PIPE)
+    try:
+        server.stdout.readline()
+        result = pods.ok("ADD", configuration, "p1", program=DEBIAN / "bridge")
+        pods.ok("ADD", configuration, "p2", program=DEBIAN / "bridge")
+        chained = {**mapped, "prevResult": result}
+        pods.ok("ADD", chained, "p1", program=DEBIAN / "portmap")
+        theirs = reached_by()
+        pods.ok("DEL", chained, "p1", program=DEBIAN / "portmap")
+        for pod in ("p1", "p2"):
+            pods.ok("DEL", configuration, pod, program=DEBIAN / "bridge")
+        ip("link", "del", "tb0")
+        shutil.rmtree(STORE / "net")
+        pods.ok("ADD", mapped, "p1")
+        pods.ok("ADD", configuration, "p2")
+        assert reached_by() == theirs and any(theirs.values())
+        for pod in ("p1", "p2"):
+            pods.ok("DEL", mapped, pod)
+        wait_nothing_left()
+    finally:
+        server.kill()
+        server.wait()
+        ip("link", "del", "node0")

@@ -166,7 +166,7 @@ def test_half_a_gateway_is_mended_by_the_next(pods, point, action):  # noqa: F81
 
 @filtering
 def test_a_name_that_is_no_gateway(pods):  # noqa: F811
-    for kind in (("type", "dummy"), ("type", "veth", "peer", "name", "other0")):
+    for kind in (("type", "bridge"), ("type", "veth", "peer", "name", "other0")):
         ip("link", "add", "tb0.100", *kind)
         code, message = pods.refused("ADD", conf(isGateway=True, vlan=100))
         assert code == 999 and '"tb0.100" already exists' in message
