@@ -62,7 +62,7 @@ static const char *set_name(const struct ip *ip, enum fw_set set)
 
 char *fw_set_name(enum fw_set set, const uint8_t *key, char out[FW_NAME_BYTES])
 {
-        if (fw_sets[set].of_condition)
+        if (key && fw_sets[set].of_condition)
                 (void) snprintf(out, FW_NAME_BYTES, "%s-%02x%02x%02x%02x", fw_sets[set].name, key[0], key[1],
                                 key[2], key[3]);
         else

@@ -68,7 +68,7 @@ extern const struct fw_set_kind fw_sets[FW_SETS];
 
 #define FW_NAME_BYTES 80
 
-/* The name of the set that an element with this key is in. Returns out. */
+/* The name of the set that an element with this key is in; key may be NULL where it is not of a condition. Returns out. */
 char *fw_set_name(enum fw_set set, const uint8_t *key, char out[FW_NAME_BYTES]);
 
 /* Puts into a batch: the table of a family with all that is in it but elements. */

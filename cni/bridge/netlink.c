@@ -21,9 +21,7 @@ struct netlink {
 static struct error *open_protocol(int protocol, struct netlink **out)
 {
         static const int on = 1;
-        _cleanup_(netlink_freep) struct netlink *nl = calloc(1, sizeof(*nl));
-        if (!nl)
-                return error_new(ERROR_RESOURCE_EXHAUSTED, "no memory");
+        _cleanup_(netlink_freep) struct netlink *nl = NEW(struct netlink);
         nl->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
         if (nl->fd < 0)
                 return error_errno(errno, "open netlink");

@@ -470,19 +470,19 @@ static struct error *allocate_asked(const struct search *s, size_t n, const stru
                          address_text(asked, text), ranges);
 }
 
-/* The first address asked for that lies in the set, or NULL; *used is marked. */
-static const struct address *asked_in(const struct ipam *ipam, const struct range_set *set, bool *used)
+/* The first address asked for that lies in the set, or one of no family; *used is marked. */
+static struct address asked_in(const struct ipam *ipam, const struct range_set *set, bool *used)
 {
         for (size_t i = 0; i < ipam->n_requested; i++)
                 if (!used[i] && in_set(set, &ipam->requested[i])) {
                         used[i] = true;
-                        return &ipam->requested[i];
+                        return ipam->requested[i];
                 }
-        return NULL;
+        return (struct address){ .family = 0 };
 }
 
 static struct error *allocate_sets(const struct search *s, const struct ipam *ipam, const bool *used,
-                                   const struct address *const *asked, struct result *out)
+                                   const struct address *asked, struct result *out)
 {
         char text[ADDRESS_TEXT_BYTES];
         for (size_t i = 0; i < ipam->n_requested; i++)
@@ -490,8 +490,8 @@ static struct error *allocate_sets(const struct search *s, const struct ipam *ip
                         return error_new(ERROR_INVALID_ARGUMENT, "failed to allocate all requested IPs: %s",
                                          address_text(&ipam->requested[i], text));
         for (size_t n = 0; n < ipam->n_sets; n++)
-                TRY(asked[n] ? allocate_asked(s, n, &ipam->sets[n], asked[n], out)
-                             : allocate_next(s, n, &ipam->sets[n], out));
+                TRY(asked[n].family ? allocate_asked(s, n, &ipam->sets[n], &asked[n], out)
+                                    : allocate_next(s, n, &ipam->sets[n], out));
         return NULL;
 }
 
@@ -518,7 +518,7 @@ static struct error *allocate(struct store *store, struct owner *owner, struct r
         const struct ipam *ipam = owner->ipam;
         struct search s = { .store = store, .owner = owner, .nameless_fd = -1 };
         bool *used = arena_take(out->arena, (ipam->n_requested + 1) * sizeof(*used));
-        const struct address **asked = arena_take(out->arena, (ipam->n_sets + 1) * sizeof(asked[0]));
+        struct address *asked = arena_take(out->arena, (ipam->n_sets + 1) * sizeof(*asked));
         for (size_t n = 0; n < ipam->n_sets; n++)
                 asked[n] = asked_in(ipam, &ipam->sets[n], used);
         /* All leases of one interface say the same, and are removed by name: one file with several names. */

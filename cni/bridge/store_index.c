@@ -120,7 +120,7 @@ static int compare_names(const void *a, const void *b)
 /* Whether a link is one that should be there, and the only one of its lease. */
 static bool is_right(const struct index *index, const char *link, struct indexed *leases, size_t n)
 {
-        struct indexed key;
+        struct indexed key = { .hash = 0 };
         char expected[LINK_BYTES], *end = NULL;
         if (!read_link(index, link, key.name, sizeof(key.name)))
                 return false;

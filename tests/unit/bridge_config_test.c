@@ -292,7 +292,7 @@ static void conditions_are_read_in_both_languages(void **state)
                   "'-i','a','-i','a','-i','a','-i','a','-i','a','-i','a']",
                   "more than 16", ERROR_UNIMPLEMENTED, AF_INET },
         };
-        struct fw_conditions c;
+        struct fw_conditions c = { .n = 0 };
         for (size_t i = 0; i < LENGTH(good); i++) {
                 assert_ok(read_conditions(good[i].list, good[i].family, &c));
                 assert_string_equal(conditions_text(&c), good[i].means);

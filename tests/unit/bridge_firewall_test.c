@@ -131,7 +131,7 @@ static void removal_passes_over_what_is_gone(void **state)
         _cleanup_(fw_freep) struct fw *fw = open_fw();
         struct address address = address_of("10.88.0.5/16");
         struct fw_port ports[40];
-        for (uint16_t i = 0; i < LENGTH(ports); i++)
+        for (size_t i = 0; i < LENGTH(ports); i++)
                 ports[i] = (struct fw_port){ IPPROTO_TCP, (uint16_t) (8000 + i), 80, { 0 } };
         struct fw_attachment a = nothing;
         a.addresses = &address;
