@@ -582,10 +582,10 @@ KILLED = {"ADD": KILL_ADD, "DEL": KILL_ADD, "GC": {**KILL_ADD, "cni.dev/valid-at
 
 
 def elements():
-    """Of the sets and maps in our tables, which are all of attachments."""
+    """Of the sets and maps in our tables: all are of attachments but the one that says what the tables are like."""
     done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=True)
     sets = [o[kind] for o in json.loads(done.stdout)["nftables"] for kind in ("set", "map") if kind in o]
-    return [(one["name"], element) for one in sets if one["table"] == "skiff-bridge" for element in one.get("elem", [])]
+    return [(one["name"], element) for one in sets if one["table"] == "skiff-bridge" and one["name"] != "schema" for element in one.get("elem", [])]
 
 
 def calls_of(pods, tmp_path, command):

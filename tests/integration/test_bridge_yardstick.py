@@ -221,8 +221,18 @@ def reach(first, second):
 FLAGS = ("state", "hairpin", "guard", "root_block", "fastleave", "learning", "flood", "mcast_flood", "bcast_flood", "proxy_arp", "isolated", "vlan_tunnel", "neigh_suppress")  # fmt: skip
 
 
+def port_of_pod():
+    return next(link for link in ip_json("link", "show", "type", "veth") if link.get("master") == "tb0")
+
+
+def is_forwarding():
+    """The kernel takes a link's carrier to its bridge a moment after it is there."""
+    return port_of_pod()["linkinfo"]["info_slave_data"]["state"] == "forwarding"
+
+
 def more_effect():
-    port = next(link for link in ip_json("link", "show", "type", "veth") if link.get("master") == "tb0")
+    harness.wait_for(is_forwarding, "a port that forwards")
+    port = port_of_pod()
     flags = port["linkinfo"]["info_slave_data"]
     bridge = ip_json("link", "show", "dev", "tb0")[0]["linkinfo"]["info_data"]
     neighbours = [n for n in ip_json("neigh", netns="p1") if "PERMANENT" in n.get("state", [])]
