@@ -1,21 +1,33 @@
 #include "base/fault.h"
 #include "cni/bridge/commands.h"
 #include "cni/bridge/link.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 
-#define DESCRIPTORS 1024 /* where those that a process is started with lie */
+#define DESCRIPTORS 1024 /* where those that a process is started with lie, when nobody says */
+
+static void close_if_inherited(int fd)
+{
+        int flags = fcntl(fd, F_GETFD);
+        if (flags >= 0 && !(flags & FD_CLOEXEC))
+                (void) close(fd);
+}
 
 /* Our own are all close-on-exec; those that came with the start cannot be. */
 static void close_inherited(void)
 {
-        for (int fd = 0; fd < DESCRIPTORS; fd++) {
-                int flags = fcntl(fd, F_GETFD);
-                if (flags >= 0 && !(flags & FD_CLOEXEC))
-                        (void) close(fd);
-        }
+        DIR *dir = opendir("/proc/self/fd");
+        for (struct dirent *entry; dir && (entry = readdir(dir));)
+                if (entry->d_name[0] != '.')
+                        close_if_inherited((int) strtol(entry->d_name, NULL, 10));
+        for (int fd = 0; !dir && fd < DESCRIPTORS; fd++)
+                close_if_inherited(fd);
+        if (dir)
+                (void) closedir(dir);
 }
 
 static struct error *remove_all(struct netlink *nl, const int *indexes, size_t n)
