@@ -1,4 +1,5 @@
 #include "images/puller/fetch.h"
+#include "base/authorities.h"
 #include "base/clock.h"
 #include "images/loopback.h"
 #include "images/puller/handle.h"
@@ -6,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
         TRIES_MAX = 4,
@@ -148,6 +150,17 @@ static void set_blob(CURL *curl, CURLoption option, const char *pem)
         (void) curl_easy_setopt(curl, option, &blob);
 }
 
+/* libcurl's own place is that of the distribution that it is from. */
+static void set_authorities(CURL *curl)
+{
+        static const char *const places[] = { AUTHORITIES_PLACES };
+        for (size_t i = 0; i < LENGTH(places); i++)
+                if (access(places[i], R_OK) == 0) {
+                        (void) curl_easy_setopt(curl, CURLOPT_CAINFO, places[i]);
+                        return;
+                }
+}
+
 static void set_tls(struct attempt *attempt)
 {
         const struct fetch *fetch = attempt->fetch;
@@ -157,6 +170,8 @@ static void set_tls(struct attempt *attempt)
         (void) curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, skip ? 0L : 2L);
         if (fetch->ca_pem && *fetch->ca_pem)
                 set_blob(curl, CURLOPT_CAINFO_BLOB, fetch->ca_pem);
+        else
+                set_authorities(curl);
         if (!attempt->is_own_host || !fetch->cert_pem || !*fetch->cert_pem)
                 return;
         set_blob(curl, CURLOPT_SSLCERT_BLOB, fetch->cert_pem);

@@ -122,6 +122,27 @@ def test_a_proxy_of_the_environment(bare, certificates, tmp_path, monkeypatch):
         assert "proxy-secret" not in bare.log_text()
 
 
+OTHER_DISTRIBUTION = """
+        mount -t overlay -o "lowerdir=/etc,upperdir=$1/upper,workdir=$1/work" etc /etc
+        mkdir -p "$(dirname "$2")" && mount -t tmpfs certs /etc/ssl/certs && cp "$3" "$2"
+        shift 3 && exec "$@"
+"""
+
+
+@pytest.mark.parametrize("place", ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"])
+def test_authorities_where_other_distributions_have_them(bare, certificates, tmp_path, place):
+    for name in ("upper", "work"):
+        (tmp_path / name).mkdir()
+    bare.wrapper = ["unshare", "--mount", "sh", "-ec", OTHER_DISTRIBUTION, "sh", tmp_path, place, certificates.ca]
+    bare.start()
+    node = Node(bare)
+    with registry.DockerRegistry(tmp_path / "r", tls=certificates.server) as secure:
+        made = secure.put("test/tls", "1", HELLO)
+        node.hosts(secure.host, f'server = "{secure.url}"\n')
+        assert node.pull(f"{secure.host}/test/tls:1") == made.id
+    node.remove_all()
+
+
 def test_a_proxy_of_one_host(node):
     with registry.Registry() as origin, Proxy() as proxy:
         made = origin.put("test/proxied", "1", HELLO)
