@@ -293,6 +293,11 @@ const struct host_check host_checks[] = {
           "copy skiff-bridge to /opt/cni/bin and deploy/10-skiff.conflist to /etc/cni/net.d; or apt-get "
           "install "
           "containernetworking-plugins" },
+        { "programs", check_programs,
+          "install all of skiff into one directory; the tarball has the libraries, and needs glibc 2.36 or "
+          "newer" },
+        { "certificates", check_authorities,
+          "apt-get install ca-certificates, or name the node's own file as `ca` in a registry's hosts.toml" },
         { "iptables", check_iptables, "apt-get install iptables: portmap and firewall run it" },
 };
 const size_t n_host_checks = LENGTH(host_checks);

@@ -15,5 +15,10 @@ struct host_check {
         const char *remedy; /* for a warning or failure */
 };
 
+/* Whether all of skiff's programs are beside this one, with the libraries that they need; whether registries' certificates can
+ * be checked (program_checks.c). */
+enum check_result check_programs(char *detail, size_t size_bytes);
+enum check_result check_authorities(char *detail, size_t size_bytes);
+
 extern const struct host_check host_checks[];
 extern const size_t n_host_checks;

@@ -2,6 +2,7 @@
 an upgrade with running pods and a removal that leaves them to a purge after which no file and no process is left; an idle
 removal; a tarball that is moved. tests/package/run.sh makes what is installed here."""
 
+import json
 import os
 import pathlib
 import re
@@ -225,4 +226,14 @@ def test_a_tarball_runs_from_anywhere(tmp_path, archive):
     assert status.exit_code == 0 and text == "from a tarball\n"
     daemon.remove_pod(pod)
     daemon.assert_nothing_left(before)
+
+    def programs():
+        checks = json.loads(daemon.cli("check", "--json", check=False).stdout)
+        return [check for check in checks if check["name"] == "programs"][0]
+
+    assert programs()["result"] == "ok"
+    run("patchelf", "--replace-needed", "libisal.so.2", "libnone.so.2", folder / "sbin/skiff-unpack")
+    assert programs()["result"] == "failed" and "skiff-unpack: libnone.so.2 => not found" in programs()["detail"]
+    (folder / "sbin/skiff-pod").unlink()
+    assert "sbin/skiff-pod: No such file" in programs()["detail"]
     daemon.stop()
