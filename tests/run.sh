@@ -135,6 +135,7 @@ if [ $quick = no ]; then
         units clang
         step 'libraries arm64' tests/arm64/sysroot.sh build/arm64-sysroot
         step 'build arm64' build arm64
+        step 'package arm64' cpack --preset arm64
         units_arm64
         step 'build asan' build asan
         units asan

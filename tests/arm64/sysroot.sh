@@ -10,7 +10,7 @@ packages=$(awk '($1 == "build" || $1 == "test") && $2 ~ /^(lib.*-dev|uthash-dev|
         "$here/../../deploy/packages.txt")
 packages="$packages libtoml11-dev musl-dev libc6-dev libstdc++-12-dev"
 stamp="$dir/.complete"
-[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$packages" ] && exit 0
+[ -f "$stamp" ] && [ -f "$dir/.libraries" ] && [ "$(cat "$stamp")" = "$packages" ] && exit 0
 rm -rf "$dir"
 mkdir -p "$dir" "$dir.apt/lists/partial" "$dir.apt/archives/partial"
 : >"$dir.apt/status"
@@ -24,6 +24,9 @@ apt=(apt-get -q -y -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir
 # As merged /usr has it: packages still ship both.
 mkdir -p "$dir/usr/lib" && ln -s usr/lib "$dir/lib"
 for package in "$dir.apt"/archives/*.deb; do
+        # What a program that links a library depends on, deb-shlibs(5), for a package that is made here (deploy/package).
+        dpkg-deb --ctrl-tarfile "$package" | tar -xO ./shlibs 2>/dev/null |
+                awk '$1 !~ /:$/ { name = $1 ".so." $2; $1 = $2 = ""; sub(/^ +/, ""); print name, $0 }' >>"$dir/.libraries" || true
         dpkg-deb --fsys-tarfile "$package" | tar -x -C "$dir" --keep-directory-symlink --exclude=./usr/share/doc --exclude=./usr/share/man \
                 --exclude=./usr/share/locale --exclude=./usr/bin --exclude=./usr/sbin --exclude=./sbin --exclude=./bin --exclude=./etc
 done
