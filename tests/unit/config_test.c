@@ -267,7 +267,7 @@ static void only_what_can_change_is_taken(void **state)
         _cleanup_(freep) char *path = write_file(*state, "pinned_images = [\"a\"]\n");
         n_changes = 0;
         assert_ok(LOAD(&config, "--config", path));
-        (void) write_file(*state, "pinned_images = [\"a\", \"b\"]\npull_uid = 9\nlog_level = \"debug\"\n");
+        free(write_file(*state, "pinned_images = [\"a\", \"b\"]\npull_uid = 9\nlog_level = \"debug\"\n"));
         assert_ok(LOAD(&next, "--config", path));
         config_adopt(&config, &next, note_change);
         assert_int_equal(n_changes, 3);
