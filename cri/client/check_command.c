@@ -23,9 +23,9 @@ static struct error *report_add(struct report *report, const char *name, enum ch
 {
         report->failed += result == CHECK_FAIL;
         if (!report->json) {
-                (void) printf("%-8s %-14s %s\n", result_names[result], name, detail);
+                (void) printf("%-8s %-15s %s\n", result_names[result], name, detail);
                 if (result != CHECK_OK)
-                        (void) printf("%-8s %-14s -> %s\n", "", "", remedy);
+                        (void) printf("%-8s %-15s -> %s\n", "", "", remedy);
                 return NULL;
         }
         TRY(buf_append_text(&report->list, report->n++ ? ",{\"name\":" : "{\"name\":"));

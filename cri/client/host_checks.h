@@ -20,5 +20,10 @@ struct host_check {
 enum check_result check_programs(char *detail, size_t size_bytes);
 enum check_result check_authorities(char *detail, size_t size_bytes);
 
+/* Whether pods can have user namespaces, AppArmor profiles and SELinux labels here (security_checks.c). */
+enum check_result check_user_namespaces(char *detail, size_t size_bytes);
+enum check_result check_apparmor(char *detail, size_t size_bytes);
+enum check_result check_selinux(char *detail, size_t size_bytes);
+
 extern const struct host_check host_checks[];
 extern const size_t n_host_checks;
