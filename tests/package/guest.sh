@@ -55,7 +55,8 @@ say purge
 dpkg --purge skiff
 [ ! -d "/proc/$pid" ] || fail 'the pod outlived the purge'
 [ -z "$(systemctl list-units --all --no-legend 'skiff*')" ] || fail "units: $(systemctl list-units --all --no-legend 'skiff*')"
-for path in /var/lib/skiff /run/skiff /etc/skiff /usr/sbin/skiffd; do
+[ -z "$(ls -A /var/lib/skiff 2>/dev/null)" ] || fail 'data is left' # a guest has a disk mounted there
+for path in /run/skiff /etc/skiff /usr/sbin/skiffd; do
         [ ! -e "$path" ] || fail "$path is left"
 done
 say 'all as it should be'

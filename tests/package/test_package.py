@@ -208,6 +208,16 @@ def test_an_upgrade_keeps_a_changed_configuration(node, tmp_path):
     assert not (node.top / "var/lib/skiff").exists()
 
 
+def test_a_purge_empties_a_disk_that_is_mounted_there(node):
+    root = node.top / "var/lib/skiff"
+    root.mkdir()
+    run("mount", "-t", "tmpfs", "skiff", root)
+    install(node, deb())
+    node.start()
+    node.within("dpkg", "--purge", "skiff")
+    assert os.path.ismount(root) and os.listdir(root) == []
+
+
 def test_a_tarball_runs_from_anywhere(tmp_path, archive):
     (path,) = PACKAGES.glob("skiff-*.tar.gz")
     run("tar", "-xzf", path, "-C", tmp_path)
