@@ -14,7 +14,7 @@ struct exclusion {
         pthread_cond_t left;  /* n_in has become 0 */
         size_t n_in;
         bool alone, wanted; /* wanted: somebody waits to be alone */
-        int open_fd; /* eventfd, readable while nobody is alone */
+        int open_fd;        /* eventfd, readable while nobody is alone */
 };
 
 /* Errors: INTERNAL when there is no eventfd. exclusion_done is to be called in any case. */
