@@ -47,7 +47,8 @@ containerd_images "$dir" "$dir/busybox.tar"
 # kubelet makes a pod's slice before it asks for the pod: no runtime is timed for that.
 systemctl start skiffbench-a.slice skiffbench-b.slice
 ours=(--endpoint "unix://$dir/systemd.sock" --parent skiffbench-a.slice)
+# With a pod that stays: in a slice without any, systemd takes the controllers away from it and all above, and gives them again.
 echo "== the systemd driver beside cgroupfs, one after another"
-"$build/bin/cri-bench" "${ours[@]}" --versus "unix://$dir/cgroupfs.sock" -n "$rounds"
+"$build/bin/cri-bench" "${ours[@]}" --versus "unix://$dir/cgroupfs.sock" -n "$rounds" --background 1
 echo "== skiff beside containerd + runc, both with systemd, $at_once at once"
 "$build/bin/cri-bench" "${ours[@]}" --versus "unix://$dir/containerd.sock" --versus-parent skiffbench-b.slice -n 0 --parallel "$at_once"

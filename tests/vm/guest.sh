@@ -43,7 +43,8 @@ cgroups_make() {
         done
 }
 
-# No unit of this machine's, and none of its generators: one service, and what systemd has by itself.
+# No unit of this machine's, and none of its generators: one service, and what systemd has by itself. The boot does not wait
+# for the service: one that takes long has systemd tell of every unit on the console, which is slow here.
 systemd_become() {
         mount -t tmpfs -o mode=755 generators /lib/systemd/system-generators
         mount -t tmpfs -o mode=755 units /etc/systemd/system
@@ -54,7 +55,7 @@ systemd_become() {
 [Unit]
 DefaultDependencies=no
 [Service]
-Type=oneshot
+Type=simple
 ExecStart=/bin/bash $0 command
 Delegate=yes
 TasksMax=infinity
