@@ -84,8 +84,7 @@ static struct error *add_addresses(struct adding *a)
         const struct config *config = a->config;
         if (!config->ipam.type)
                 return NULL;
-        a->has_ipam = true;
-        TRY(ipam_add(a->env, config, &a->result));
+        TRY(ipam_add(a->env, config, &a->result, &a->has_ipam));
         TRY(fault_point("bridge.ipam.added"));
         for (size_t i = a->first_ip; i < a->result.n_ips; i++) {
                 struct result_ip *ip = &a->result.ips[i];

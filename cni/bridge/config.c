@@ -33,28 +33,31 @@ static struct error *read_version(const struct environment *env, struct config *
         TRY(jv_want_text(config->json, "cniVersion", &text));
         TRY(cni_version_parse(*text ? text : versions[CNI_0_1_0], &config->version));
         if (env->command == COMMAND_CHECK && config->version < CNI_0_4_0)
-                return error_new(ERROR_OUT_OF_RANGE, "config version %s does not allow CHECK", text);
+                return error_new(ERROR_OUT_OF_RANGE, "config version %s does not allow CHECK",
+                                 versions[config->version]);
         if ((env->command == COMMAND_GC || env->command == COMMAND_STATUS) && config->version < CNI_1_1_0)
-                return error_new(ERROR_OUT_OF_RANGE, "config version %s does not allow %s", text,
-                                 env->command_text);
+                return error_new(ERROR_OUT_OF_RANGE, "config version %s does not allow %s",
+                                 versions[config->version], env->command_text);
         return NULL;
 }
 
-static struct error *read_basics(struct config *config)
+static struct error *read_basics(const struct environment *env, struct config *config)
 {
         const char *name = "";
         TRY(jv_want_text(config->json, "name", &name));
         if (!*name)
                 return error_new(ERROR_INVALID_ARGUMENT, "\"name\" is missing: the network has no name");
         if (!config_name_is_valid(name))
-                return error_new(ERROR_INVALID_ARGUMENT, "\"name\" is no network's name: %.200s", name);
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "\"name\" is no network's name (200 characters at most): %.200s", name);
         config->name = name;
         config->bridge = "";
         TRY(jv_want_text(config->json, "bridge", &config->bridge));
         if (!*config->bridge)
                 config->bridge = "cni0";
         if (!config_ifname_is_valid(config->bridge))
-                return error_new(ERROR_INVALID_ARGUMENT, "\"bridge\" is no interface's name: %.200s",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "\"bridge\" is no interface's name (15 characters at most): %.200s",
                                  config->bridge);
         const struct jv *ipam = NULL;
         TRY(jv_want(config->json, "ipam", JV_OBJECT, &ipam));
@@ -69,7 +72,10 @@ static struct error *read_basics(struct config *config)
         TRY(jv_want_text(ipam, "dataDir", &config->ipam.data_dir));
         if (!*config->ipam.data_dir)
                 config->ipam.data_dir = "/var/lib/cni/networks";
-        return jv_want(config->json, "prevResult", JV_OBJECT, &config->prev_result);
+        /* What a DEL does not need does not keep it from taking away what is there. */
+        return env->command == COMMAND_DEL
+                       ? NULL
+                       : jv_want(config->json, "prevResult", JV_OBJECT, &config->prev_result);
 }
 
 static struct error *read_switches(struct config *c)
@@ -261,7 +267,7 @@ struct error *config_read(const struct environment *env, const struct jv *json, 
 {
         out->json = json;
         TRY(read_version(env, out));
-        TRY(read_basics(out));
+        TRY(read_basics(env, out));
         if (env->command == COMMAND_GC)
                 return read_valid(out);
         if (env->command == COMMAND_DEL)

@@ -211,10 +211,16 @@ struct error *config_read_ipam(const struct environment *env, struct config *con
         TRY(jv_want_text(ipam, "resolvConf", &config->ipam.resolv_conf));
         TRY_WRAP(read_ranges(config, ipam, runtime), "ipam");
         TRY_WRAP(read_routes(config, ipam), "ipam");
-        if (env->command == COMMAND_STATUS)
-                return NULL; /* the ranges of a capability are not known there */
+        if (env->command == COMMAND_STATUS) {
+                bool by_runtime = false; /* then they are not known here */
+                TRY(jv_want_bool(jv_get(config->json, "capabilities"), "ipRanges", &by_runtime));
+                if (by_runtime)
+                        return NULL;
+        }
         if (config->ipam.n_sets == 0)
                 return error_new(ERROR_INVALID_ARGUMENT, "ipam: no IP ranges specified");
+        if (env->command == COMMAND_STATUS)
+                return NULL;
         TRY(check_version(config));
         return read_requested(env, config, runtime);
 }

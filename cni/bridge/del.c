@@ -29,6 +29,7 @@ static struct error *find_by_pod(const struct environment *env, const struct con
 {
         _cleanup_(closep) int netns_fd = -1, own_fd = -1;
         struct link inside, bridge, host;
+        int netns = -1;
         if (!*env->netns)
                 return NULL;
         struct error *e = pod_open_netns(env->netns, &netns_fd);
@@ -42,8 +43,10 @@ static struct error *find_by_pod(const struct environment *env, const struct con
                 return NULL;
         TRY(link_get(nl, config->bridge, 0, &bridge));
         TRY(link_get(nl, NULL, inside.peer, &host));
-        bool ours = host.index && strcmp(host.kind, "veth") == 0 && host.peer == inside.index &&
-                    (!host.master || host.master == bridge.index);
+        TRY(link_netns_number(nl, netns_fd, &netns));
+        /* The pod chooses indexes; which namespace the other end is in the kernel says. */
+        bool ours = host.index && strcmp(host.kind, "veth") == 0 && host.peer == inside.index && netns >= 0 &&
+                    host.peer_netns == netns && (!host.master || host.master == bridge.index);
         if (ours && (!*host.alias || link_owner_is(&host, config->name, env->container_id, env->ifname)))
                 *out = host;
         return NULL;

@@ -76,10 +76,12 @@ static struct error *check_values(const struct environment *env, unsigned needs)
                 if ((needs & needed[i].need) && !*needed[i].value)
                         return error_new(ERROR_INVALID_ARGUMENT, "%s is not set", needed[i].name);
         if ((needs & NEED_ID) && !config_name_is_valid(env->container_id))
-                return error_new(ERROR_INVALID_ARGUMENT, "CNI_CONTAINERID is no id: %.*s", NAME_MAX_BYTES,
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "CNI_CONTAINERID is no id (200 characters at most): %.*s", NAME_MAX_BYTES,
                                  env->container_id);
         if ((needs & NEED_IFNAME) && !config_ifname_is_valid(env->ifname))
-                return error_new(ERROR_INVALID_ARGUMENT, "CNI_IFNAME is no interface's name: %.*s",
+                return error_new(ERROR_INVALID_ARGUMENT,
+                                 "CNI_IFNAME is no interface's name (15 characters at most): %.*s",
                                  NAME_MAX_BYTES, env->ifname);
         return NULL;
 }

@@ -1,9 +1,11 @@
 #include "cni/bridge/firewall.h"
 #include "cni/bridge/firewall_conntrack.h"
 #include "cni/bridge/firewall_elements.h"
+#include "cni/bridge/link.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -91,13 +93,39 @@ static void port_key(const struct fw_port *port, bool one_address, const struct 
         memcpy(key + 4, &number, sizeof(number));
 }
 
+static const char *protocol_name(uint8_t protocol)
+{
+        return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
+}
+
+/* The last element, unless the attachment has it already: an address that is none in particular is said in more ways than
+ * one. Errors: INVALID_ARGUMENT when it led elsewhere. */
+static struct error *plan_settle(struct plan *plan, const struct fw_port *port)
+{
+        struct fw_elements *elements = &plan->elements;
+        const struct fw_element *last = &elements->all[elements->n - 1];
+        for (size_t i = 0; i + 1 < elements->n; i++) {
+                const struct fw_element *e = &elements->all[i];
+                if (e->set != last->set || memcmp(e->key, last->key, fw_sets[e->set].key_bytes) != 0)
+                        continue;
+                if (memcmp(e->value, last->value, fw_sets[e->set].value_bytes) != 0)
+                        return error_new(ERROR_INVALID_ARGUMENT,
+                                         "host port %u/%s is asked for twice, for different ports of the pod",
+                                         port->host_port, protocol_name(port->protocol));
+                elements->n--;
+                return NULL;
+        }
+        return NULL;
+}
+
 static const struct address loopback = { .family = AF_INET, .bytes = { 127 }, .prefix = 8 };
 
-static void plan_snat(struct plan *plan, const struct fw_port *port, bool one_address,
-                      const struct address *from)
+static struct error *plan_snat(struct plan *plan, const struct fw_port *port, bool one_address,
+                               const struct address *from)
 {
         enum fw_set set = (one_address ? FW_HOST_SNAT : FW_SNAT) + (from->family == AF_INET6);
         port_key(port, one_address, from, fw_elements_add(&plan->elements, set)->key);
+        return plan_settle(plan, port);
 }
 
 /* The group of a port, which may be a new one. */
@@ -121,7 +149,8 @@ static const struct fw_group *plan_group(struct plan *plan, const struct fw_port
         return &plan->groups[plan->n_groups++];
 }
 
-static void plan_conditioned(struct plan *plan, const struct fw_port *port, bool one_address, size_t six)
+static struct error *plan_conditioned(struct plan *plan, const struct fw_port *port, bool one_address,
+                                      size_t six)
 {
         const struct address *target = plan->targets[six];
         const struct fw_group *group = plan_group(plan, port, one_address, six);
@@ -132,36 +161,37 @@ static void plan_conditioned(struct plan *plan, const struct fw_port *port, bool
         port_key(port, false, NULL, e->key + id_bytes);
         memcpy(e->value, target->bytes, address_length(target));
         memcpy(e->value + address_length(target), &number, sizeof(number));
+        TRY(plan_settle(plan, port));
         for (size_t i = 0; i < LENGTH(group->from); i++) {
                 if (!group->from[i].family)
                         continue;
                 e = fw_elements_add(&plan->elements, FW_CONDITION_SNAT + (enum fw_set) six);
                 memcpy(e->key, group->id, id_bytes);
                 port_key(port, false, &group->from[i], e->key + id_bytes);
+                TRY(plan_settle(plan, port));
         }
+        return NULL;
 }
 
-static void plan_port(struct plan *plan, const struct fw_port *port, size_t six)
+static struct error *plan_port(struct plan *plan, const struct fw_port *port, size_t six)
 {
         const struct address *target = plan->targets[six];
         bool one_address = port->host.family && !is_unspecified(&port->host);
         uint16_t number = htons(port->container_port);
         if (!target || (port->host.family && (port->host.family == AF_INET6) != six))
-                return;
-        if (plan->conditions[six].n) {
-                plan_conditioned(plan, port, one_address, six);
-                return;
-        }
+                return NULL;
+        if (plan->conditions[six].n)
+                return plan_conditioned(plan, port, one_address, six);
         struct fw_element *e = fw_elements_add(&plan->elements,
                                                (one_address ? FW_HOST_PORTS : FW_PORTS) + (enum fw_set) six);
         port_key(port, one_address, NULL, e->key);
         memcpy(e->value, target->bytes, address_length(target));
         memcpy(e->value + address_length(target), &number, sizeof(number));
+        TRY(plan_settle(plan, port));
         if (!plan->a->snat)
-                return;
-        plan_snat(plan, port, one_address, &plan->marks[six]);
-        if (!six && !plan->a->masq_all)
-                plan_snat(plan, port, one_address, &loopback);
+                return NULL;
+        TRY(plan_snat(plan, port, one_address, &plan->marks[six]));
+        return six || plan->a->masq_all ? NULL : plan_snat(plan, port, one_address, &loopback);
 }
 
 static void plan_sender(struct plan *plan)
@@ -201,7 +231,7 @@ static struct error *plan_make(const struct fw_attachment *a, struct plan *plan)
         }
         for (size_t i = 0; i < a->n_ports; i++)
                 for (size_t six = 0; six < 2; six++)
-                        plan_port(plan, &a->ports[i], six);
+                        TRY(plan_port(plan, &a->ports[i], six));
         if (a->spoof_check)
                 plan_sender(plan);
         return NULL;
@@ -286,11 +316,6 @@ static struct error *attempt_send(struct attempt *t)
         return netlink_batch(nl, t->errnums, t->n_messages);
 }
 
-static const char *protocol_name(uint8_t protocol)
-{
-        return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "sctp";
-}
-
 static struct error *error_port_taken(const struct fw_element *e, const struct fw_found *holder)
 {
         size_t number_at = fw_sets[e->set].key_bytes - 4U;
@@ -300,10 +325,34 @@ static struct error *error_port_taken(const struct fw_element *e, const struct f
                          *holder->pod ? ", " : "", holder->comment);
 }
 
+/* An address of two networks, or one that was asked for by hand. */
+static struct error *error_held(const struct fw_element *e, const struct fw_found *holder)
+{
+        bool is_address = e->set == FW_MASQUERADE || e->set == FW_MASQUERADE6;
+        char text[INET6_ADDRSTRLEN] = "";
+        if (is_address)
+                (void) inet_ntop(e->set == FW_MASQUERADE ? AF_INET : AF_INET6, e->key, text, sizeof(text));
+        return error_new(ERROR_ALREADY_EXISTS, "%s %s is held by %s%s%s%s",
+                         is_address ? "address" : "what is in", is_address ? text : fw_sets[e->set].name,
+                         *holder->pod ? "pod " : "", holder->pod, *holder->pod ? ", " : "", holder->comment);
+}
+
 static bool is_port(enum fw_set set)
 {
         return (set >= FW_PORTS && set <= FW_HOST_SNAT6) ||
                (set >= FW_CONDITION_PORTS && set <= FW_CONDITION_SNAT6);
+}
+
+/* Whether the holder's pair of links is there. A DEL of ours takes what is in the tables before the link; where the link
+ * went alone, with its namespace or by another plugin's DEL, nobody holds anything any more. */
+static bool holder_lives(const struct fw_found *holder)
+{
+        char text[sizeof(holder->comment)], name[16], *rest = text;
+        (void) snprintf(text, sizeof(text), "%s", holder->comment);
+        const char *network = strsep(&rest, "/"), *id = strsep(&rest, "/"), *ifname = strsep(&rest, "/");
+        if (!ifname || !*ifname || strlen(holder->comment) + 1 == FW_COMMENT_BYTES) /* it may be cut */
+                return true;
+        return if_nametoindex(link_host_name(network, id, ifname, name)) != 0;
 }
 
 /* Somebody has what an element is for. */
@@ -314,8 +363,8 @@ static struct error *resolve_taken(struct attempt *t, const struct fw_element *e
         if (!holder.is_there)
                 return NULL;
         bool is_own = memcmp(holder.owner, t->plan->owner.hash, FW_OWNER_BYTES) == 0;
-        if (is_port(e->set) && !is_own)
-                return error_port_taken(e, &holder);
+        if (!is_own && holder_lives(&holder))
+                return !is_port(e->set) ? error_held(e, &holder) : error_port_taken(e, &holder);
         size_t n_before = t->stale.n;
         TRY(fw_owned(t->fw, holder.owner, &t->stale));
         if (t->stale.n == n_before) /* in no index */

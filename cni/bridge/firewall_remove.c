@@ -63,21 +63,64 @@ static void forget_flows(struct fw *fw, const struct fw_element *port)
         fw_tell(fw_forget(fw->nl, &flows));
 }
 
+static bool has_element(const struct fw_elements *elements, const struct fw_element *e)
+{
+        for (size_t i = 0; i < elements->n; i++)
+                if (elements->all[i].set == e->set &&
+                    memcmp(elements->all[i].key, e->key, fw_sets[e->set].key_bytes) == 0)
+                        return true;
+        return false;
+}
+
+static struct fw_elements copy_of(const struct fw_elements *elements)
+{
+        struct fw_elements copy = { 0 };
+        for (size_t i = 0; i < elements->n; i++)
+                *fw_elements_add(&copy, elements->all[i].set) = elements->all[i];
+        return copy;
+}
+
+/* After some of elements were not there: reads the index again, of which listed is what it said. Where it says the same they
+ * have been removed by hand, and stay out; else elements is what it says now. */
+static struct error *read_again(struct fw *fw, const uint8_t owner[FW_OWNER_BYTES],
+                                struct fw_elements *elements, struct fw_elements *listed)
+{
+        struct fw_elements now = { 0 };
+        struct error *e = fw_owned(fw, owner, &now);
+        bool is_same = now.n == listed->n;
+        for (size_t i = 0; i < now.n && is_same; i++)
+                is_same = has_element(listed, &now.all[i]);
+        if (e || is_same) {
+                fw_elements_done(&now);
+                return e;
+        }
+        fw_elements_done(elements);
+        fw_elements_done(listed);
+        *elements = now;
+        *listed = copy_of(&now);
+        return NULL;
+}
+
 static struct error *remove_owned(struct fw *fw, const uint8_t owner[FW_OWNER_BYTES])
 {
         struct fw_elements elements = { 0 };
         size_t n_gone = 1;
         netlink_drop(fw->nl);
         struct error *e = fw_owned(fw, owner, &elements);
-        struct fw_elements ports = ports_of(&elements);
-        /* Somebody may have removed some by hand, or removes all at the same time. */
-        for (unsigned i = 0; !e && i < ATTEMPTS && n_gone && elements.n; i++)
+        struct fw_elements ports = ports_of(&elements), listed = copy_of(&elements);
+        /* Somebody may have removed some by hand, or removes all at the same time; and may have added others since, which the
+         * index has then: what is in a transaction is what the index says, less what it says and is not there. */
+        for (unsigned i = 0; !e && i < ATTEMPTS && n_gone && elements.n; i++) {
                 e = remove_elements(fw, &elements, &n_gone);
+                if (!e && n_gone)
+                        e = read_again(fw, owner, &elements, &listed);
+        }
         if (!e && n_gone && elements.n)
                 e = error_new(ERROR_ABORTED, "nftables: others changed the table at the same time");
         for (size_t i = 0; !e && i < ports.n; i++)
                 forget_flows(fw, &ports.all[i]);
         fw_elements_done(&ports);
+        fw_elements_done(&listed);
         fw_elements_done(&elements);
         return e;
 }

@@ -467,20 +467,29 @@ void fw_put_mark(struct netlink *nl, const struct address *from, uint32_t mark)
         put_mark_masquerade(nl, mark);
 }
 
-static void ignore_message(const struct nlmsghdr *message, void *context)
+/* What refers to a chain, and its own rules. */
+static void count_use(const struct nlmsghdr *message, void *context)
 {
-        (void) message;
-        (void) context;
+        size_t fixed_bytes = sizeof(*message) + sizeof(struct nfgenmsg);
+        const struct nlattr *use = NULL;
+        if (message->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN) &&
+            message->nlmsg_len > fixed_bytes)
+                use = netlink_attribute((const char *) message + fixed_bytes,
+                                        message->nlmsg_len - fixed_bytes, NFTA_CHAIN_USE);
+        if (use && netlink_length(use) == sizeof(uint32_t))
+                memcpy(context, netlink_value(use), sizeof(uint32_t));
 }
 
+/* With its rules: somebody may have flushed the table, which leaves chains and elements. */
 static struct error *has_chain(struct netlink *nl, const char *chain, bool *out)
 {
         int errnum = 0;
+        uint32_t use = 0;
         nft_begin(nl, NFT_MSG_GETCHAIN, 0, NFT_INET);
         netlink_put_text(nl, NFTA_CHAIN_TABLE, NFT_TABLE);
         netlink_put_text(nl, NFTA_CHAIN_NAME, chain);
-        TRY(netlink_ask(nl, ignore_message, NULL, &errnum));
-        *out = !errnum;
+        TRY(netlink_ask(nl, count_use, &use, &errnum));
+        *out = !errnum && use;
         return NULL;
 }
 

@@ -108,15 +108,20 @@ static struct error *run(const struct environment *env, const struct config *con
         return e;
 }
 
-struct error *ipam_add(const struct environment *env, const struct config *config, struct result *out)
+struct error *ipam_add(const struct environment *env, const struct config *config, struct result *out,
+                       bool *is_held)
 {
         const char *text = NULL;
         size_t len_bytes = 0;
         const struct jv *json = NULL;
         struct result more;
-        if (config->ipam.is_local)
-                return local_add(env, config, out);
+        if (config->ipam.is_local) {
+                TRY(local_add(env, config, out));
+                *is_held = true;
+                return NULL;
+        }
         TRY(run(env, config, "ADD", &text, &len_bytes));
+        *is_held = true;
         TRY_WRAP(jv_parse(config->arena, text, len_bytes, &json), "ipam plugin %s: result",
                  config->ipam.type);
         TRY_WRAP(result_parse(config->arena, json, config->version, &more), "ipam plugin %s: result",
@@ -184,8 +189,13 @@ struct error *ipam_status(const struct environment *env, const struct config *co
                 return NULL;
         if (!config->ipam.is_local)
                 return run(env, config, "STATUS", NULL, NULL);
-        const char *path = arena_format(config->arena, "%s/%s", config->ipam.data_dir, config->name);
-        if (access(path, W_OK) < 0 && errno != ENOENT)
-                return error_errno(errno, "address store %s", path);
+        char *path = arena_format(config->arena, "%s/%s", config->ipam.data_dir, config->name);
+        /* Where it is not there yet, what it would be made in. */
+        while (access(path, W_OK) < 0) {
+                char *slash = strrchr(path, '/');
+                if (errno != ENOENT || !slash || slash == path)
+                        return error_errno(errno, "address store %s", path);
+                *slash = '\0';
+        }
         return NULL;
 }

@@ -6,10 +6,11 @@
 #include "cni/bridge/config.h"
 #include "cni/bridge/result.h"
 
-/* Appends addresses, their gateways, routes and DNS to out. What fails leaves nothing taken in the store; a plugin's own
- * must be given back with ipam_del. Errors: as store_allocate; a plugin's with its name and message. */
+/* Appends addresses, their gateways, routes and DNS to out. *is_held: they are this attachment's, and to be given back with
+ * ipam_del whatever fails from here on. What fails before leaves nothing taken, and what another attachment has alone. Errors:
+ * as store_allocate; a plugin's with its name and message. */
 MUST_CHECK struct error *ipam_add(const struct environment *env, const struct config *config,
-                                  struct result *out);
+                                  struct result *out, bool *is_held);
 
 /* Gives back. Nothing to give back is no error. */
 MUST_CHECK struct error *ipam_del(const struct environment *env, const struct config *config);

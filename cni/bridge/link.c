@@ -6,6 +6,7 @@
 #include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 
 #define ALIAS "skiff-bridge "
+#define NAME_TRIES 3
 #define ALIAS_LEAVING "skiff-bridge leaving "
 
 /* FNV-1a, with a byte between the words. Names only: who owns a link its alias says. */
@@ -110,7 +112,7 @@ static void read_link(const struct nlmsghdr *message, struct link *out)
         const struct ifinfomsg *info = (const void *) (message + 1);
         const void *attributes = info + 1;
         size_t fixed_bytes = sizeof(*message) + sizeof(*info);
-        *out = (struct link){ 0 };
+        *out = (struct link){ .peer_netns = -1 };
         if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < fixed_bytes)
                 return;
         size_t len_bytes = message->nlmsg_len - fixed_bytes;
@@ -118,6 +120,9 @@ static void read_link(const struct nlmsghdr *message, struct link *out)
         out->flags = info->ifi_flags;
         out->master = (int) u32_of(netlink_attribute(attributes, len_bytes, IFLA_MASTER));
         out->peer = (int) u32_of(netlink_attribute(attributes, len_bytes, IFLA_LINK));
+        const struct nlattr *peer_netns = netlink_attribute(attributes, len_bytes, IFLA_LINK_NETNSID);
+        if (peer_netns)
+                out->peer_netns = (int) u32_of(peer_netns);
         out->mtu = u32_of(netlink_attribute(attributes, len_bytes, IFLA_MTU));
         out->group = u32_of(netlink_attribute(attributes, len_bytes, IFLA_GROUP));
         copy_text(netlink_attribute(attributes, len_bytes, IFLA_IFNAME), out->name, sizeof(out->name));
@@ -146,6 +151,28 @@ struct error *link_get(struct netlink *nl, const char *name, int index, struct l
         if (errnum && errnum != ENODEV)
                 return error_errno(errnum, "look for link %s", name ? name : "by index");
         return NULL;
+}
+
+static void take_number(const struct nlmsghdr *message, void *context)
+{
+        size_t fixed_bytes = NLMSG_LENGTH(NLMSG_ALIGN(sizeof(struct rtgenmsg)));
+        if (message->nlmsg_type != RTM_NEWNSID || message->nlmsg_len < fixed_bytes)
+                return;
+        const struct nlattr *number = netlink_attribute((const char *) message + fixed_bytes,
+                                                        message->nlmsg_len - fixed_bytes, NETNSA_NSID);
+        if (number)
+                *(int *) context = (int) u32_of(number);
+}
+
+struct error *link_netns_number(struct netlink *nl, int netns_fd, int *out)
+{
+        struct rtgenmsg any = { .rtgen_family = AF_UNSPEC };
+        int errnum = 0;
+        *out = -1;
+        netlink_begin(nl, RTM_GETNSID, 0, &any, sizeof(any));
+        netlink_put_u32(nl, NETNSA_FD, (uint32_t) netns_fd);
+        TRY(netlink_ask(nl, take_number, out, &errnum));
+        return errnum ? error_errno(errnum, "ask for the number of a network namespace") : NULL;
 }
 
 struct each {
@@ -411,20 +438,45 @@ static struct error *refused_veth(struct netlink *nl, const struct link *bridge,
                            bridge->name, netlink_reason(nl));
 }
 
+/* The links that DELs have given up, with their other ends where the new one is to be. */
+struct leaving {
+        const struct veth *veth;
+        int netns; /* its number */
+        int indexes[8];
+        size_t n;
+};
+
+static void note_leaving(const struct link *link, void *context)
+{
+        struct leaving *leaving = context;
+        bool in_the_way = strcmp(link->name, leaving->veth->host_name) == 0 ||
+                          (leaving->netns >= 0 && link->peer_netns == leaving->netns);
+        if (in_the_way && link_is_leaving(link) && leaving->n < LENGTH(leaving->indexes))
+                leaving->indexes[leaving->n++] = link->index;
+}
+
+/* A DEL's child may not have come to it yet, or was killed. */
+static struct error *remove_leaving(struct netlink *nl, const struct veth *veth, bool *removed)
+{
+        struct leaving leaving = { .veth = veth };
+        TRY(link_netns_number(nl, veth->netns_fd, &leaving.netns));
+        TRY(link_each(nl, 0, note_leaving, &leaving));
+        for (size_t i = 0; i < leaving.n; i++)
+                TRY(link_remove(nl, leaving.indexes[i]));
+        *removed = leaving.n != 0;
+        return NULL;
+}
+
 struct error *link_make_veth(struct netlink *nl, const struct config *config, const struct link *bridge,
                              const struct veth *veth)
 {
-        struct link old;
         int errnum = 0;
         TRY(send_veth(nl, config, bridge, veth, &errnum));
-        if (errnum == EEXIST) {
-                /* A DEL's child may not have come to it yet, or was killed. */
-                TRY(link_get(nl, veth->host_name, 0, &old));
-                if (old.index && link_is_leaving(&old) &&
-                    link_owner_is(&old, veth->network, veth->container_id, veth->ifname)) {
-                        TRY(link_remove(nl, old.index));
+        for (unsigned i = 0; errnum == EEXIST && i < NAME_TRIES; i++) {
+                bool removed = false;
+                TRY(remove_leaving(nl, veth, &removed));
+                if (removed || i == 0)
                         TRY(send_veth(nl, config, bridge, veth, &errnum));
-                }
         }
         if (errnum)
                 return refused_veth(nl, bridge, veth, errnum);

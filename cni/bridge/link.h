@@ -11,7 +11,8 @@
 
 struct link {
         int index, master, peer; /* master, peer: 0 without */
-        unsigned flags;          /* IFF_* */
+        int peer_netns; /* the number that its peer's namespace has here; -1: the peer is here too, or has none */
+        unsigned flags; /* IFF_* */
         uint8_t mac[6];
         char name[16], kind[16], alias[256];
         uint32_t mtu, group;
@@ -21,6 +22,9 @@ struct link {
 
 /* A link by name, or by index where name is NULL. out->index is 0 when there is none. */
 MUST_CHECK struct error *link_get(struct netlink *nl, const char *name, int index, struct link *out);
+
+/* The number that a namespace has in the caller's (netns_fd: of it); -1 when it has none. */
+MUST_CHECK struct error *link_netns_number(struct netlink *nl, int netns_fd, int *out);
 
 /* Calls found for each port of the bridge with this index, or each link (0). */
 MUST_CHECK struct error *link_each(struct netlink *nl, int bridge, void (*found)(const struct link *, void *),

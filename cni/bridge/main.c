@@ -123,6 +123,24 @@ static int print(const struct buf *out)
         return 0;
 }
 
+/* Nobody knows of an ADD whose answer could not be written, so nobody would end it. */
+static void take_back(struct arena *arena, const struct buf *in)
+{
+        struct environment env;
+        struct buf none;
+        enum cni_code code;
+        buf_init(&none, OUTPUT_MAX_BYTES);
+        struct error *e = environment_read(arena, &env);
+        if (!e && env.command == COMMAND_ADD) {
+                env.command = COMMAND_DEL;
+                e = run(arena, in, &env, &none, &code);
+        }
+        if (e)
+                (void) fprintf(stderr, "%s\n", error_message(e));
+        error_free(e);
+        buf_done(&none);
+}
+
 int main(void)
 {
         struct arena arena = { 0 };
@@ -138,7 +156,12 @@ int main(void)
                                                 &out)); /* the exit status says it too */
         }
         error_free(e);
-        failed |= print(&out);
+        if (print(&out)) {
+                (void) fprintf(stderr, "skiff-bridge: write the answer: %s\n", strerror(errno));
+                if (!failed)
+                        take_back(&arena, &in);
+                failed = 1;
+        }
         buf_done(&in);
         buf_done(&out);
         arena_done(&arena);

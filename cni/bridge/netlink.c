@@ -4,8 +4,8 @@
 #include <sys/socket.h>
 
 /* Pages that no message comes to are not taken. */
-#define OUT_BYTES ((size_t) 524288)
-#define NETFILTER_SOCKET_BYTES (4 << 20)
+#define OUT_BYTES ((size_t) 4 << 20)
+#define NETFILTER_SOCKET_BYTES (16 << 20)
 #define IN_BYTES ((size_t) 65536)
 
 struct netlink {
@@ -171,7 +171,9 @@ static struct error *send_begun(struct netlink *nl, uint32_t *first_seq, uint32_
         netlink_drop(nl);
         nl->reason[0] = '\0';
         if (overflow)
-                return error_new(ERROR_INTERNAL, "netlink: too much for one message");
+                return error_new(ERROR_RESOURCE_EXHAUSTED,
+                                 "netlink: more than the %zu MiB of one transaction (host ports, mostly)",
+                                 OUT_BYTES >> 20);
         if (sendto(nl->fd, nl->out, len_bytes, 0, (struct sockaddr *) &kernel, sizeof(kernel)) < 0)
                 return error_errno(errno, "send to netlink");
         return NULL;

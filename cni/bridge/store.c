@@ -321,17 +321,23 @@ static struct error *lease_in_place(struct store *store, const char *name, const
         return e;
 }
 
+/* Where the next search begins: a hint. What is in its place and cannot be written is told of and passed over, but for a disk
+ * that has no room for the lease either. */
 static struct error *remember_last(struct store *store, size_t set, const char *address)
 {
         char name[40];
         (void) snprintf(name, sizeof(name), "last_reserved_ip.%zu", set);
         _cleanup_(closep) int fd =
-                openat(store->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-        if (fd < 0)
-                return error_errno(errno, "write %s", name);
-        ssize_t n_bytes = write(fd, address, strlen(address));
-        if (n_bytes != (ssize_t) strlen(address))
-                return error_errno(n_bytes < 0 ? errno : ENOSPC, "write %s", name);
+                openat(store->dir_fd, name,
+                       O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+        ssize_t n_bytes = fd < 0 ? -1 : write(fd, address, strlen(address));
+        if (n_bytes == (ssize_t) strlen(address))
+                return NULL;
+        int errnum = n_bytes < 0 ? errno : ENOSPC;
+        if (errnum != EISDIR && errnum != ELOOP && errnum != ENXIO && errnum != EAGAIN)
+                return error_errno(errnum, "write %s", name);
+        (void) fprintf(stderr, "skiff-bridge: address store %s: %s is no file: %s\n", store->path, name,
+                       strerror(errnum));
         return NULL;
 }
 

@@ -1,4 +1,5 @@
 #include "cni/bridge/firewall.h"
+#include "cni/bridge/link.h"
 #include "tests/unit/unit.h"
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -82,6 +83,15 @@ static void an_attachment_is_elements_and_goes_without_its_addresses(void **stat
         assert_ok(fw_remove(fw, "net", "one", "eth0"));
 }
 
+/* The node's end of net/one/eth0: while it is there the attachment lives. */
+static void make_link(void)
+{
+        char name[16];
+        _cleanup_(freep) char *command = format_string("ip link add %s type veth peer name peer-of-one",
+                                                       link_host_name("net", "one", "eth0", name));
+        assert_run(command);
+}
+
 static void a_port_taken_twice_is_refused_with_its_pod(void **state)
 {
         (void) state;
@@ -97,6 +107,7 @@ static void a_port_taken_twice_is_refused_with_its_pod(void **state)
         a.n_addresses = b.n_addresses = 1;
         a.ports = b.ports = &port;
         a.n_ports = b.n_ports = 1;
+        make_link();
         assert_ok(fw_add(fw, &a));
         assert_fails(ERROR_ALREADY_EXISTS, "host port 53/udp is taken by pod default/names, net/one/eth0",
                      fw_add(fw, &b));
@@ -105,6 +116,92 @@ static void a_port_taken_twice_is_refused_with_its_pod(void **state)
         assert_ok(fw_add(fw, &b));
         port.protocol = IPPROTO_UDP;
         assert_ok(fw_check(fw, &a));
+        assert_run("ip link del peer-of-one"); /* by another plugin's DEL, or with its namespace */
+        assert_ok(fw_add(fw, &b));
+        assert_false(table_has("net/one"));
+}
+
+static void an_address_of_another_that_lives_is_refused(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_attachment a = nothing, b = nothing;
+        a.addresses = b.addresses = &address;
+        a.n_addresses = b.n_addresses = 1;
+        a.masquerade = b.masquerade = a.spoof_check = true;
+        a.host_ifname = "up0";
+        b.network = "other";
+        make_link();
+        assert_ok(fw_add(fw, &a));
+        assert_fails(ERROR_ALREADY_EXISTS, "address 10.88.0.5 is held by net/one/eth0", fw_add(fw, &b));
+        assert_ok(fw_check(fw, &a));
+        assert_false(table_has("other/one"));
+}
+
+static void a_port_said_twice_is_one_or_refused(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address addresses[] = { address_of("10.88.0.5/16"), address_of("fd00::5/64") };
+        struct fw_port ports[] = { { IPPROTO_TCP, 8080, 80, { 0 } },
+                                   { IPPROTO_TCP, 8080, 80, address_of("0.0.0.0") },
+                                   { IPPROTO_TCP, 8080, 80, { 0 } },
+                                   { IPPROTO_TCP, 8080, 81, address_of("192.0.2.1") } };
+        struct fw_attachment a = nothing;
+        a.addresses = addresses;
+        a.n_addresses = 2;
+        a.ports = ports;
+        a.n_ports = LENGTH(ports);
+        assert_ok(fw_add(fw, &a));
+        assert_ok(fw_check(fw, &a));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        ports[2].container_port = 82;
+        assert_fails(ERROR_INVALID_ARGUMENT, "host port 8080/tcp is asked for twice", fw_add(fw, &a));
+        assert_false(table_has("net/one"));
+}
+
+static void more_ports_than_a_page_go_in_one_transaction(void **state)
+{
+        enum { PORTS = 5000 };
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address address = address_of("10.88.0.5/16");
+        struct fw_port *ports = NEW_ARRAY(struct fw_port, PORTS);
+        struct fw_attachment a = nothing;
+        for (size_t i = 0; i < PORTS; i++)
+                ports[i] = (struct fw_port){ IPPROTO_TCP, (uint16_t) (10000 + i), 80, { 0 } };
+        a.addresses = &address;
+        a.n_addresses = 1;
+        a.ports = ports;
+        a.n_ports = PORTS;
+        assert_ok(fw_add(fw, &a));
+        assert_ok(fw_remove(fw, "net", "one", "eth0"));
+        assert_false(table_has("net/one"));
+        free(ports);
+}
+
+static void a_table_that_was_flushed_is_filled_again(void **state)
+{
+        (void) state;
+        _cleanup_(fw_freep) struct fw *fw = open_fw();
+        struct address addresses[] = { address_of("10.88.0.5/16"), address_of("10.88.0.6/16") };
+        struct fw_port ports[] = { { IPPROTO_TCP, 8080, 80, { 0 } }, { IPPROTO_TCP, 8081, 80, { 0 } } };
+        struct fw_attachment a = nothing;
+        a.masquerade = true;
+        a.n_addresses = a.n_ports = 1;
+        a.addresses = &addresses[0];
+        a.ports = &ports[0];
+        assert_ok(fw_add(fw, &a));
+        assert_run("nft flush table inet skiff-bridge");
+        assert_fails(ERROR_NOT_FOUND, "has no rules any more", fw_check(fw, &a));
+        struct fw_attachment b = a;
+        b.container_id = "two";
+        b.addresses = &addresses[1];
+        b.ports = &ports[1];
+        assert_ok(fw_add(fw, &b));
+        assert_ok(fw_check(fw, &a));
+        assert_ok(fw_check(fw, &b));
 }
 
 static void what_a_killed_call_left_gives_way(void **state)
@@ -477,6 +574,7 @@ static void only_what_meets_the_conditions_is_forwarded(void **state)
                              0);
         assert_int_not_equal(system(ASK("", "", "192.0.2.1", "8080") " 2> /dev/null"), 0);
         /* The same port of another pod, for whom the first is not there. */
+        make_link();
         b.container_id = "two";
         b.addresses = &second;
         b.n_addresses = 1;
@@ -499,14 +597,17 @@ static void only_what_meets_the_conditions_is_forwarded(void **state)
 }
 
 /* What answers from one fixed port of outside, or "nothing". */
-#define ASK_UDP(to)                                                                                          \
+#define ASK_UDP_FOR(to, seconds)                                                                             \
         "ip netns exec skfw-out python3 -c 'import socket\n"                                                 \
         "s = socket.socket(socket.AF_INET6 if \":\" in \"" to "\" else socket.AF_INET, socket.SOCK_DGRAM)\n" \
         "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"                                          \
         "s.bind((\"\", 4444))\n"                                                                             \
-        "s.settimeout(0.5)\n"                                                                                \
+        "s.settimeout(" seconds ")\n"                                                                        \
         "try:\n s.sendto(b\"x\", (\"" to "\", 5353))\n print(s.recv(99).decode())\n"                         \
         "except OSError:\n print(\"nothing\")'"
+
+#define ASK_UDP(to) ASK_UDP_FOR(to, "0.5")      /* nothing is to come */
+#define ANSWER_BY_UDP(to) ASK_UDP_FOR(to, "10") /* it comes */
 
 static void a_flow_follows_its_port(void **state)
 {
@@ -539,15 +640,15 @@ static void a_flow_follows_its_port(void **state)
                 assert_sees("nothing", ASK_UDP("192.0.2.1"));
                 assert_sees("nothing", ASK_UDP("2001:db8::1"));
                 assert_ok(fw_add(fw, &a));
-                assert_sees("a", ASK_UDP("192.0.2.1"));
+                assert_sees("a", ANSWER_BY_UDP("192.0.2.1"));
                 if (how != 1)
-                        assert_sees("a", ASK_UDP("2001:db8::1"));
+                        assert_sees("a", ANSWER_BY_UDP("2001:db8::1"));
                 assert_ok(fw_remove(fw, "net", "one", "eth0"));
                 assert_sees("nothing", ASK_UDP("192.0.2.1"));
                 assert_ok(fw_add(fw, &b));
-                assert_sees("b", ASK_UDP("192.0.2.1"));
+                assert_sees("b", ANSWER_BY_UDP("192.0.2.1"));
                 if (how != 1)
-                        assert_sees("b", ASK_UDP("2001:db8::1"));
+                        assert_sees("b", ANSWER_BY_UDP("2001:db8::1"));
                 assert_ok(fw_remove(fw, "net", "two", "eth0"));
         }
         assert_run("for p in a b; do kill $(cat /tmp/skfw-udp-$p.pid); rm /tmp/skfw-udp-$p.pid; done");
@@ -576,6 +677,10 @@ static void a_forged_sender_is_not_heard(void **state)
 
 UNIT_MAIN(IN_NAMESPACE(an_attachment_is_elements_and_goes_without_its_addresses),
           IN_NAMESPACE(a_port_taken_twice_is_refused_with_its_pod),
+          IN_NAMESPACE(an_address_of_another_that_lives_is_refused),
+          IN_NAMESPACE(a_port_said_twice_is_one_or_refused),
+          IN_NAMESPACE(more_ports_than_a_page_go_in_one_transaction),
+          IN_NAMESPACE(a_table_that_was_flushed_is_filled_again),
           IN_NAMESPACE(what_a_killed_call_left_gives_way), IN_NAMESPACE(removal_passes_over_what_is_gone),
           IN_NAMESPACE(only_the_valid_of_a_network_stay),
           IN_NAMESPACE(what_nftables_cannot_say_is_refused_by_name),
