@@ -2,7 +2,9 @@
 #include "cni/bridge/commands.h"
 #include "cni/bridge/result.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CONFIG_MAX_BYTES ((size_t) 4 << 20)
 #define OUTPUT_MAX_BYTES ((size_t) 16 << 20)
@@ -141,8 +143,22 @@ static void take_back(struct arena *arena, const struct buf *in)
         buf_done(&none);
 }
 
+/* By hand, without a runtime. */
+static int tell_versions(void)
+{
+        (void) fprintf(stderr, "skiff-bridge " SKIFF_VERSION
+                               ": a CNI plugin in place of bridge, host-local and portmap\n"
+                               "CNI versions:");
+        for (int i = 0; i < CNI_VERSIONS; i++)
+                (void) fprintf(stderr, " %s", cni_version_text((enum cni_version) i));
+        (void) fprintf(stderr, "\n");
+        return 0;
+}
+
 int main(void)
 {
+        if (!getenv("CNI_COMMAND") && isatty(STDIN_FILENO))
+                return tell_versions();
         struct arena arena = { 0 };
         struct buf in, out;
         enum cni_code code = CNI_OTHER;

@@ -33,7 +33,7 @@
 const struct command commands[] = {
         { .name = "run",
           .arguments = "[-d | --rm] [-i] [-t] [--name NAME] [-e KEY=VALUE] [-v HOST:PATH[:ro]] [-p "
-                       "HOST:PORT[/udp]] [-u "
+                       "HOST:PORT[/udp|/sctp]] [-u "
                        "USER]\n"
                        "            [-w DIR] [-m MEMORY] [--host-network] [--userns HOST-ID] [--privileged] "
                        "[--read-only]\n"
@@ -51,8 +51,8 @@ const struct command commands[] = {
                   { NULL, "name", "NAME", "what the pod and its container are called", COMPLETES_NOTHING },
                   { "e", "env", "KEY=VALUE", "a variable of its environment", COMPLETES_NOTHING },
                   { "v", "volume", "HOST:PATH[:ro]", "a directory or file of the host", COMPLETES_FILES },
-                  { "p", "publish", "HOST:PORT[/udp]", "a port of the host that leads to one of the pod",
-                    COMPLETES_NOTHING },
+                  { "p", "publish", "HOST:PORT[/udp|/sctp]",
+                    "a port of the host that leads to one of the pod", COMPLETES_NOTHING },
                   { "u", "user", "USER", "who it runs as: UID[:GID] or a name of the image",
                     COMPLETES_NOTHING },
                   { "w", "workdir", "DIR", "its working directory", COMPLETES_NOTHING },

@@ -1,5 +1,6 @@
 #include "cri/client/host_checks.h"
 #include "base/cleanup.h"
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
@@ -13,6 +14,7 @@
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
+#define CNI_CONF_DIR "/etc/cni/net.d" /* unless skiffd is told of another */
 #define NEEDED_MAJOR 5U
 #define NEEDED_MINOR 15U
 #define LIMIT_WANTED 4096
@@ -256,6 +258,23 @@ static enum check_result check_plugins(char *detail, size_t size_bytes)
         return CHECK_WARN;
 }
 
+static enum check_result check_network(char *detail, size_t size_bytes)
+{
+        static const char *const endings[] = { ".conflist", ".conf", ".json" };
+        _cleanup_(closedirp) DIR *dir = opendir(CNI_CONF_DIR);
+        for (struct dirent *entry; dir && (entry = readdir(dir));)
+                for (size_t i = 0; i < LENGTH(endings); i++) {
+                        const char *dot = strrchr(entry->d_name, '.');
+                        if (!dot || strcmp(dot, endings[i]) != 0)
+                                continue;
+                        say(detail, size_bytes, "%s in " CNI_CONF_DIR, entry->d_name);
+                        return CHECK_OK;
+                }
+        say(detail, size_bytes,
+            "no configuration in " CNI_CONF_DIR ": pods can only have the host's network");
+        return CHECK_WARN;
+}
+
 static enum check_result check_iptables(char *detail, size_t size_bytes)
 {
         static const char *const places[] = { "/usr/sbin/iptables", "/sbin/iptables", "/usr/bin/iptables" };
@@ -297,6 +316,9 @@ const struct host_check host_checks[] = {
           "copy skiff-bridge to /opt/cni/bin and deploy/10-skiff.conflist to /etc/cni/net.d; or apt-get "
           "install "
           "containernetworking-plugins" },
+        { "network", check_network,
+          "copy 10-skiff.conflist (deploy/, or /usr/share/doc/skiff/examples) there, and give it the node's "
+          "own subnet" },
         { "programs", check_programs,
           "install all of skiff into one directory; the tarball has the libraries, and needs glibc 2.36 or "
           "newer" },

@@ -78,7 +78,7 @@ static struct error *add_mount(struct run_spec *spec, const char *text)
         return NULL;
 }
 
-/* HOST:PORT[/udp] */
+/* HOST:PORT[/udp|/sctp] */
 static struct error *add_port(struct run_spec *spec, const char *text)
 {
         static const char *const protocols[] = { "tcp", "udp", "sctp" }; /* by CRI's numbers */
@@ -86,7 +86,7 @@ static struct error *add_port(struct run_spec *spec, const char *text)
         _cleanup_(freep) char *copy = dup_string(text);
         char *port = strchr(copy, ':'), *name = strchr(copy, '/');
         if (i == RUN_ENTRIES_MAX || !port)
-                return USAGE_ERROR("-p \"%s\" is not HOST:PORT[/udp], or one too many", text);
+                return USAGE_ERROR("-p \"%s\" is not HOST:PORT[/udp|/sctp], or one too many", text);
         *port++ = '\0';
         if (name)
                 *name++ = '\0';

@@ -55,7 +55,7 @@ install(FILES ${packaging}/skiff.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-
 install(FILES ${packaging}/skiff.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions RENAME _skiff)
 install(FILES ${packaging}/skiff.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 
-install(FILES README.md deploy/seccomp.md deploy/seccomp-default.json DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES README.md deploy/skiff-bridge.md deploy/seccomp.md deploy/seccomp-default.json DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES deploy/10-skiff.conflist DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 # skiffd has the profile built in: a copy to change and load by its name.
 install(FILES deploy/apparmor/skiff-default DESTINATION ${CMAKE_INSTALL_DATADIR}/skiff/apparmor)
