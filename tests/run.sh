@@ -139,8 +139,11 @@ if [ $quick = no ]; then
         units_arm64
         step 'build asan' build asan
         units asan
-        # The command's own parsers are in the unit tests; what tmux shows, and what waits for time-outs, costs minutes.
+        # The command's own parsers are in the unit tests; what tmux shows, what waits for time-outs and what compares with other
+        # programs costs minutes.
         integration asan tests/integration --ignore=tests/integration/test_cli_streams.py --ignore=tests/integration/test_versions.py \
+                --ignore=tests/integration/test_bridge_yardstick.py --ignore=tests/integration/test_bridge_containerd.py \
+                --ignore=tests/integration/test_completion.py \
                 --deselect tests/integration/test_stream_walls.py::test_heads_and_streams_that_do_not_come_are_given_up \
                 --deselect tests/integration/test_stream_faults.py::test_missing_streams_are_waited_for_a_while_only
         step 'build tsan' build tsan
