@@ -370,7 +370,7 @@ def test_streams_are_filtered(skiff):
 
 def test_memory_and_its_faults(skiff):
     pod = skiff.run_pod(host_network=True)
-    container = skiff.run(pod, ["sh", "-c", "x=$(head -c 2000000 /dev/zero | tr '\\0' x); sleep 100"])
+    container = skiff.run(pod, ["sh", "-c", "x=$(head -c 4000000 /dev/zero | tr '\\0' x); sleep 100"])
 
     def memory():
         return skiff.cri.ContainerStats(container_id=container).stats.memory
