@@ -3,7 +3,8 @@
 
 int unit_tmpdir_make(void **state)
 {
-        char *dir = dup_string("/tmp/skiff-unit.XXXXXX");
+        const char *place = getenv("TMPDIR");
+        char *dir = format_string("%s/skiff-unit.XXXXXX", place && *place ? place : "/tmp");
         *state = mkdtemp(dir);
         return *state ? 0 : -1;
 }

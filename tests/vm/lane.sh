@@ -60,11 +60,11 @@ guest_command() { # guest_command "UNITS" PYTEST_ARGUMENTS...
                 echo "mkdir -p /etc/selinux && cp -r '$policy/etc/.' /etc/selinux/ && echo 1 >/sys/fs/selinux/enforce || exit 1"
         fi
         # Debian's kernel cannot map the ids of a tmpfs.
-        [ -z "$units" ] || echo 'truncate -s 256M /run/units && mkfs.ext4 -q /run/units && mount -o loop /run/units /tmp && chmod 1777 /tmp || exit 1'
+        [ -z "$units" ] || echo 'truncate -s 256M /run/units && mkfs.ext4 -q /run/units && mkdir /run/units.d && mount -o loop /run/units /run/units.d || exit 1'
         for unit in $units; do
-                echo "if '$build/${unit}_test' >/run/unit 2>&1; then echo 'unit $unit: passed'; else cat /run/unit; echo 'unit $unit: failed'; bad=1; fi"
+                echo "if TMPDIR=/run/units.d '$build/${unit}_test' >/run/unit 2>&1; then echo 'unit $unit: passed'; else cat /run/unit; echo 'unit $unit: failed'; bad=1; fi"
         done
-        [ -z "$units" ] || echo 'umount /tmp && rm /run/units'
+        [ -z "$units" ] || echo 'umount /run/units.d && rm /run/units'
         printf 'SKIFF_TEST_FILES=ext4 SKIFF_SLOW=${SKIFF_SLOW:-8} SKIFF_BUILD=%q tests/integration/run.sh' "$build"
         printf ' %q' "$@"
         printf ' || bad=1\nexit $bad\n'
