@@ -372,10 +372,16 @@ def test_memory_and_its_faults(skiff):
     pod = skiff.run_pod(host_network=True)
     container = skiff.run(pod, ["sh", "-c", "x=$(head -c 4000000 /dev/zero | tr '\\0' x); sleep 100"])
 
-    def memory():
-        return skiff.cri.ContainerStats(container_id=container).stats.memory
+    seen = []
 
-    grown = harness.wait_for(lambda: memory().rss_bytes.value > 2_000_000 and memory(), "the memory")
+    def memory():
+        seen.append(skiff.cri.ContainerStats(container_id=container).stats.memory)
+        return seen[-1]
+
+    try:
+        grown = harness.wait_for(lambda: memory().rss_bytes.value > 2_000_000 and memory(), "the memory")
+    except AssertionError:
+        raise AssertionError((seen[-1], skiff.status(container), (harness.cgroups(skiff.cgroup_parent)))) from None
     assert grown.page_faults.value > 400 and grown.HasField("major_page_faults")
     assert not grown.HasField("available_bytes") or grown.available_bytes.value == 0  # it has no limit
 
