@@ -337,33 +337,32 @@ void cgroup_views_done(struct cgroup_views *views)
 
 /* --- the end --- */
 
-struct error *cgroup_kill(struct cgroups *c, const char *path)
+/* The directory of the hierarchy that holds trees; *fd is -1 where there is none. */
+static struct error *tree_open(struct cgroups *c, const char *path, int *fd)
 {
         const char *below;
-        _cleanup_(closep) int fd = -1;
         TRY(cgroup_path_check(path, &below));
-        struct error *e = cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
-        if (e && error_errnum_of(e) == ENOENT) {
-                error_free(e);
-                return NULL;
-        }
-        TRY(e);
+        struct error *e = cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, fd);
+        if (!e || error_errnum_of(e) != ENOENT)
+                return e;
+        error_free(e);
+        *fd = -1;
+        return NULL;
+}
+
+struct error *cgroup_kill(struct cgroups *c, const char *path)
+{
+        _cleanup_(closep) int fd = -1;
+        TRY(tree_open(c, path, &fd));
         tree_kill(fd, cgroups_is_v2(c));
         return NULL;
 }
 
 struct error *cgroup_freeze(struct cgroups *c, const char *path, bool frozen)
 {
-        const char *below;
         _cleanup_(closep) int fd = -1;
-        TRY(cgroup_path_check(path, &below));
-        struct error *e = cgroup_open(&c->hierarchies[0], below, "", O_RDONLY | O_DIRECTORY, &fd);
-        if (e && error_errnum_of(e) == ENOENT) {
-                error_free(e);
-                return NULL;
-        }
-        TRY(e);
-        if (tree_freeze(fd, cgroups_is_v2(c), frozen) == 0)
+        TRY(tree_open(c, path, &fd));
+        if (fd < 0 || tree_freeze(fd, cgroups_is_v2(c), frozen) == 0)
                 return NULL;
         return error_as(error_errno(errno, "%s %s", frozen ? "freeze" : "thaw", path),
                         ERROR_FAILED_PRECONDITION);
